@@ -1,0 +1,220 @@
+/* The allocators: PyMem_SetAllocator for all three domains, around whatever
+ * is installed (Doc/c-api/memory.rst, Objects/obmalloc.c).
+ *
+ * Contract checked: the MEM and OBJECT domains belong to the interpreter that
+ * allocates, the RAW domain to the process.  A block given to the wrong
+ * interpreter's allocator would be taken for malloc's and end the process, so
+ * it is kept instead, and shows up as its owner's leak.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+
+#include "runtime/owner.h"
+
+/* Include/cpython/pymem.h */
+typedef struct {
+    void *ctx;
+    void *(*malloc)(void *ctx, size_t size);
+    void *(*calloc)(void *ctx, size_t nelem, size_t elsize);
+    void *(*realloc)(void *ctx, void *ptr, size_t new_size);
+    void (*free)(void *ctx, void *ptr);
+} allocator;
+
+static struct domain {
+    allocator real;
+    int id;                                 /* PYMEM_DOMAIN_RAW, _MEM, _OBJ: 0, 1, 2 */
+    uint32_t flags;
+} domains[3] = { { .id = 0, .flags = ISAN__RAW }, { .id = 1 }, { .id = 2 } };
+enum { RAW = 0 };
+
+/* A block needs two granules (owner.h); a large block of the MEM and OBJECT
+ * domains comes from the RAW domain (pymalloc_alloc), whose hook lets it pass. */
+enum { SMALLEST = ISAN__GRANULE + 1, MAY_NEST = 448 };
+
+static inline isan__slot_t
+current(void)
+{
+    return isan__self.nested ? 0 : isan__slot;
+}
+
+#define REAL(d, size, call) __extension__ ({                            \
+    bool nests_ = (size) > MAY_NEST && (d)->id != RAW;                  \
+    isan__self.nested += nests_;                                        \
+    void *p_ = call;                                                    \
+    isan__self.nested -= nests_;                                        \
+    p_; })
+
+static inline bool
+taggable(const void *p)
+{
+    return p != NULL && ((uintptr_t)p & (ISAN__GRANULE - 1)) == 0;
+}
+
+static void *
+hook_malloc(void *ctx, size_t size)
+{
+    struct domain *d = ctx;
+    isan__slot_t slot = current();
+    size = size < SMALLEST ? SMALLEST : size;
+    void *p = REAL(d, size, d->real.malloc(d->real.ctx, size));
+    if (ISAN__LIKELY(slot != 0 && taggable(p))) {
+        isan__tag(p, size, slot, isan__origin_here(), d->flags);
+    }
+    return p;
+}
+
+static void *
+hook_calloc(void *ctx, size_t nelem, size_t elsize)
+{
+    struct domain *d = ctx;
+    isan__slot_t slot = current();
+    size_t size = nelem * elsize;           /* the caller has checked for overflow */
+    if (size < SMALLEST) {
+        nelem = 1;
+        elsize = size = SMALLEST;
+    }
+    void *p = REAL(d, size, d->real.calloc(d->real.ctx, nelem, elsize));
+    if (ISAN__LIKELY(slot != 0 && taggable(p))) {
+        isan__tag(p, size, slot, isan__origin_here(), d->flags);
+    }
+    return p;
+}
+
+/* What a block must carry to be freed without further ado. */
+static inline bool
+plain(uint32_t word)
+{
+    return (word & (0xffff | ISAN__START | ISAN__WATCHED | ISAN__FREED))
+        == (ISAN__START | isan__self.free_slot);
+}
+
+static void __attribute__((noinline))
+slow_free(struct domain *d, void *p, void *pc)
+{
+    uint32_t word = isan__load(p);
+    if (!(word & ISAN__START)) {
+        d->real.free(d->real.ctx, p);       /* from before isan, or no multiple of 16 */
+        return;
+    }
+    isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
+    bool ended = isan__interp_of(owner)->ended;
+    if (word & ISAN__FREED) {
+        isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, p, pc);
+        return;
+    }
+    if (d->id != RAW && owner != slot && slot != 0) {
+        isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, p, pc);
+        if (!isan__same_gil(owner, slot)) {
+            return;
+        }
+    }
+    else if (isan__self.finalizing && owner == slot && d->id != RAW
+             && isan__quarantine(p, d->id)) {
+        return;
+    }
+    isan__slot_t interp = 0;
+    if (word & ISAN__WATCHED) {
+        interp = isan__watched_block_gone(p);
+    }
+    isan__untag(p, word);
+    d->real.free(d->real.ctx, p);
+    if (ended) {
+        isan__interp_block_gone(owner);
+    }
+    if (interp != 0) {
+        isan__interp_ended(interp);
+    }
+}
+
+static void
+hook_free(void *ctx, void *p)
+{
+    struct domain *d = ctx;
+    uint32_t word = isan__load(p);
+    if (ISAN__LIKELY(plain(word))) {
+        isan__untag(p, word);
+        d->real.free(d->real.ctx, p);
+    }
+    else {
+        slow_free(d, p, __builtin_return_address(0));
+    }
+}
+
+/* A foreign block: its owner keeps it, the caller gets a copy. */
+static void *
+copy(struct domain *d, void *p, size_t size)
+{
+    void *q = hook_malloc(d, size);
+    if (q != NULL) {
+        size_t old = isan__block_size(p);
+        memcpy(q, p, old < size ? old : size);
+    }
+    return q;
+}
+
+static void *
+hook_realloc(void *ctx, void *p, size_t size)
+{
+    struct domain *d = ctx;
+    if (p == NULL) {
+        return hook_malloc(ctx, size);
+    }
+    size = size < SMALLEST ? SMALLEST : size;
+    uint32_t word = isan__load(p);
+    isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
+    if (!(word & ISAN__START)) {
+        return REAL(d, size, d->real.realloc(d->real.ctx, p, size));
+    }
+    if (d->id != RAW && (word & ISAN__FREED || (owner != slot && slot != 0))) {
+        isan__trap(ISAN__KIND_free, ISAN__ACCESS_realloc, p, __builtin_return_address(0));
+        if (word & ISAN__FREED || !isan__same_gil(owner, slot)) {
+            return copy(d, p, size);
+        }
+    }
+    /* Whoever gets the old address next may tag it before realloc is back
+     * here, so its tags go first. */
+    size_t old = isan__block_size(p);
+    uint32_t origin = isan__block_origin(p);
+    char *op = isan__object_in(p);
+    isan__untag(p, word);
+    char *q = REAL(d, size, d->real.realloc(d->real.ctx, p, size));
+    char *now = q != NULL ? q : p;
+    if (taggable(now)) {
+        isan__tag(now, q != NULL ? size : old, owner, origin,
+                  word & (ISAN__RAW | ISAN__WATCHED));
+        if (op != NULL) {
+            *isan__word(now + (op - (char *)p)) |= ISAN__OBJECT;
+        }
+    }
+    if (ISAN__UNLIKELY(word & ISAN__WATCHED) && now != p) {
+        isan__watched_block_moved(p, now);
+    }
+    return q;
+}
+
+void
+isan__real_free(int domain, void *p)
+{
+    domains[domain].real.free(domains[domain].real.ctx, p);
+}
+
+/* Python sets its allocators again when it is initialised (PYTHONMALLOC,
+ * -X dev; _PyRuntimeState_Init the second time), so this is called whenever
+ * a main interpreter begins. */
+void
+isan__alloc_install(void)
+{
+    void (*get)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+    void (*set)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    for (int i = 0; i < 3; i++) {
+        allocator now, ours = {
+            &domains[i], hook_malloc, hook_calloc, hook_realloc, hook_free,
+        };
+        get(i, &now);
+        if (now.malloc != hook_malloc) {
+            domains[i].real = now;
+            set(i, &ours);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+/* What the checks and edits of an instrumented Python call: see
+ * include/isan/refcount.h and anchors.txt. */
+#include <string.h>
+
+#include "runtime/owner.h"
+
+__thread struct isan__thread isan__self;
+
+/* A thread state becomes current (Python/pystate.c, current_fast_set). */
+static void
+attach(void *tstate)
+{
+    const void *interp;
+    memcpy(&interp, (char *)tstate + isan__py.ts_interp, sizeof interp);
+    struct isan__thread *self = &isan__self;
+    if (tstate != self->detached && self->detached != NULL) {
+        /* Not the one this thread last had: back to an outer one, or into
+         * one more interpreter from the last. */
+        int i = self->depth;
+        while (i > 0 && self->outer[i - 1] != tstate) {
+            i--;
+        }
+        if (i > 0) {
+            self->depth = (uint8_t)(i - 1);
+        }
+        else if (self->depth < ISAN__NESTED) {
+            self->outer[self->depth++] = self->detached;
+        }
+    }
+    self->tstate = self->detached = tstate;
+    isan__slot_t slot = self->slot;
+    if (ISAN__UNLIKELY(slot == 0 || isan__interp_of(slot)->interp != interp)) {
+        slot = isan__slot_of_interp(interp);
+        self->slot = slot;
+        if (isan__interp_of(slot)->kind == ISAN_INTERP_MAIN) {
+            isan__alloc_install();
+        }
+    }
+    self->finalizing = isan__interp_of(slot)->finalizing
+        && isan__interp_of(slot)->kind != ISAN_INTERP_MAIN;
+    self->free_slot = self->finalizing ? 0xffff : slot;
+    isan__slot = slot;
+}
+
+static void
+detach(void)
+{
+    isan__slot = 0;
+    isan__self.tstate = NULL;
+    isan__self.free_slot = 0xffff;
+}
+
+/* Python/pylifecycle.c, finalize_modules: the interpreter's modules go. */
+static void
+finalize(void *tstate)
+{
+    (void)tstate;
+    isan__interp_finalizing(isan__self.slot);
+    if (isan__interp_of(isan__self.slot)->kind != ISAN_INTERP_MAIN) {
+        isan__self.finalizing = 1;
+        isan__self.free_slot = 0xffff;
+    }
+}
+
+static void
+incref(const void *op)
+{
+    isan__trap(ISAN__KIND_share, ISAN__ACCESS_incref, op, __builtin_return_address(0));
+}
+
+static void
+attribute(const void *op)
+{
+    isan__trap(ISAN__KIND_share, ISAN__ACCESS_attribute, op, __builtin_return_address(0));
+}
+
+/* Before the count goes down.  The last reference is not given up here: the
+ * object is another interpreter's to deallocate, and running its tp_dealloc
+ * here would put its memory into this interpreter's free lists. */
+static void
+decref(void *op)
+{
+    uint32_t *count = op;                   /* the low half of ob_refcnt */
+    if (*count == 1) {
+        if (isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+            *count = 2;
+        }
+    }
+    else {
+        isan__trap(ISAN__KIND_share, ISAN__ACCESS_decref, op, __builtin_return_address(0));
+    }
+}
+
+/* _Py_Dealloc, for counts that fell to 0 unchecked. */
+static int
+dealloc(void *op)
+{
+    if (!isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+        return 0;
+    }
+    *(uint32_t *)op = 1;
+    return 1;
+}
+
+/* new_reference: an object from a free list is a new one in an old block. */
+static void
+create(void *op)
+{
+    uint32_t word = isan__load(op);
+    if ((word & 0xffff) == isan__slot) {
+        char *block = isan__block_of(op);
+        if (block != NULL) {
+            isan__set_origin(block, isan__origin_here());
+            *isan__word(op) |= ISAN__OBJECT;
+        }
+    }
+}
+
+const struct isan__hooks isan__hook_table = {
+    .incref = incref, .decref = decref, .attribute = attribute,
+    .create = create, .dealloc = dealloc,
+    .attach = attach, .detach = detach, .finalize = finalize,
+};

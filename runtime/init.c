@@ -1,0 +1,208 @@
+/* The beginning and the end: of the process, of a fork's child, of a crash. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/owner.h"
+
+static bool active;
+
+static void
+record_process(void)
+{
+    char exe[PATH_MAX] = "", cwd[PATH_MAX] = "", words[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    if (getcwd(cwd, sizeof cwd) == NULL) {
+        cwd[0] = 0;
+    }
+    const char *options = getenv("ISAN_OPTIONS");
+    options = options ? options : "";
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? 0 : read(fd, words, sizeof words - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (n < 0) {
+        n = 0;
+    }
+    if (n > 0 && words[n - 1] != 0) {
+        words[n++] = 0;
+    }
+    uint32_t argc = 0;
+    for (ssize_t i = 0; i < n; i++) {
+        argc += words[i] == 0;
+    }
+    /* A pydebug build exports the negative-refcount reporter; a fast one not. */
+    const char *flavor = dlsym(RTLD_DEFAULT, "_Py_NegativeRefcount") ? "debug" : "fast";
+    const char *text[] = { exe, cwd, flavor, options };
+    size_t size = (size_t)n;
+    for (int i = 0; i < 4; i++) {
+        size += strlen(text[i]) + 1;
+    }
+    struct isan_rec_process *r = isan__log_reserve(sizeof *r + size);
+    if (r != NULL) {
+        char *p = r->text;
+        r->py_hexversion = isan__py.hexversion;
+        r->argc = argc;
+        for (int i = 0; i < 4; i++) {
+            p = stpcpy(p, text[i]) + 1;
+        }
+        memcpy(p, words, (size_t)n);
+        isan__log_publish(r, ISAN_REC_PROCESS);
+    }
+}
+
+/* Without a log_path nobody else will read the log: run the reporter here.
+ * Returns its exit status, -1 if it did not run. */
+static int
+report_now(void)
+{
+    Dl_info info;
+    char reporter[PATH_MAX];
+    if (isan__flags.log_path[0] || !isan__flags.print_summary
+        || isan__log_name()[0] == 0 || dladdr((void *)report_now, &info) == 0) {
+        return -1;
+    }
+    char library[PATH_MAX];
+    if (realpath(info.dli_fname, library) == NULL) {
+        return -1;
+    }
+    char *slash = strrchr(library, '/');
+    if (slash == NULL) {
+        return -1;
+    }
+    *slash = 0;                             /* lib/, beside bin/ */
+    snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", PATH_MAX - 20, library);
+    pid_t child = fork();
+    if (child == 0) {
+        /* Nothing of the program's may reach the reporter's own Python. */
+        static const char *const unset[] = {
+            "LD_PRELOAD", "ISAN_OPTIONS", "PYTHONHOME", "PYTHONPATH",
+        };
+        for (size_t i = 0; i < sizeof unset / sizeof *unset; i++) {
+            unsetenv(unset[i]);
+        }
+        dup2(STDERR_FILENO, STDOUT_FILENO);
+        execl(reporter, "isan", "report", "--if-any", isan__log_name(), (char *)NULL);
+        isan__say("cannot run %s; the log is %s", reporter, isan__log_name());
+        _exit(127);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)
+        || WEXITSTATUS(status) == 127) {
+        return -1;
+    }
+    isan__log_remove();
+    return WEXITSTATUS(status);
+}
+
+void
+isan__halt(void)
+{
+    isan__log_close();
+    report_now();
+    signal(SIGABRT, SIG_DFL);
+    abort();
+}
+
+static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+static struct sigaction before[NSIG];
+
+/* Installed with SA_RESETHAND: a fault in here is final.  On return the
+ * instruction is run again under the program's own disposition. */
+static void
+crashed(int signal, siginfo_t *info, void *ucontext)
+{
+    struct isan_rec_crash *r = isan__log_reserve(sizeof *r);
+    if (r != NULL) {
+        r->signal = signal;
+        r->code = info->si_code;
+        r->address = (uint64_t)info->si_addr;
+        r->tid = isan__tid();
+        r->current = isan__interp_of(isan__slot)->serial;
+        isan__log_publish(r, ISAN_REC_CRASH);
+        r->stack = isan__stack_here(ucontext);
+    }
+    report_now();
+    sigaction(signal, &before[signal], NULL);
+}
+
+static void
+forked(void)
+{
+    isan__log_forked();
+    isan__traps_forked();
+    isan__quarantine_forked();
+}
+
+/* The executable was built with isan/refcount.h: the hooks' variable, which
+ * it defines too, is not the one in this library. */
+static bool
+instrumented(void)
+{
+    Dl_info theirs, ours;
+    return dladdr(&isan__hooks, &theirs) != 0 && dladdr((void *)instrumented, &ours) != 0
+        && theirs.dli_fbase != ours.dli_fbase;
+}
+
+__attribute__((constructor)) static void
+start(void)
+{
+    /* ld.so ignores LD_PRELOAD for set-user-ID programs unless the library is
+     * in a trusted directory; so does isan (getauxval(3), AT_SECURE). */
+    if (getauxval(AT_SECURE)) {
+        return;
+    }
+    if (dlsym(RTLD_DEFAULT, "_PyRuntime") == NULL) {
+        return;
+    }
+    isan__flags_init();
+    if (!isan__python_init()) {
+        return;
+    }
+    if (!instrumented()) {
+        isan__say("this Python was not built with isan/refcount.h, so nothing is checked; "
+                  "use the debug interpreter (isan run --flavor fast)");
+        return;
+    }
+    isan__shadow_init();
+    isan__interps_init();
+    isan__log_open();
+    record_process();
+    pthread_atfork(NULL, NULL, forked);
+    if (isan__flags.handle_crash) {
+        for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
+            struct sigaction action = { 0 };
+            action.sa_sigaction = crashed;
+            action.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK;
+            sigaction(fatal[i], &action, &before[fatal[i]]);
+        }
+    }
+    active = true;
+    isan__hooks = &isan__hook_table;
+}
+
+__attribute__((destructor)) static void
+end(void)
+{
+    if (!active || !isan__recording) {
+        return;
+    }
+    active = false;
+    isan__log_close();
+    int status = report_now();
+    if (status == 86 && isan__flags.exitcode != 0) {
+        fflush(NULL);
+        _exit((int)isan__flags.exitcode);
+    }
+}

@@ -1,0 +1,217 @@
+/* What the recorder's files share.  Nothing here is for users.
+ *
+ * Rules for everything reached from a check, an allocation or a trap: no call
+ * into Python, no lock that code under test can hold, no malloc.  isan's own
+ * memory comes from isan__map().
+ */
+#ifndef ISAN_INTERNAL_H
+#define ISAN_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "isan/refcount.h"
+#include "runtime/log.h"
+
+#define ISAN__LIKELY(x)   __builtin_expect(!!(x), 1)
+#define ISAN__UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+enum isan__kind {
+#define ISAN_KIND(name, title, hint) ISAN__KIND_##name,
+#define ISAN_ACCESS(name)
+#define ISAN_RESIDUE(name, reason)
+#include "runtime/kinds.inc"
+#undef ISAN_KIND
+#undef ISAN_ACCESS
+#undef ISAN_RESIDUE
+};
+enum isan__access {
+#define ISAN_KIND(name, title, hint)
+#define ISAN_ACCESS(name) ISAN__ACCESS_##name,
+#define ISAN_RESIDUE(name, reason)
+#include "runtime/kinds.inc"
+#undef ISAN_KIND
+#undef ISAN_ACCESS
+#undef ISAN_RESIDUE
+};
+enum isan__residue {
+#define ISAN_KIND(name, title, hint)
+#define ISAN_ACCESS(name)
+#define ISAN_RESIDUE(name, reason) ISAN__RESIDUE_##name,
+#include "runtime/kinds.inc"
+#undef ISAN_KIND
+#undef ISAN_ACCESS
+#undef ISAN_RESIDUE
+};
+
+/* flags.c: the options. */
+enum isan__origin_mode { ISAN__ORIGIN_none, ISAN__ORIGIN_python, ISAN__ORIGIN_native };
+struct isan__flags {
+#define ISAN_BOOL(name, dflt, help) bool name;
+#define ISAN_NUM(name, dflt, min, max, help) long name;
+#define ISAN_ENUM(name, dflt, choices, help) int name;
+#define ISAN_STR(name, dflt, help) char name[1024];
+#include "runtime/flags.inc"
+#undef ISAN_BOOL
+#undef ISAN_NUM
+#undef ISAN_ENUM
+#undef ISAN_STR
+};
+extern struct isan__flags isan__flags;
+void isan__flags_init(void);                /* exits the process on a bad option */
+
+/* util.c: what replaces libc where libc may not be used. */
+void *isan__map(size_t size);               /* zeroed, NULL when there is none */
+void isan__unmap(void *p, size_t size);
+void isan__say(const char *format, ...)     /* one line on stderr: "isan: ..." */
+    __attribute__((format(printf, 1, 2)));
+_Noreturn void isan__die(const char *format, ...)   /* the same, then exit status 2 */
+    __attribute__((format(printf, 1, 2)));
+/* Copies size bytes from an address that may not be mapped; false if it is not. */
+bool isan__peek(void *to, const void *from, size_t size);
+/* The same for a NUL-terminated string, cut to size - 1 bytes. */
+bool isan__peek_string(char *to, const char *from, size_t size);
+uint64_t isan__hash(const void *data, size_t size, uint64_t seed);
+uint64_t isan__now(void);                   /* CLOCK_REALTIME, ns */
+uint32_t isan__tid(void);
+
+/* A lock of isan's own for the slow paths: held for a few instructions, never
+ * while anything outside isan runs, reset in a forked child. */
+typedef struct { int word; } isan__lock_t;
+void isan__lock(isan__lock_t *lock);
+void isan__unlock(isan__lock_t *lock);
+
+/* A growing table from 64-bit keys (not 0) to 64-bit values, under a lock. */
+struct isan__table {
+    isan__lock_t lock;
+    size_t used, size;
+    struct { uint64_t key, value; } *slot;
+};
+uint64_t isan__table_get(struct isan__table *table, uint64_t key);      /* 0: not there */
+bool isan__table_put(struct isan__table *table, uint64_t key, uint64_t value);
+uint64_t isan__table_take(struct isan__table *table, uint64_t key);     /* get and remove */
+void isan__table_clear(struct isan__table *table);                      /* and free */
+
+/* record.c: the log. */
+extern bool isan__recording;                /* there is a log to write to */
+void isan__log_open(void);
+void isan__log_close(void);                 /* orderly end: trims the file */
+void isan__log_forked(void);                /* in the child */
+const char *isan__log_name(void);
+void isan__log_remove(void);
+/* Room for a record of `size` bytes; NULL: the log is full (counted).
+ * Fill it, then publish. */
+void *isan__log_reserve(size_t size);
+void isan__log_publish(void *record, uint32_t type);
+void isan__log_dropped(void);
+void isan__log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* python.c: the layout of the Python in this process, from _Py_DebugOffsets. */
+struct isan__python {
+    uint32_t hexversion;                    /* 0: none found */
+    const char *runtime;                    /* &_PyRuntime */
+    size_t runtime_size;
+    uint16_t interp_id, interp_gil, interp_size;
+    uint16_t ts_interp, ts_frame;
+    uint16_t frame_previous, frame_executable, frame_instr, frame_owner;
+    uint16_t code_filename, code_qualname, code_linetable, code_firstlineno, code_units;
+    uint16_t type_name, type_flags;
+    uint16_t bytes_size, bytes_data;
+    uint16_t unicode_state, unicode_length, unicode_ascii;
+    const void *code_type, *unicode_type, *type_type;
+    size_t sizeof_interp;
+};
+extern struct isan__python isan__py;
+bool isan__python_init(void);
+/* The type name of an object that may be damaged; false if it makes no sense. */
+bool isan__type_name(const void *op, char *name, size_t size);
+
+/* interp.c: interpreters and their slots. */
+typedef uint16_t isan__slot_t;
+struct isan__interp {
+    void *interp;                           /* PyInterpreterState*, NULL once it has ended */
+    uint32_t serial;                        /* 0: the slot is free */
+    uint16_t kind;                          /* enum isan_interp_kind */
+    uint8_t  finalizing, ended;
+    uint8_t  counted;                       /* ended, and `left` is valid */
+    int64_t  id;
+    uint32_t left;                          /* blocks it left behind, when ended */
+    uint32_t end_stack;
+};
+void isan__interps_init(void);
+/* Never NULL: slot 0 and free slots have serial 0. */
+struct isan__interp *isan__interp_of(isan__slot_t slot);
+isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new one */
+void isan__interp_finalizing(isan__slot_t slot);
+void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
+void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
+bool isan__same_gil(isan__slot_t a, isan__slot_t b);
+
+
+/* The state of a thread. */
+enum { ISAN__NESTED = 8 };
+struct isan__thread {
+    isan__slot_t slot;                      /* last slot attached, even when detached now */
+    isan__slot_t free_slot;                 /* what a freed block must carry for the fast path */
+    uint8_t nested;                         /* in the allocator for a large block (hooks/alloc.c) */
+    uint8_t finalizing;                     /* ending the interpreter it is in */
+    uint8_t depth;                          /* used entries of outer[] */
+    char *tstate;                           /* attached now, or NULL */
+    char *detached;                         /* the last one attached */
+    char *outer[ISAN__NESTED];              /* detached for a nested interpreter on this thread */
+};
+extern __thread struct isan__thread isan__self __attribute__((tls_model("initial-exec")));
+
+/* origin.c: sites and stacks. */
+uint32_t isan__site_here(void);             /* of the current Python frame; 0: none */
+uint32_t isan__stack_here(void *ucontext);  /* record this thread's stack; ucontext: of a signal, or NULL */
+uint32_t isan__origin_here(void);           /* what to remember of an allocation now */
+bool isan__origin_is_stack(uint32_t origin);
+
+/* unwind.c: native stacks and loaded modules. */
+int isan__unwind(uint64_t *pcs, int max, void *ucontext);
+void isan__modules_sync(void);              /* record modules loaded since */
+
+/* statics.c: who holds it. */
+/* The address of a module's static that points at the block or its object, or 0. */
+uint64_t isan__static_holding(const void *block, const void *object);
+/* Every word in a module's writable data that points at a block of slot. */
+void isan__statics_of(isan__slot_t slot,
+    void (*visit)(uint64_t where, char *block, void *arg), void *arg);
+
+/* watch.c: blocks with a story: a registered code object, an interpreter, an
+ * object that was in a finding. */
+enum { ISAN__WATCH_CODE = 1, ISAN__WATCH_INTERP = 2, ISAN__WATCH_OBJECT = 4 };
+void isan__watch(char *block, unsigned what, uint32_t value);
+uint32_t isan__watched_serial(const char *block);       /* 0: none */
+isan__slot_t isan__watched_block_gone(char *block);
+void isan__watched_block_moved(char *from, char *to);
+
+/* trap.c: findings. */
+/* The object (or block) at op was used, with `access`, by the instruction
+ * before pc.  True: a finding; false: it is excused or was not foreign. */
+bool isan__trap(int kind, int access, const void *op, void *pc);
+void isan__traps_forked(void);
+/* Ids of the findings about an object, newest first; returns how many. */
+int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
+void isan__finding_became_leak(uint32_t finding, uint32_t leak);
+uint32_t isan__next_finding(void);
+uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
+
+/* leak.c */
+uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the blocks left */
+
+/* quarantine.c */
+bool isan__quarantine(char *block, int domain);         /* false: free it now */
+void isan__quarantine_forked(void);
+
+/* init.c */
+_Noreturn void isan__halt(void);                        /* halt_on_error: report and abort */
+
+/* hooks/ */
+extern const struct isan__hooks isan__hook_table;       /* hooks/lifecycle.c */
+void isan__alloc_install(void);                         /* hooks/alloc.c */
+void isan__real_free(int domain, void *p);
+
+#endif

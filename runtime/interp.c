@@ -1,0 +1,208 @@
+/* Interpreters and their slots.
+ *
+ * A tag holds a slot, never a pointer or an id: those are reused.  A slot is
+ * taken when its interpreter first runs and given back only when nothing
+ * carries its tag any more.  Should all slots be taken, what the interpreters
+ * that ended have left behind is retagged, in one walk, to one slot for all of
+ * them: their owner is then known only as an interpreter that ended.
+ */
+#include <string.h>
+
+#include "runtime/owner.h"
+
+static struct isan__interp *slots;          /* slots[0] is nobody */
+static size_t n_slots;                      /* slots[n_slots] is for the retagged */
+static isan__lock_t lock;
+static isan__slot_t last;                   /* slots are taken in a circle */
+static uint32_t next_serial = 1;
+static struct isan__table by_interp;        /* PyInterpreterState* -> slot */
+static const void *main_gil;
+
+void
+isan__interps_init(void)
+{
+    n_slots = (size_t)isan__flags.slots;
+    slots = isan__map((n_slots + 2) * sizeof *slots);
+    if (slots == NULL) {
+        isan__die("no memory for %zu interpreters; raise the limit (ulimit -v)", n_slots);
+    }
+}
+
+struct isan__interp *
+isan__interp_of(isan__slot_t slot)
+{
+    return &slots[slot <= n_slots ? slot : 0];
+}
+
+bool
+isan__same_gil(isan__slot_t a, isan__slot_t b)
+{
+    return isan__interp_of(a)->kind != ISAN_INTERP_OWN_GIL
+        && isan__interp_of(b)->kind != ISAN_INTERP_OWN_GIL;
+}
+
+static void
+record(const struct isan__interp *interp, int event, uint32_t stack)
+{
+    struct isan_rec_interp *r = isan__log_reserve(sizeof *r);
+    if (r != NULL) {
+        r->serial = interp->serial;
+        r->event = (uint16_t)event;
+        r->kind = interp->kind;
+        r->id = interp->id;
+        r->time_ns = isan__now();
+        r->tid = isan__tid();
+        r->stack = stack;
+        isan__log_publish(r, ISAN_REC_INTERP);
+    }
+}
+
+static void
+retag(char *block, void *arg)
+{
+    isan__slot_t from = (isan__slot_t)isan__load(block);
+    struct isan__interp *expired = arg;
+    if (from != n_slots && isan__interp_of(from)->counted) {
+        uint32_t *w = isan__word(block);
+        int n = w[0] & ISAN__LONG ? 3 : 2;
+        for (int i = 0; i < n; i++) {
+            w[i] = (w[i] & 0xffff0000u) | (uint32_t)n_slots;
+        }
+        expired->left++;
+    }
+}
+
+/* Give back the slots of all interpreters that have ended. */
+static void
+expire(void)
+{
+    struct isan__interp *expired = &slots[n_slots];
+    if (expired->serial == 0) {
+        expired->serial = next_serial++;
+        expired->id = -1;
+        expired->ended = expired->counted = 1;
+        expired->kind = ISAN_INTERP_OWN_GIL;
+        record(expired, ISAN_INTERP_BEGIN, 0);
+        record(expired, ISAN_INTERP_END, 0);
+    }
+    isan__blocks_of(0, retag, expired);
+    for (size_t i = 1; i < n_slots; i++) {
+        if (slots[i].counted) {
+            memset(&slots[i], 0, sizeof slots[i]);
+        }
+    }
+}
+
+static isan__slot_t
+take_slot(void)
+{
+    for (int again = 0; again < 2; again++) {
+        for (size_t i = 1; i < n_slots; i++) {
+            isan__slot_t slot = (isan__slot_t)((last + i - 1) % (n_slots - 1) + 1);
+            if (slots[slot].serial == 0) {
+                last = slot;
+                return slot;
+            }
+        }
+        expire();
+    }
+    return 0;
+}
+
+isan__slot_t
+isan__slot_of_interp(const void *interp)
+{
+    if (interp == NULL) {
+        return 0;
+    }
+    isan__slot_t slot = (isan__slot_t)isan__table_get(&by_interp, (uint64_t)interp);
+    if (slot != 0) {
+        return slot;
+    }
+    isan__lock(&lock);
+    slot = take_slot();
+    if (slot == 0) {
+        isan__unlock(&lock);
+        static bool said;
+        if (!said) {
+            said = true;
+            isan__say("more than %zu interpreters at once: the others are not checked "
+                      "(ISAN_OPTIONS=slots=...)", n_slots - 1);
+        }
+        return 0;
+    }
+    struct isan__interp *i = &slots[slot];
+    const void *gil;
+    memset(i, 0, sizeof *i);
+    i->interp = (void *)interp;
+    i->serial = next_serial++;
+    memcpy(&i->id, (const char *)interp + isan__py.interp_id, sizeof i->id);
+    memcpy(&gil, (const char *)interp + isan__py.interp_gil, sizeof gil);
+    /* Include/internal/pycore_runtime.h: the main interpreter is part of _PyRuntime. */
+    if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
+        i->kind = ISAN_INTERP_MAIN;
+        main_gil = gil;
+    }
+    else {
+        i->kind = gil == main_gil ? ISAN_INTERP_LEGACY : ISAN_INTERP_OWN_GIL;
+    }
+    isan__table_put(&by_interp, (uint64_t)interp, slot);
+    isan__unlock(&lock);
+    record(i, ISAN_INTERP_BEGIN, i->kind == ISAN_INTERP_MAIN ? 0 : isan__stack_here(NULL));
+    /* Python/pystate.c, free_interpreter: freeing this block is the end. */
+    char *block = isan__block_of(interp);
+    if (block != NULL) {
+        isan__watch(block, ISAN__WATCH_INTERP, slot);
+    }
+    return slot;
+}
+
+void
+isan__interp_finalizing(isan__slot_t slot)
+{
+    struct isan__interp *i = isan__interp_of(slot);
+    if (i->serial != 0 && !i->finalizing) {
+        i->finalizing = 1;
+        i->end_stack = isan__stack_here(NULL);
+        record(i, ISAN_INTERP_FINALIZING, i->end_stack);
+    }
+}
+
+static void
+release(isan__slot_t slot)
+{
+    isan__lock(&lock);
+    struct isan__interp *i = isan__interp_of(slot);
+    if (slot != n_slots && i->counted && i->left == 0) {
+        memset(i, 0, sizeof *i);
+    }
+    isan__unlock(&lock);
+}
+
+void
+isan__interp_ended(isan__slot_t slot)
+{
+    struct isan__interp *i = isan__interp_of(slot);
+    isan__table_take(&by_interp, (uint64_t)i->interp);
+    i->interp = NULL;
+    i->ended = 1;
+    record(i, ISAN_INTERP_END, i->end_stack);
+    uint32_t left = isan__leaks_of(slot);
+    /* What is freed before `counted` is set stays in the sum: then the slot
+     * is kept longer than needed, never too short. */
+    __atomic_store_n(&i->left, left, __ATOMIC_RELAXED);
+    __atomic_store_n(&i->counted, 1, __ATOMIC_RELEASE);
+    if (left == 0) {
+        release(slot);
+    }
+}
+
+void
+isan__interp_block_gone(isan__slot_t slot)
+{
+    struct isan__interp *i = isan__interp_of(slot);
+    if (__atomic_load_n(&i->counted, __ATOMIC_ACQUIRE)
+        && __atomic_sub_fetch(&i->left, 1, __ATOMIC_RELAXED) == 0) {
+        release(slot);
+    }
+}

@@ -1,0 +1,274 @@
+/* Where an object was created, in 24 bits.
+ *
+ * A code object that creates something is registered once: it gets a range of
+ * numbers, one for each code unit, and its names and line table go to the log.
+ * The first number stands in the shadow of the code object itself, so that
+ * "the instruction now running" is a few loads and a subtraction.  The same
+ * code in another interpreter gets the same numbers.
+ *
+ * Numbers from STACKS on are whole stacks: with origin=native for everything,
+ * else for what an extension creates while it is imported, where the Python
+ * line is always the same one of importlib.
+ */
+#include <string.h>
+
+#include "runtime/owner.h"
+
+#define STACKS   (1u << (ISAN__ORIGIN_BITS - 1))
+#define NATIVE   0x40000000u                /* in a code's word: take the stack */
+#define NO_SITES 1u                         /* in a code's word: the numbers are used up */
+
+static uint32_t next_site = 2, next_stack = 1;
+static struct isan__table codes, stacks;    /* content hash -> first site, stack id */
+
+bool
+isan__origin_is_stack(uint32_t origin)
+{
+    return origin >= STACKS;
+}
+
+/* A str as UTF-8, cut to fit (Include/cpython/unicodeobject.h: state has
+ * interned:2, kind:3, compact:1, ascii:1). */
+static bool
+copy_str(char *to, size_t size, const char *str)
+{
+    uint32_t state;
+    int64_t length;
+    to[0] = 0;
+    if (!isan__peek(&state, str + isan__py.unicode_state, sizeof state)
+        || !isan__peek(&length, str + isan__py.unicode_length, sizeof length)
+        || length < 0 || !(state >> 5 & 1)) {
+        return false;
+    }
+    unsigned kind = state >> 2 & 7;
+    const char *data = str + isan__py.unicode_ascii + (state >> 6 & 1 ? 0 : 16);
+    size_t n = 0;
+    for (int64_t i = 0; i < length && n + 5 < size; i++) {
+        uint32_t c = 0;
+        if (kind == 0 || !isan__peek(&c, data + (size_t)i * kind, kind)) {
+            return false;
+        }
+        if (c < 0x80) {
+            to[n++] = (char)c;
+        }
+        else {
+            int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+            static const unsigned char lead[] = { 0, 0xc0, 0xe0, 0xf0 };
+            to[n++] = (char)(lead[more] | c >> (6 * more));
+            while (more-- > 0) {
+                to[n++] = (char)(0x80 | (c >> (6 * more) & 0x3f));
+            }
+        }
+    }
+    to[n] = 0;
+    return true;
+}
+
+#define MAX_LINETABLE (1 << 20)
+
+/* Give a code object its numbers; returns its word. */
+static uint32_t
+register_code(char *code)
+{
+    char *block = isan__block_of(code);
+    const void *type;
+    memcpy(&type, code + 8, sizeof type);
+    if (type != isan__py.code_type || block == NULL
+        || (size_t)(code - block) + ISAN__CODE_SITE >= isan__block_size(block)) {
+        return 0;                           /* the shim frames' static code */
+    }
+    char filename[1024], qualname[512];
+    const char *p;
+    int32_t firstlineno;
+    int64_t units, linetable_size;
+    memcpy(&p, code + isan__py.code_filename, sizeof p);
+    copy_str(filename, sizeof filename, p);
+    memcpy(&p, code + isan__py.code_qualname, sizeof p);
+    copy_str(qualname, sizeof qualname, p);
+    memcpy(&firstlineno, code + isan__py.code_firstlineno, sizeof firstlineno);
+    memcpy(&units, code + 16, sizeof units);                    /* Py_SIZE */
+    const char *linetable;
+    memcpy(&linetable, code + isan__py.code_linetable, sizeof linetable);
+    memcpy(&linetable_size, linetable + isan__py.bytes_size, sizeof linetable_size);
+    linetable += isan__py.bytes_data;
+    if (units <= 0 || units > 1 << 22 || linetable_size < 0 || linetable_size > MAX_LINETABLE) {
+        return 0;
+    }
+    size_t f = strlen(filename) + 1, q = strlen(qualname) + 1;
+    uint64_t key = isan__hash(filename, f, (uint64_t)firstlineno << 32 | (uint64_t)units);
+    key = isan__hash(qualname, q, key);
+    key = isan__hash(linetable, (size_t)linetable_size, key) | 1;
+    uint32_t base = (uint32_t)isan__table_get(&codes, key);
+    if (base == 0) {
+        base = __atomic_fetch_add(&next_site, (uint32_t)units, __ATOMIC_RELAXED);
+        if (base + (uint64_t)units > STACKS) {
+            __atomic_fetch_sub(&next_site, (uint32_t)units, __ATOMIC_RELAXED);
+            base = NO_SITES;
+        }
+        else {
+            struct isan_rec_code *r =
+                isan__log_reserve(sizeof *r + f + q + (size_t)linetable_size);
+            if (r != NULL) {
+                r->base = base;
+                r->units = (uint32_t)units;
+                r->firstlineno = firstlineno;
+                r->linetable_size = (uint32_t)linetable_size;
+                r->text_size = (uint32_t)(f + q);
+                memcpy(r->text, filename, f);
+                memcpy(r->text + f, qualname, q);
+                memcpy(r->text + f + q, linetable, (size_t)linetable_size);
+                isan__log_publish(r, ISAN_REC_CODE);
+            }
+        }
+        /* Lib/importlib/_bootstrap.py: everything an import runs is called by
+         * this function, C functions directly. */
+        if (strcmp(qualname, "_call_with_frames_removed") == 0
+            && strcmp(filename, "<frozen importlib._bootstrap>") == 0) {
+            base |= NATIVE;
+        }
+        isan__table_put(&codes, key, base);
+    }
+    *isan__word(code + ISAN__CODE_SITE) = base;
+    isan__watch(block, ISAN__WATCH_CODE, 0);
+    return base;
+}
+
+/* 3.14: f_executable is a tagged _PyStackRef (Include/internal/pycore_stackref.h). */
+static char *
+executable(const char *frame)
+{
+    uintptr_t bits;
+    memcpy(&bits, frame + isan__py.frame_executable, sizeof bits);
+    return (char *)(bits & ~(uintptr_t)3);
+}
+
+static uint32_t
+site(const char *frame, uint32_t *word)
+{
+    char *code = executable(frame), *instr;
+    *word = code == NULL ? 0 : *isan__word(code + ISAN__CODE_SITE);
+    if (ISAN__UNLIKELY(*word == 0) && (code == NULL || (*word = register_code(code)) == 0)) {
+        return 0;
+    }
+    memcpy(&instr, frame + isan__py.frame_instr, sizeof instr);
+    uint32_t base = *word & ~NATIVE;
+    return base == NO_SITES ? 0
+        : base + (uint32_t)((size_t)(instr - (code + isan__py.code_units)) / 2);
+}
+
+static const char *
+top_frame(const char *tstate)
+{
+    const char *frame;
+    memcpy(&frame, tstate + isan__py.ts_frame, sizeof frame);
+    return frame;
+}
+
+uint32_t
+isan__site_here(void)
+{
+    const char *tstate = isan__self.tstate, *frame;
+    uint32_t word;
+    return tstate == NULL || (frame = top_frame(tstate)) == NULL ? 0 : site(frame, &word);
+}
+
+uint32_t
+isan__origin_here(void)
+{
+    const char *tstate = isan__self.tstate, *frame;
+    if (isan__flags.origin == ISAN__ORIGIN_none || tstate == NULL
+        || (frame = top_frame(tstate)) == NULL) {
+        return 0;
+    }
+    uint32_t word, here = site(frame, &word);
+    if (ISAN__UNLIKELY(word & NATIVE || isan__flags.origin == ISAN__ORIGIN_native)) {
+        uint32_t stack = isan__stack_here(NULL);
+        return stack != 0 && stack < STACKS ? stack + STACKS : here;
+    }
+    return here;
+}
+
+enum { MAX_NATIVE = 64, MAX_PYTHON = 64 };
+
+/* The frames of one thread state, innermost first; peeks, because the outer
+ * ones of a crashing process may be anything. */
+static int
+python_frames(const char *tstate, struct isan_frame *to, int max)
+{
+    const char *interp, *frame;
+    int n = 0;
+    if (!isan__peek(&interp, tstate + isan__py.ts_interp, sizeof interp)
+        || !isan__peek(&frame, tstate + isan__py.ts_frame, sizeof frame)) {
+        return 0;
+    }
+    uint32_t serial = isan__interp_of(isan__slot_of_interp(interp))->serial;
+    while (frame != NULL && n < max) {
+        char owner;
+        if (!isan__peek(&owner, frame + isan__py.frame_owner, 1)) {
+            break;
+        }
+        if (owner >= 3) {
+            /* FRAME_OWNED_BY_CSTACK (3.13), _INTERPRETER (3.14): where one
+             * activation of the evaluation loop began. */
+            if (n > 0) {
+                to[n - 1].flags |= ISAN_FRAME_ENTRY;
+            }
+        }
+        else {
+            uint32_t word;
+            char probe;
+            to[n] = (struct isan_frame){ .interp = serial };
+            if (isan__peek(&probe, executable(frame), 1)) {
+                to[n].site = site(frame, &word);
+            }
+            n++;
+        }
+        if (!isan__peek(&frame, frame + isan__py.frame_previous, sizeof frame)) {
+            break;
+        }
+    }
+    if (n > 0) {
+        to[n - 1].flags |= ISAN_FRAME_ENTRY;
+    }
+    return n;
+}
+
+uint32_t
+isan__stack_here(void *ucontext)
+{
+    struct {
+        uint64_t native[MAX_NATIVE];
+        struct isan_frame python[MAX_PYTHON];
+    } s;
+    int native = isan__unwind(s.native, MAX_NATIVE, ucontext);
+    int python = 0;
+    if (isan__self.tstate != NULL) {
+        python = python_frames(isan__self.tstate, s.python, MAX_PYTHON);
+    }
+    for (int i = isan__self.depth; i-- > 0;) {
+        python += python_frames(isan__self.outer[i], s.python + python, MAX_PYTHON - python);
+    }
+    if (native + python == 0) {
+        return 0;
+    }
+    size_t n = (size_t)native * sizeof *s.native, p = (size_t)python * sizeof *s.python;
+    uint64_t key = isan__hash(s.python, p, isan__hash(s.native, n, 0)) | 1;
+    uint32_t id = (uint32_t)isan__table_get(&stacks, key);
+    if (id != 0) {
+        return id;
+    }
+    id = __atomic_fetch_add(&next_stack, 1, __ATOMIC_RELAXED);
+    isan__modules_sync();
+    struct isan_rec_stack *r = isan__log_reserve(sizeof *r + n + p);
+    if (r == NULL) {
+        return 0;
+    }
+    r->id = id;
+    r->n_native = (uint16_t)native;
+    r->n_python = (uint16_t)python;
+    memcpy(r->data, s.native, n);
+    memcpy((char *)r->data + n, s.python, p);
+    isan__log_publish(r, ISAN_REC_STACK);
+    isan__table_put(&stacks, key, id);
+    return id;
+}

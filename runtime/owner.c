@@ -1,0 +1,149 @@
+/* Owner tags: the reservation, and walking it.  See owner.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "runtime/owner.h"
+
+#define SHADOW_SIZE ((size_t)1 << 45)       /* 2^47 bytes of address space / 4 */
+#define PAGE 4096u
+
+void
+isan__shadow_init(void)
+{
+    void *p = mmap((void *)ISAN__SHADOW, SHADOW_SIZE, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (p == MAP_FAILED || p != (void *)ISAN__SHADOW) {
+        isan__die("cannot reserve address space for the owner tags (32 TiB at %#llx: %s); "
+                  "lift the limit (ulimit -v unlimited), and allow overcommit "
+                  "(sysctl vm.overcommit_memory=0)",
+                  (unsigned long long)ISAN__SHADOW, strerror(errno));
+    }
+    /* A huge page for one written word would cost 2 MiB. */
+    madvise(p, SHADOW_SIZE, MADV_NOHUGEPAGE);
+    madvise(p, SHADOW_SIZE, MADV_DONTDUMP);
+}
+
+/* The memory at [start, start + size) is gone; so is what it was tagged. */
+void
+isan__shadow_release(const void *start, size_t size)
+{
+    uintptr_t from = ((uintptr_t)isan__word(start) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t to = (uintptr_t)isan__word((const char *)start + size) & ~(uintptr_t)(PAGE - 1);
+    memset(isan__word(start), 0,
+           (from < to ? from : (uintptr_t)isan__word((const char *)start + size))
+           - (uintptr_t)isan__word(start));
+    if (from < to) {
+        madvise((void *)from, to - from, MADV_DONTNEED);
+        memset((void *)to, 0, (uintptr_t)isan__word((const char *)start + size) - to);
+    }
+}
+
+/* Visit the blocks whose tags are in [from, to), a range of shadow words. */
+static void
+scan(const uint32_t *from, const uint32_t *to, isan__slot_t slot,
+     void (*visit)(char *, void *), void *arg)
+{
+    for (const uint32_t *w = from; w < to; w++) {
+        uint32_t word = *(const volatile uint32_t *)w;
+        if (word & ISAN__START && (slot == 0 || (word & 0xffff) == slot)) {
+            visit((char *)(((uintptr_t)w - ISAN__SHADOW) << 2), arg);
+        }
+    }
+}
+
+/* Which shadow pages have been written: /proc/PID/pagemap, one 64-bit entry
+ * for each page, bit 63 present, bit 62 swapped (proc(5), Linux
+ * Documentation/admin-guide/mm/pagemap.rst). */
+static void
+scan_pages(int pagemap, uintptr_t from, uintptr_t to, isan__slot_t slot,
+           void (*visit)(char *, void *), void *arg)
+{
+    uint64_t entries[512];
+    while (from < to) {
+        size_t pages = (to - from) / PAGE;
+        if (pages > 512) {
+            pages = 512;
+        }
+        ssize_t n = pagemap < 0 ? -1
+            : pread(pagemap, entries, pages * 8, (off_t)(from / PAGE * 8));
+        for (size_t i = 0; i < pages; i++, from += PAGE) {
+            if (n < 0 || (size_t)n < (i + 1) * 8 || entries[i] >> 62) {
+                scan((const uint32_t *)from, (const uint32_t *)(from + PAGE), slot, visit, arg);
+            }
+        }
+    }
+}
+
+static uintptr_t
+hex(const char **p)
+{
+    uintptr_t n = 0;
+    for (;; ++*p) {
+        char c = **p;
+        if (c >= '0' && c <= '9') {
+            n = n * 16 + (uintptr_t)(c - '0');
+        }
+        else if (c >= 'a' && c <= 'f') {
+            n = n * 16 + (uintptr_t)(c - 'a' + 10);
+        }
+        else {
+            return n;
+        }
+    }
+}
+
+/* The shadow of every private writable mapping of the process: that is where
+ * allocators get memory.  Read through a small buffer, line by line: stdio
+ * would allocate. */
+void
+isan__blocks_of(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg)
+{
+    int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (maps < 0) {
+        isan__log_note("leaks cannot be counted: /proc is not mounted");
+        return;
+    }
+    char buffer[4096], line[256];
+    size_t length = 0;
+    uintptr_t done = 0;                     /* shadow pages below have been scanned */
+    ssize_t n;
+    while ((n = read(maps, buffer, sizeof buffer)) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            if (buffer[i] != '\n') {
+                if (length < sizeof line - 1) {
+                    line[length++] = buffer[i];
+                }
+                continue;
+            }
+            line[length] = 0;
+            length = 0;
+            const char *p = line;
+            uintptr_t start = hex(&p);
+            p++;
+            uintptr_t end = hex(&p);
+            bool writable = p[0] == ' ' && p[2] == 'w' && p[4] == 'p';
+            if (!writable || end >> 47 != 0
+                || (start >= ISAN__SHADOW && start < ISAN__SHADOW + SHADOW_SIZE)) {
+                continue;
+            }
+            uintptr_t from = (uintptr_t)isan__word((void *)start) & ~(uintptr_t)(PAGE - 1);
+            uintptr_t to = ((uintptr_t)isan__word((void *)end) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+            if (from < done) {
+                from = done;
+            }
+            if (from < to) {
+                scan_pages(pagemap, from, to, slot, visit, arg);
+                done = to;
+            }
+        }
+    }
+    close(maps);
+    if (pagemap >= 0) {
+        close(pagemap);
+    }
+}

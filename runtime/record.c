@@ -1,0 +1,241 @@
+/* The log: see log.h for the format.
+ *
+ * The file is mapped once, over a window larger than it will be; it is given
+ * real blocks (posix_fallocate) ahead of the writers, because a store to a
+ * hole on a full disk would be SIGBUS.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/internal.h"
+
+#define WINDOW ((size_t)1 << 30)            /* bytes of log at most */
+#define STEP   ((size_t)1 << 18)            /* allocated ahead */
+
+bool isan__recording;
+
+static struct {
+    int fd;
+    char *base;
+    size_t room;                            /* bytes that have blocks */
+    isan__lock_t lock;                      /* for growing */
+    char name[PATH_MAX];
+    char parent[1024];
+    uint64_t parent_tail;
+} file = { .fd = -1 };
+
+static struct isan_log_header *
+header(void)
+{
+    return (struct isan_log_header *)file.base;
+}
+
+/* posix_fallocate raises SIGXFSZ past RLIMIT_FSIZE, so look first. */
+static bool
+extend(size_t room)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0
+        && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < room) {
+        return false;
+    }
+    return posix_fallocate(file.fd, 0, (off_t)room) == 0;
+}
+
+static int
+create(const char *directory, bool anonymous)
+{
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int n = 0;
+    do {
+        int length = snprintf(file.name, sizeof file.name,
+                              n ? "%s/%sisan.%d.%d.log" : "%s/%sisan.%d.log",
+                              directory, anonymous ? "." : "", (int)getpid(), n);
+        if (length >= (int)sizeof file.name) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        int fd = open(file.name, flags, 0600);
+        if (fd >= 0 || errno != EEXIST) {
+            return fd;
+        }
+    } while (++n < 10000);
+    return -1;
+}
+
+void
+isan__log_open(void)
+{
+    if (file.base != NULL) {
+        return;
+    }
+    const char *directory = isan__flags.log_path;
+    bool anonymous = directory[0] == 0;
+    if (anonymous) {
+        directory = getenv("TMPDIR");
+        if (directory == NULL || directory[0] == 0) {
+            directory = "/tmp";
+        }
+    }
+    else if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
+        isan__die("cannot make the log directory %s: %s; give another log_path",
+                  directory, strerror(errno));
+    }
+    file.fd = create(directory, anonymous);
+    if (file.fd < 0) {
+        isan__die("cannot write a log in %s: %s; give another log_path",
+                  directory, strerror(errno));
+    }
+    if (!extend(STEP)) {
+        unlink(file.name);
+        isan__die("no room for a log in %s; give another log_path", directory);
+    }
+    char *base = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
+    if (base == MAP_FAILED) {
+        unlink(file.name);
+        isan__die("no address space for the log: %s; raise the limit (ulimit -v)",
+                  strerror(errno));
+    }
+    file.room = STEP;
+    file.base = base;
+    struct isan_log_header *h = header();
+    memcpy(h->magic, ISAN_LOG_MAGIC, sizeof h->magic);
+    h->version = ISAN_LOG_VERSION;
+    h->header_size = ISAN_LOG_HEADER;
+    h->pid = (uint32_t)getpid();
+    h->ppid = (uint32_t)getppid();
+    h->start_ns = isan__now();
+    h->parent_tail = file.parent_tail;
+    memcpy(h->parent, file.parent, sizeof h->parent);
+    __atomic_store_n(&h->tail, ISAN_LOG_HEADER, __ATOMIC_RELEASE);
+    isan__recording = true;
+}
+
+void
+isan__log_close(void)
+{
+    if (file.base == NULL) {
+        return;
+    }
+    struct isan_rec_exit *r = isan__log_reserve(sizeof *r);
+    if (r != NULL) {
+        r->time_ns = isan__now();
+        isan__log_publish(r, ISAN_REC_EXIT);
+    }
+    /* Other threads may still write: blocks past the tail go, not the map,
+     * and what they reserve from now on is dropped. */
+    isan__recording = false;
+    isan__lock(&file.lock);
+    uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
+    file.room = 0;
+    if (ftruncate(file.fd, (off_t)((tail + 4095) & ~(uint64_t)4095)) < 0) {
+        file.room = 0;                      /* a longer file is still right */
+    }
+    isan__unlock(&file.lock);
+}
+
+/* The child gets a log of its own when it first has something to say; the
+ * parent's mapping is shared and not the child's to write. */
+void
+isan__log_forked(void)
+{
+    file.lock.word = 0;
+    if (file.base == NULL) {
+        return;
+    }
+    file.parent_tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
+    const char *slash = strrchr(file.name, '/');
+    const char *name = slash ? slash + 1 : file.name;
+    size_t n = strlen(name);
+    memcpy(file.parent, name, n < sizeof file.parent ? n + 1 : 0);
+    munmap(file.base, WINDOW);
+    close(file.fd);
+    file.base = NULL;
+    file.fd = -1;
+}
+
+const char *
+isan__log_name(void)
+{
+    return file.base ? file.name : "";
+}
+
+void
+isan__log_remove(void)
+{
+    if (file.base != NULL) {
+        unlink(file.name);
+    }
+}
+
+void
+isan__log_dropped(void)
+{
+    if (file.base != NULL) {
+        __atomic_add_fetch(&header()->dropped, 1, __ATOMIC_RELAXED);
+    }
+}
+
+void *
+isan__log_reserve(size_t size)
+{
+    if (!isan__recording) {
+        return NULL;
+    }
+    if (file.base == NULL) {
+        isan__log_open();
+    }
+    size = (size + 7) & ~(size_t)7;
+    uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
+    do {
+        if (tail + size > __atomic_load_n(&file.room, __ATOMIC_ACQUIRE)) {
+            isan__lock(&file.lock);
+            size_t room = file.room;
+            if (tail + size > room) {
+                room += size + STEP;
+                if (!isan__recording || room > WINDOW || !extend(room)) {
+                    isan__unlock(&file.lock);
+                    isan__log_dropped();
+                    return NULL;
+                }
+                __atomic_store_n(&file.room, room, __ATOMIC_RELEASE);
+            }
+            isan__unlock(&file.lock);
+        }
+    } while (!__atomic_compare_exchange_n(&header()->tail, &tail, tail + size, false,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    struct isan_rec *rec = (struct isan_rec *)(file.base + tail);
+    rec->size = (uint32_t)size;
+    return rec;
+}
+
+void
+isan__log_publish(void *record, uint32_t type)
+{
+    __atomic_store_n(&((struct isan_rec *)record)->type, type, __ATOMIC_RELEASE);
+}
+
+void
+isan__log_note(const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    struct isan_rec_note *r = isan__log_reserve(sizeof *r + strlen(line) + 1);
+    if (r != NULL) {
+        strcpy(r->text, line);
+        isan__log_publish(r, ISAN_REC_NOTE);
+    }
+}

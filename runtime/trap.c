@@ -1,0 +1,233 @@
+/* Findings: an object was used where it may not be.
+ *
+ * One record for each distinct (kind, access, type, site); after that only
+ * its count goes up, in the log itself.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/owner.h"
+
+/* Objects that were in findings, by serial: which findings. */
+enum { PER_OBJECT = 7, MAX_OBJECTS = 1 << 22 };
+struct trapped {
+    uint32_t n;
+    uint32_t finding[PER_OBJECT];
+};
+static struct trapped *objects;
+static uint32_t next_object = 1;
+
+static uint32_t next_id = 1;
+static struct isan__table by_site;          /* exact place and type -> record */
+static struct isan__table by_name;          /* the same with the type's name -> record */
+static struct isan__table by_id;            /* finding -> record */
+
+uint32_t
+isan__next_finding(void)
+{
+    return __atomic_fetch_add(&next_id, 1, __ATOMIC_RELAXED);
+}
+
+/* What is shared on purpose: see rules.inc. */
+static bool
+immortal(const void *op)
+{
+    return *(const volatile int32_t *)op < 0;       /* _Py_IsImmortal, 64-bit */
+}
+
+static bool
+interned(const void *op)
+{
+    const void *type = *(void *const *)((const char *)op + 8);
+    return type == isan__py.unicode_type
+        && (*((const uint32_t *)((const char *)op + isan__py.unicode_state)) & 3) != 0;
+}
+
+static bool
+excused(const void *op, isan__slot_t owner, isan__slot_t current)
+{
+#define ISAN_RULE(name, reason, condition) if (condition) return true;
+#include "runtime/rules.inc"
+#undef ISAN_RULE
+    return false;
+}
+
+static struct trapped *
+trapped(uint32_t serial)
+{
+    if (objects == NULL) {
+        struct trapped *all = isan__map(MAX_OBJECTS * sizeof *all), *none = NULL;
+        if (all != NULL && !__atomic_compare_exchange_n(&objects, &none, all, false,
+                                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            isan__unmap(all, MAX_OBJECTS * sizeof *all);
+        }
+    }
+    return objects == NULL || serial == 0 || serial >= MAX_OBJECTS ? NULL : &objects[serial];
+}
+
+int
+isan__findings_of(uint32_t serial, uint32_t *ids, int max)
+{
+    struct trapped *t = trapped(serial);
+    int n = 0;
+    for (uint32_t i = 0; t != NULL && i < t->n && n < max; i++) {
+        ids[n++] = t->finding[i];
+    }
+    return n;
+}
+
+static void
+belongs(uint32_t serial, uint32_t finding)
+{
+    struct trapped *t = trapped(serial);
+    if (t != NULL && t->n < PER_OBJECT) {
+        for (uint32_t i = 0; i < t->n; i++) {
+            if (t->finding[i] == finding) {
+                return;
+            }
+        }
+        t->finding[t->n++] = finding;
+    }
+}
+
+void
+isan__finding_became_leak(uint32_t finding, uint32_t leak)
+{
+    struct isan_rec_finding *r = (void *)isan__table_get(&by_id, finding);
+    if (r != NULL && r->gone == 0) {
+        r->gone = leak;
+    }
+}
+
+/* The object (or raw block, op == block) as findings speak of it. */
+uint32_t
+isan__describe(struct isan_object *o, const void *op, char *block)
+{
+    uint32_t word = isan__load(block);
+    uint32_t origin = isan__block_origin(block);
+    memset(o, 0, sizeof *o);
+    o->address = (uint64_t)op;
+    o->size = isan__block_size(block);
+    o->owner = isan__interp_of((isan__slot_t)word)->serial;
+    if (isan__origin_is_stack(origin)) {
+        o->flags |= ISAN_OBJ_ORIGIN_STACK;
+        origin &= (1u << (ISAN__ORIGIN_BITS - 1)) - 1;
+    }
+    o->origin = origin;
+    if (isan__object_in(block) == op) {
+        o->flags |= ISAN_OBJ_OBJECT;
+        if (!(word & ISAN__FREED) && interned(op)) {
+            o->flags |= ISAN_OBJ_INTERNED;
+        }
+    }
+    if (word & ISAN__FREED) {
+        o->flags |= ISAN_OBJ_FREED;
+    }
+    o->serial = isan__watched_serial(block);
+    return o->serial;
+}
+
+static uint32_t
+serial_of(char *block)
+{
+    uint32_t serial = isan__watched_serial(block);
+    if (serial == 0) {
+        serial = __atomic_fetch_add(&next_object, 1, __ATOMIC_RELAXED);
+        isan__watch(block, ISAN__WATCH_OBJECT, serial);
+    }
+    return serial;
+}
+
+static struct isan_rec_finding *
+record(int kind, int access, const void *op, char *block, isan__slot_t current,
+       const char *type)
+{
+    uint32_t stack = isan__stack_here(NULL);
+    size_t n = strlen(type) + 1;
+    struct isan_rec_finding *r = isan__log_reserve(sizeof *r + n);
+    if (r == NULL) {
+        return NULL;
+    }
+    r->id = isan__next_finding();
+    r->kind = (uint16_t)kind;
+    r->access = (uint16_t)access;
+    r->time_ns = isan__now();
+    r->tid = isan__tid();
+    r->current = isan__interp_of(current)->serial;
+    r->holder = isan__static_holding(block, op);
+    r->used = stack;
+    memcpy(r->text, type, n);
+    serial_of(block);
+    isan__describe(&r->object, op, block);
+    isan__table_put(&by_id, r->id, (uint64_t)r);
+    isan__log_publish(r, ISAN_REC_FINDING);
+    return r;
+}
+
+bool
+isan__trap(int kind, int access, const void *op, void *pc)
+{
+    isan__slot_t current = isan__slot;
+    char *block = isan__block_of(op);
+    if (block == NULL) {
+        return false;                       /* gone meanwhile */
+    }
+    isan__slot_t owner = (isan__slot_t)isan__load(block);
+    bool object = isan__object_in(block) == op;
+    bool freed = isan__load(block) & ISAN__FREED;
+    if (owner == current && !freed) {
+        return false;
+    }
+    if (object && !freed && excused(op, owner, current)) {
+        return false;
+    }
+    if (kind == ISAN__KIND_share && isan__interp_of(owner)->ended) {
+        kind = ISAN__KIND_stale;
+    }
+    struct {
+        uint64_t type, pc;
+        uint32_t site;
+        uint16_t kind, access;
+    } key = { 0, (uint64_t)pc, isan__site_here(), (uint16_t)kind, (uint16_t)access };
+    if (object) {
+        isan__peek(&key.type, (const char *)op + 8, sizeof key.type);
+    }
+    uint64_t exact = isan__hash(&key, sizeof key, 0) | 1;
+    struct isan_rec_finding *r = (void *)isan__table_get(&by_site, exact);
+    if (r == NULL) {
+        char type[256] = "";
+        if (object && !isan__type_name(op, type, sizeof type)) {
+            strcpy(type, "?");
+        }
+        key.type = 0;
+        uint64_t named = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 1)) | 1;
+        r = (void *)isan__table_get(&by_name, named);
+        if (r == NULL) {
+            r = record(kind, access, op, block, current, type);
+            if (r == NULL) {
+                return true;
+            }
+            isan__table_put(&by_name, named, (uint64_t)r);
+        }
+        isan__table_put(&by_site, exact, (uint64_t)r);
+    }
+    __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
+    belongs(serial_of(block), r->id);
+    if (isan__flags.halt_on_error) {
+        isan__halt();
+    }
+    return true;
+}
+
+/* After a fork the records belong to the parent's log. */
+void
+isan__traps_forked(void)
+{
+    isan__table_clear(&by_site);
+    isan__table_clear(&by_name);
+    isan__table_clear(&by_id);
+    if (objects != NULL) {
+        isan__unmap(objects, MAX_OBJECTS * sizeof *objects);
+        objects = NULL;
+    }
+}

@@ -1,0 +1,252 @@
+/* What replaces libc where libc may not be used: see internal.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/internal.h"
+
+void *
+isan__map(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void
+isan__unmap(void *p, size_t size)
+{
+    if (p != NULL) {
+        munmap(p, size);
+    }
+}
+
+static void
+say(const char *format, va_list args)
+{
+    char line[1024] = "isan: ";
+    size_t n = strlen(line);
+    vsnprintf(line + n, sizeof line - n - 1, format, args);
+    n = strlen(line);
+    line[n++] = '\n';
+    ssize_t ignored = write(STDERR_FILENO, line, n);
+    (void)ignored;
+}
+
+void
+isan__say(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+void
+isan__die(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    _exit(2);
+}
+
+/* process_vm_readv(2) on oneself reports EFAULT where a load would be fatal.
+ * Where it is forbidden (seccomp), take the risk: the caller has reason to
+ * think that the address is good. */
+bool
+isan__peek(void *to, const void *from, size_t size)
+{
+    struct iovec local = { to, size }, remote = { (void *)from, size };
+    ssize_t n = syscall(SYS_process_vm_readv, getpid(), &local, 1L, &remote, 1L, 0L);
+    if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
+        memcpy(to, from, size);
+        return true;
+    }
+    return n == (ssize_t)size;
+}
+
+bool
+isan__peek_string(char *to, const char *from, size_t size)
+{
+    size_t n = 0;
+    while (n < size - 1) {
+        /* A chunk that stays within its page, so that only a string that
+         * runs into an unmapped page fails. */
+        size_t chunk = 64 - ((uintptr_t)(from + n) & 63);
+        if (chunk > size - 1 - n) {
+            chunk = size - 1 - n;
+        }
+        if (!isan__peek(to + n, from + n, chunk)) {
+            return false;
+        }
+        if (memchr(to + n, 0, chunk) != NULL) {
+            return true;
+        }
+        n += chunk;
+    }
+    to[n] = 0;
+    return true;
+}
+
+/* FNV-1a by 8 bytes with a finaliser: the keys are small and not hostile. */
+uint64_t
+isan__hash(const void *data, size_t size, uint64_t seed)
+{
+    const unsigned char *p = data;
+    uint64_t h = seed ^ 0xcbf29ce484222325u;
+    while (size >= 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 29;
+        p += 8, size -= 8;
+    }
+    while (size-- > 0) {
+        h = (h ^ *p++) * 0x100000001b3u;
+    }
+    h ^= h >> 32;
+    return h;
+}
+
+uint64_t
+isan__now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint32_t
+isan__tid(void)
+{
+    return (uint32_t)syscall(SYS_gettid);
+}
+
+void
+isan__lock(isan__lock_t *lock)
+{
+    int expected = 0;
+    if (__atomic_compare_exchange_n(&lock->word, &expected, 1, false,
+                                    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        return;
+    }
+    while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0) {
+        syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+    }
+}
+
+void
+isan__unlock(isan__lock_t *lock)
+{
+    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2) {
+        syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
+/* Open addressing, linear probing, at most three quarters full; removal
+ * shifts the rest of the run back (Knuth 6.4, algorithm R). */
+static size_t
+home(const struct isan__table *t, uint64_t key)
+{
+    return (size_t)(key * 0x9e3779b97f4a7c15u >> 20) & (t->size - 1);
+}
+
+static size_t
+find(const struct isan__table *t, uint64_t key)
+{
+    size_t i = home(t, key);
+    while (t->slot[i].key != 0 && t->slot[i].key != key) {
+        i = (i + 1) & (t->size - 1);
+    }
+    return i;
+}
+
+static bool
+grow(struct isan__table *t)
+{
+    struct isan__table bigger = { .size = t->size ? 2 * t->size : 1024, .used = t->used };
+    bigger.slot = isan__map(bigger.size * sizeof *bigger.slot);
+    if (bigger.slot == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < t->size; i++) {
+        if (t->slot[i].key != 0) {
+            bigger.slot[find(&bigger, t->slot[i].key)] = t->slot[i];
+        }
+    }
+    isan__unmap(t->slot, t->size * sizeof *t->slot);
+    t->slot = bigger.slot;
+    t->size = bigger.size;
+    return true;
+}
+
+uint64_t
+isan__table_get(struct isan__table *t, uint64_t key)
+{
+    isan__lock(&t->lock);
+    uint64_t value = 0;
+    if (t->size != 0) {
+        size_t i = find(t, key);
+        value = t->slot[i].key ? t->slot[i].value : 0;
+    }
+    isan__unlock(&t->lock);
+    return value;
+}
+
+bool
+isan__table_put(struct isan__table *t, uint64_t key, uint64_t value)
+{
+    isan__lock(&t->lock);
+    bool ok = (t->used + 1) * 4 <= t->size * 3 || grow(t);
+    if (ok) {
+        size_t i = find(t, key);
+        t->used += t->slot[i].key == 0;
+        t->slot[i].key = key;
+        t->slot[i].value = value;
+    }
+    isan__unlock(&t->lock);
+    return ok;
+}
+
+uint64_t
+isan__table_take(struct isan__table *t, uint64_t key)
+{
+    isan__lock(&t->lock);
+    uint64_t value = 0;
+    if (t->size != 0) {
+        size_t i = find(t, key);
+        if (t->slot[i].key != 0) {
+            value = t->slot[i].value;
+            t->used--;
+            size_t hole = i, mask = t->size - 1;
+            for (size_t j = (i + 1) & mask; t->slot[j].key != 0; j = (j + 1) & mask) {
+                size_t h = home(t, t->slot[j].key);
+                if (((j - h) & mask) >= ((j - hole) & mask)) {
+                    t->slot[hole] = t->slot[j];
+                    hole = j;
+                }
+            }
+            t->slot[hole].key = 0;
+        }
+    }
+    isan__unlock(&t->lock);
+    return value;
+}
+
+void
+isan__table_clear(struct isan__table *t)
+{
+    isan__unmap(t->slot, t->size * sizeof *t->slot);
+    *t = (struct isan__table){ 0 };
+}

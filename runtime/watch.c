@@ -1,0 +1,48 @@
+/* Blocks with a story: their tag is WATCHED, so that freeing or moving them
+ * takes the slow path, which asks here. */
+#include "runtime/owner.h"
+
+static struct isan__table watched;          /* block -> what << 32 | value */
+
+void
+isan__watch(char *block, unsigned what, uint32_t value)
+{
+    uint64_t entry = isan__table_get(&watched, (uint64_t)block);
+    uint64_t both = (entry >> 32 | what) << 32 | (value ? value : (uint32_t)entry);
+    if (isan__table_put(&watched, (uint64_t)block, both)) {
+        __atomic_or_fetch(isan__word(block), ISAN__WATCHED, __ATOMIC_RELAXED);
+    }
+}
+
+uint32_t
+isan__watched_serial(const char *block)
+{
+    if (!(isan__load(block) & ISAN__WATCHED)) {
+        return 0;
+    }
+    uint64_t entry = isan__table_get(&watched, (uint64_t)block);
+    return entry >> 32 & ISAN__WATCH_OBJECT ? (uint32_t)entry : 0;
+}
+
+/* The block is about to be freed and still has its tags.  Returns the slot of
+ * the interpreter that it was the state of, or 0. */
+isan__slot_t
+isan__watched_block_gone(char *block)
+{
+    uint64_t entry = isan__table_take(&watched, (uint64_t)block);
+    char *op = isan__object_in(block);
+    if (entry >> 32 & ISAN__WATCH_CODE && op != NULL) {
+        *isan__word(op + ISAN__CODE_SITE) = 0;
+    }
+    return entry >> 32 & ISAN__WATCH_INTERP ? (isan__slot_t)entry : 0;
+}
+
+/* The block has been moved (realloc); the new one has its tags. */
+void
+isan__watched_block_moved(char *from, char *to)
+{
+    uint64_t entry = isan__table_take(&watched, (uint64_t)from);
+    if (entry != 0) {
+        isan__watch(to, (unsigned)(entry >> 32), (uint32_t)entry);
+    }
+}
