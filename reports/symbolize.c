@@ -42,7 +42,10 @@
 
 enum { REQUEST_SECONDS = 60, MAX_DEPTH = 64 };
 
-struct range { Dwarf_Addr lo, hi; Dwarf_Die cu; };
+struct range { Dwarf_Addr lo, hi; Dwarf_Die die; };
+
+/* Sorted by lo once complete. */
+struct ranges { struct range *at; size_t n, cap; };
 
 struct variable {
     Dwarf_Addr lo;
@@ -59,13 +62,12 @@ struct module {
     Dwfl_Module *mod;
     Dwarf *dwarf;                   /* NULL: no debug information */
     Dwarf_Addr bias;                /* of the DWARF addresses */
-    struct range *ranges;
-    size_t n_ranges, cap_ranges;
+    struct ranges units, functions; /* DWARF addresses */
     struct variable *vars;          /* DWARF's, then (sorted apart) the symbol table's */
     size_t n_vars, cap_vars;
     struct variable *syms;
     size_t n_syms, cap_syms;
-    bool ranges_done, vars_done;
+    bool code_done, data_done;
 };
 
 static struct module *modules;
@@ -308,39 +310,90 @@ static int by_lo(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Built here rather than taken from .debug_aranges, which clang leaves out. */
-static void index_ranges(struct module *m)
+static void add_ranges(struct ranges *r, Dwarf_Die *die)
 {
-    Dwarf_Off off = 0, next;
-    size_t header;
-    m->ranges_done = true;
-    for (; dwarf_nextcu(m->dwarf, off, &next, &header, NULL, NULL, NULL) == 0; off = next) {
-        Dwarf_Die cu;
-        Dwarf_Addr base, lo, hi;
-        if (!dwarf_offdie(m->dwarf, off + header, &cu))
-            continue;
-        for (ptrdiff_t it = 0; (it = dwarf_ranges(&cu, it, &base, &lo, &hi)) > 0;) {
-            m->ranges = grow(m->ranges, m->n_ranges, &m->cap_ranges, sizeof *m->ranges);
-            m->ranges[m->n_ranges++] = (struct range){ lo, hi, cu };
-        }
+    Dwarf_Addr base, lo, hi;
+    for (ptrdiff_t it = 0; (it = dwarf_ranges(die, it, &base, &lo, &hi)) > 0;) {
+        r->at = grow(r->at, r->n, &r->cap, sizeof *r->at);
+        r->at[r->n++] = (struct range){ lo, hi, *die };
     }
-    if (m->n_ranges)
-        qsort(m->ranges, m->n_ranges, sizeof *m->ranges, by_lo);
 }
 
-static Dwarf_Die *cu_at(struct module *m, Dwarf_Addr pc)
+static Dwarf_Die *die_at(struct ranges *r, Dwarf_Addr pc)
 {
-    if (!m->ranges_done)
-        index_ranges(m);
-    size_t lo = 0, hi = m->n_ranges;
+    size_t lo = 0, hi = r->n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (m->ranges[mid].lo <= pc)
+        if (r->at[mid].lo <= pc)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo && pc < m->ranges[lo - 1].hi ? &m->ranges[lo - 1].cu : NULL;
+    return lo && pc < r->at[lo - 1].hi ? &r->at[lo - 1].die : NULL;
+}
+
+static void index_functions(struct module *m, Dwarf_Die *parent, int depth)
+{
+    Dwarf_Die die;
+    if (depth > MAX_DEPTH || dwarf_child(parent, &die) != 0)
+        return;
+    do {
+        int tag = dwarf_tag(&die);
+        if (tag == DW_TAG_subprogram)
+            add_ranges(&m->functions, &die);
+        else if (names_a_scope(tag))
+            index_functions(m, &die, depth + 1);
+    } while (dwarf_siblingof(&die, &die) == 0);
+}
+
+/* Built here rather than taken from .debug_aranges, which clang leaves out,
+ * and dwarf_getscopes, which walks the whole unit for every address. */
+static void index_code(struct module *m)
+{
+    Dwarf_Off off = 0, next;
+    size_t header;
+    m->code_done = true;
+    for (; dwarf_nextcu(m->dwarf, off, &next, &header, NULL, NULL, NULL) == 0; off = next) {
+        Dwarf_Die unit;
+        if (!dwarf_offdie(m->dwarf, off + header, &unit) || dwarf_tag(&unit) != DW_TAG_compile_unit)
+            continue;
+        add_ranges(&m->units, &unit);
+        index_functions(m, &unit, 0);
+    }
+    if (m->units.n)
+        qsort(m->units.at, m->units.n, sizeof *m->units.at, by_lo);
+    if (m->functions.n)
+        qsort(m->functions.at, m->functions.n, sizeof *m->functions.at, by_lo);
+}
+
+/* The inlined calls around pc, outermost first; the function itself is chain[0]. */
+static int calls_at(Dwarf_Die *function, Dwarf_Addr pc, Dwarf_Die chain[MAX_DEPTH])
+{
+    Dwarf_Die at = *function, child;
+    int n = 0;
+    chain[n++] = at;
+    for (int depth = 0; depth < 4 * MAX_DEPTH && n < MAX_DEPTH; depth++) {
+        bool inside = false;
+        if (dwarf_child(&at, &child) != 0)
+            break;
+        do {
+            int tag = dwarf_tag(&child);
+            if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_lexical_block && tag != DW_TAG_subprogram)
+                continue;
+            if (dwarf_haspc(&child, pc) <= 0)
+                continue;
+            if (tag == DW_TAG_subprogram)       /* GNU C: a nested function */
+                n = 0;
+            if (tag != DW_TAG_lexical_block)
+                chain[n++] = child;
+            at = child;
+            inside = true;
+            break;
+        } while (dwarf_siblingof(&child, &child) == 0);
+        if (!inside)
+            break;
+    }
+    return n;
 }
 
 static void put_frame(FILE *out, bool first, const char *function, Dwarf_Die *cu, const char *file, int line,
@@ -363,34 +416,28 @@ static void put_frame(FILE *out, bool first, const char *function, Dwarf_Die *cu
 static void answer_code(struct module *m, Dwarf_Addr vaddr, FILE *out)
 {
     Dwarf_Addr pc = vaddr - m->bias;
-    Dwarf_Die *cu = m->dwarf ? cu_at(m, pc) : NULL;
     const char *file = NULL;
     int line = 0;
     bool first = true;
 
+    if (m->dwarf && !m->code_done)
+        index_code(m);
+    Dwarf_Die *unit = die_at(&m->units, pc), *function = die_at(&m->functions, pc);
+    Dwarf_Line *row = unit ? dwarf_getsrc_die(unit, pc) : NULL;
+    if (row) {
+        file = dwarf_linesrc(row, NULL, NULL);
+        dwarf_lineno(row, &line);
+    }
     fputs("{\"frames\":[", out);
-    if (cu) {
-        Dwarf_Die *scopes = NULL, *chain = NULL;
-        Dwarf_Line *row = dwarf_getsrc_die(cu, pc);
-        if (row) {
-            file = dwarf_linesrc(row, NULL, NULL);
-            dwarf_lineno(row, &line);
-        }
-        /* dwarf_getscopes leaves the real nesting at an inlined call. */
-        int n = dwarf_getscopes(cu, pc, &scopes);
-        n = n > 0 ? dwarf_getscopes_die(&scopes[0], &chain) : 0;
-        for (int i = 0; i < n; i++) {
-            int tag = dwarf_tag(&chain[i]);
-            if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram)
-                continue;
+    if (unit && function) {
+        Dwarf_Die chain[MAX_DEPTH];
+        for (int i = calls_at(function, pc, chain); i-- > 0; first = false) {
             int start = 0;
             char *name = qualified_name(&chain[i]);
             dwarf_decl_line(&chain[i], &start);
-            put_frame(out, first, name, cu, file, line, start);
+            put_frame(out, first, name, unit, file, line, start);
             free(name);
-            first = false;
-            if (tag == DW_TAG_subprogram)
-                break;
+
             Dwarf_Attribute attr;
             Dwarf_Word number;
             Dwarf_Files *files;
@@ -398,13 +445,11 @@ static void answer_code(struct module *m, Dwarf_Addr vaddr, FILE *out)
             file = NULL;
             line = 0;
             if (dwarf_formudata(dwarf_attr(&chain[i], DW_AT_call_file, &attr), &number) == 0
-                && dwarf_getsrcfiles(cu, &files, &n_files) == 0 && number < n_files)
+                && dwarf_getsrcfiles(unit, &files, &n_files) == 0 && number < n_files)
                 file = dwarf_filesrc(files, number, NULL, NULL);
             if (dwarf_formudata(dwarf_attr(&chain[i], DW_AT_call_line, &attr), &number) == 0)
                 line = (int)number;
         }
-        free(scopes);
-        free(chain);
     }
     if (first) {
         GElf_Off offset;
@@ -413,7 +458,7 @@ static void answer_code(struct module *m, Dwarf_Addr vaddr, FILE *out)
         /* A symbol that ends before the address only happens to be near. */
         if (name && sym.st_size && offset >= sym.st_size)
             name = NULL;
-        put_frame(out, true, name, cu, file, line, 0);
+        put_frame(out, true, name, unit, file, line, 0);
     }
     fputs("]}\n", out);
 }
@@ -494,7 +539,7 @@ static void index_symbols(struct module *m)
         GElf_Addr address;
         const char *name = dwfl_module_getsym_info(m->mod, i, &sym, &address, NULL, NULL, NULL);
         int type = GELF_ST_TYPE(sym.st_info);
-        if (!name || !*name || sym.st_shndx == SHN_UNDEF || (type != STT_OBJECT && type != STT_COMMON))
+        if (!name || !*name || sym.st_shndx == SHN_UNDEF || sym.st_size == 0 || (type != STT_OBJECT && type != STT_COMMON))
             continue;
         m->syms = grow(m->syms, m->n_syms, &m->cap_syms, sizeof *m->syms);
         m->syms[m->n_syms++] = (struct variable){ address, sym.st_size, (char *)name, { 0 } };
@@ -505,7 +550,7 @@ static void index_data(struct module *m)
 {
     Dwarf_Off off = 0, next;
     size_t header;
-    m->vars_done = true;
+    m->data_done = true;
     for (; m->dwarf && dwarf_nextcu(m->dwarf, off, &next, &header, NULL, NULL, NULL) == 0; off = next) {
         Dwarf_Die cu;
         if (dwarf_offdie(m->dwarf, off + header, &cu))
@@ -648,7 +693,7 @@ static void answer_data(struct module *m, Dwarf_Addr vaddr, FILE *out)
             break;
         }
     }
-    if (!m->vars_done)
+    if (!m->data_done)
         index_data(m);
     struct variable *v = variable_at(m->vars, m->n_vars, vaddr);
     if (!v)
