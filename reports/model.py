@@ -11,7 +11,6 @@ import re
 from . import log as logs_
 from . import tables
 
-VERSION_FILE = tables.ROOT / "VERSION"
 KINDS = {kind.name: kind for kind in tables.KINDS}
 # What is wrong now, before what will be, before what was left behind.
 RANK = {name: rank for rank, names in enumerate((
@@ -278,16 +277,12 @@ def _ordered(findings):
     return [f for story in stories for f in story]
 
 
-def version():
-    return VERSION_FILE.read_text().strip() if VERSION_FILE.exists() else "0.1.0"
-
-
-def build(logs, symbolizer, residue_of=lambda log: {}):
+def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
     """The report of these logs (log.read's).  residue_of(log) gives what an
     empty interpreter of that log's Python leaves, as subtract_residue wants it;
     it is asked only about processes that have leaks."""
     builder = _Builder(symbolizer)
-    report = {"isan": version(), "findings": [], "interpreters": [], "process": None, "processes": [],
+    report = {"isan": version, "findings": [], "interpreters": [], "process": None, "processes": [],
               "crashes": [], "residue": [], "notes": [], "errors": [], "dropped": 0}
     findings, next_id, ids = [], 1, {}
     for log in logs:
@@ -353,6 +348,8 @@ def build(logs, symbolizer, residue_of=lambda log: {}):
         report["dropped"] += log.dropped
     report["process"] = report["processes"][0] if report["processes"] else None
 
+    if not merge:
+        return dict(report, findings=findings)
     findings, renamed = _merge(findings)
     present = {f["id"] for f in findings}
     for f in findings:
