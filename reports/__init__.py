@@ -1,0 +1,1 @@
+"""The reporter: reads the logs of libisan.so and says what they mean."""

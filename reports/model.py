@@ -1,0 +1,364 @@
+"""From logs to a report: symbols, merging, pairing, order.
+
+The report is the dictionary that the JSON renderer prints; the other renderers
+read it and nothing else.
+"""
+
+import hashlib
+import os
+import re
+
+from . import log as logs_
+from . import tables
+
+KINDS = {kind.name: kind for kind in tables.KINDS}
+# What is wrong now, before what will be, before what was left behind.
+RANK = {name: rank for rank, names in enumerate((
+    ("stale", "free", "race", "share"), ("immortal", "gilstate"), ("static",), ("leak",))) for name in names}
+DOMAINS = {"r": "PyMem_RawMalloc", "m": "PyMem_Malloc", "o": "PyObject_Malloc"}
+
+_EVAL = re.compile(r"(_PyEval_EvalFrameDefault|_TAIL_CALL_\w+)(\.|$)")
+# Whose inlined body the check sits in; the finding's `access` says as much.
+_REFCOUNT = re.compile(r"_?Py_X?(INCREF|DECREF|NewRef|SETREF|CLEAR|SET_REFCNT)\w*$|isan_")
+_OUR_LIBRARY = re.compile(r"libisan\.so")
+
+
+def interp_name(id, kind):
+    return "interpreter %s (%s)" % (id, {"main": "main", "legacy": "legacy", "own-gil": "own GIL"}[kind])
+
+
+class _Builder:
+    def __init__(self, symbolizer):
+        self.symbolizer = symbolizer
+
+    # -- frames -------------------------------------------------------------
+
+    def interp(self, log, serial):
+        interp = log.interps.get(serial)
+        if interp is None:
+            return None
+        return {"id": interp.id, "name": interp_name(interp.id, interp.kind), "kind": interp.kind,
+                "serial": serial}
+
+    def python_frame(self, log, site, interp=None):
+        place = log.site(site)
+        if place is None:
+            return {"kind": "python", "function": None, "file": None, "line": None, "start": None,
+                    "interpreter": interp}
+        function, file, line, start = place
+        return {"kind": "python", "function": function, "file": file, "line": line, "start": start,
+                "interpreter": interp}
+
+    def native_frames(self, log, address, offset, exact):
+        """The frames of one address: one, or several where calls were inlined."""
+        module = log.module(address, offset)
+        plain = {"kind": "native", "function": None, "file": None, "line": None, "start": None,
+                 "module": module.path if module else None, "address": address,
+                 "offset": address - module.bias if module else None, "inlined": False}
+        # A return address is behind its call, perhaps already on the next line.
+        found = self.symbolizer.code(module, address if exact else address - 1) if module else []
+        return [dict(plain, inlined=i + 1 < len(found), **frame) for i, frame in enumerate(
+            {k: f.get(k) for k in ("function", "file", "line", "start")} for f in found)] or [plain]
+
+    def stack(self, log, id):
+        """The frames of a stack, innermost first, Python frames in the place
+        of the evaluation loop's."""
+        if not id:
+            return []
+        owner, stack = log.stack(id)
+        if stack is None:
+            return []
+        python = [self.python_frame(log, f.site, self.interp(log, f.interp)) for f in stack.python]
+        entries = [f.flags & logs_.FRAME_ENTRY for f in stack.python]
+        frames, done = [], 0
+        for i, address in enumerate(stack.native):
+            some = self.native_frames(owner, address, stack.offset, i == 0)
+            if any(_EVAL.match(f["function"] or "") for f in some):
+                before = done
+                while done < len(python) and (done == before or not entries[done - 1]):
+                    done += 1
+                # No Python frame left: the loop was entered, but the frame is
+                # not there yet or already gone.  Keep what is known.
+                frames += python[before:done] or some
+            else:
+                frames += some
+        frames += python[done:]
+        return self.without_ours(frames)
+
+    @staticmethod
+    def without_ours(frames):
+        first = 0
+        for first, frame in enumerate(frames):
+            if frame["kind"] == "python" or not (
+                    _OUR_LIBRARY.match(os.path.basename(frame["module"] or ""))
+                    or frame["inlined"] and _REFCOUNT.match(frame["function"] or "")):
+                break
+        return frames[first:]
+
+    # -- the pieces of a finding ------------------------------------------------
+
+    def created(self, log, object):
+        if not object.origin:
+            return []
+        if object.flags & logs_.OBJ_ORIGIN_STACK:
+            return self.stack(log, object.origin)
+        return [self.python_frame(log, object.origin, self.interp(log, object.owner))]
+
+    def holder(self, log, address, offset):
+        if not address:
+            return None
+        module = log.module(address, offset)
+        holder = {"kind": "static", "module": module.path if module else None, "symbol": None, "file": None,
+                  "line": None, "path": None, "section": None, "address": address,
+                  "offset": address - module.bias if module else None}
+        if module:
+            found = self.symbolizer.data(module, address)
+            for key in ("symbol", "file", "line", "section"):
+                holder[key] = found.get(key)
+            holder["path"] = found.get("element")
+        return holder
+
+    def life(self, log, serial):
+        """When and where an interpreter ended, if it did."""
+        interp = log.interps.get(serial)
+        event = interp and (interp.ended or interp.finalizing)
+        if not event:
+            return None, []
+        return event, self.stack(log, (interp.finalizing or event).stack) or self.stack(log, event.stack)
+
+    def common(self, log, kind, access, id, type, object, holder, count, offset):
+        return {
+            "kind": kind, "access": access, "id": id, "fingerprint": None, "title": KINDS[kind].title,
+            "object": {"type": type or None, "address": object.address, "serial": object.serial or None,
+                       "size": object.size, "python": bool(object.flags & logs_.OBJ_OBJECT),
+                       "freed": bool(object.flags & logs_.OBJ_FREED),
+                       "interned": bool(object.flags & logs_.OBJ_INTERNED)},
+            "owner": self.interp(log, object.owner), "current": None,
+            "holder": self.holder(log, holder, offset),
+            "stacks": {"created": self.created(log, object)},
+            "paired": [], "count": count, "pid": log.pid, "hint": KINDS[kind].hint,
+        }
+
+    def trap(self, log, f):
+        finding = self.common(log, f.kind, f.access, f.id, f.type, f.object, f.holder, f.count, f.offset)
+        finding["current"] = self.interp(log, f.current)
+        finding["stacks"]["used"] = self.stack(log, f.used)
+        finding["tid"], finding["time_ns"] = f.tid, f.time
+        event, where = self.life(log, f.object.owner)
+        finding["owner_ended_ns"] = event.time if event else None
+        if f.kind == "stale" and where:
+            finding["stacks"]["ended"] = where
+        if f.gone:
+            finding["fate"] = "leaked"
+        elif not event:
+            finding["fate"] = None
+        elif f.object.flags & logs_.OBJ_FREED or "leaks=0" not in log.options.split(":"):
+            finding["fate"] = "freed"
+        else:
+            finding["fate"] = None
+        return finding
+
+    def leak(self, log, l):
+        leak = self.common(log, "leak", "none", l.id, l.type, l.object, l.holder, l.count, l.offset)
+        leak["bytes"], leak["domain"] = l.bytes, DOMAINS.get(l.domain)
+        leak["residue"] = None
+        if l.residue:
+            rule = tables.RESIDUES[l.residue]
+            leak["residue"] = {"rule": rule.name, "reason": rule.reason}
+        return leak
+
+
+# -- fingerprints ------------------------------------------------------------
+
+
+def _place(frame):
+    """A frame without what changes from build to build and edit to edit: the
+    line counts from the start of its function."""
+    line = frame["line"] - frame["start"] if frame["line"] and frame["start"] else frame["line"]
+    return [frame["function"], os.path.basename(frame["file"] or frame.get("module") or ""), line]
+
+
+def fingerprint(finding):
+    holder = finding["holder"]
+    parts = [finding["kind"], finding["access"], finding["object"]["type"],
+             [finding[who] and finding[who]["kind"] for who in ("owner", "current")],
+             holder and [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["offset"]]]
+    for name in ("created", "used"):
+        frames = finding["stacks"].get(name, [])
+        parts.append([_place(f) for f in frames[:1] + [f for f in frames if f["kind"] == "python"][:1]])
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+# -- residue -------------------------------------------------------------------
+
+
+def residue_key(leak):
+    """What a group of an empty interpreter's leaks is known by: type and
+    "file:function" of the innermost Python frame."""
+    python = [f for f in leak["stacks"]["created"] if f["kind"] == "python" and f["file"]]
+    return leak["object"]["type"] or "", "%s:%s" % (python[0]["file"], python[0]["function"]) if python else ""
+
+
+def subtract_residue(leaks, measured):
+    """Split leaks into the user's and CPython's own.  measured: kind of
+    interpreter -> {key: count}; what is above the measured count is the user's."""
+    users, own = [], []
+    left = {}
+    for leak in leaks:
+        if leak["residue"]:
+            own.append(leak)
+            continue
+        owner = leak["owner"]
+        key = residue_key(leak)
+        if not owner or key not in measured.get(owner["kind"], {}):
+            users.append(leak)
+            continue
+        allowance = (leak["pid"], owner["serial"]) + key
+        left.setdefault(allowance, measured[owner["kind"]][key])
+        covered = min(leak["count"], left[allowance])
+        # What a trap or a static points at is not the empty interpreter's.
+        if leak["paired"]:
+            covered = 0
+        left[allowance] -= covered
+        each = leak["bytes"] // max(leak["count"], 1)
+        if covered:
+            own.append(dict(leak, count=covered, bytes=each * covered if covered < leak["count"] else leak["bytes"],
+                            residue={"rule": "measured", "reason": "an empty interpreter leaves as much"}))
+        if covered < leak["count"]:
+            users.append(dict(leak, count=leak["count"] - covered, bytes=leak["bytes"] - each * covered))
+    return users, own
+
+
+# -- the report ------------------------------------------------------------------
+
+
+def _merge(findings):
+    """One finding a fingerprint; returns them and old id -> kept id."""
+    kept, renamed = {}, {}
+    for finding in findings:
+        finding["fingerprint"] = fingerprint(finding)
+        first = kept.setdefault(finding["fingerprint"], finding)
+        renamed[finding["id"]] = first["id"]
+        if first is finding:
+            finding["owners"] = [finding["owner"]] if finding["owner"] else []
+            finding["pids"] = [finding["pid"]]
+            continue
+        first["count"] += finding["count"]
+        if "bytes" in finding:
+            first["bytes"] += finding["bytes"]
+        if first.get("fate") != "leaked" and finding.get("fate") == "leaked":
+            first["fate"] = "leaked"
+        for key, value in (("owners", finding["owner"]), ("pids", finding["pid"])):
+            if value and value not in first[key]:
+                first[key].append(value)
+        first["paired"] += finding["paired"]
+    return list(kept.values()), renamed
+
+
+def _ordered(findings):
+    """Stories in order of weight, the traps of one object and its leak together."""
+    by_id = {f["id"]: f for f in findings}
+    stories, seen = [], set()
+    for finding in sorted(findings, key=lambda f: (RANK[f["kind"]], f["id"])):
+        if finding["id"] in seen:
+            continue
+        story, queue = [], [finding["id"]]
+        while queue:
+            id = queue.pop()
+            if id in seen or id not in by_id:
+                continue
+            seen.add(id)
+            story.append(by_id[id])
+            queue += by_id[id]["paired"]
+        story.sort(key=lambda f: (f["kind"] == "leak", RANK[f["kind"]], f["id"]))
+        stories.append(story)
+    # Leaks without a trap: the largest first.
+    stories.sort(key=lambda s: (RANK[s[0]["kind"]], -s[0].get("bytes", 0)))
+    return [f for story in stories for f in story]
+
+
+def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
+    """The report of these logs (log.read's).  residue_of(log) gives what an
+    empty interpreter of that log's Python leaves, as subtract_residue wants it;
+    it is asked only about processes that have leaks."""
+    builder = _Builder(symbolizer)
+    report = {"isan": version, "findings": [], "interpreters": [], "process": None, "processes": [],
+              "crashes": [], "residue": [], "notes": [], "errors": [], "dropped": 0}
+    findings, next_id, ids = [], 1, {}
+    for log in logs:
+        # Numbers as the recorder gave them, unless another process took them.
+        used = set(ids.values())
+        for id in sorted(set(log.findings) | set(log.leaks)):
+            ids[log, id] = id if id not in used else max(next_id, *used) + 1
+            used.add(ids[log, id])
+            next_id = max(used)
+    for log in logs:
+        traps = [builder.trap(log, f) for f in log.findings.values()]
+        leaks = [builder.leak(log, l) for l in log.leaks.values()]
+        by_id = {f["id"]: f for f in traps + leaks}
+
+        def pair(a, b, log=log):
+            if a in by_id and b not in by_id[a]["paired"]:
+                by_id[a]["paired"].append(b)
+
+        for f in log.findings.values():
+            if f.gone:
+                pair(f.id, f.gone)
+                pair(f.gone, f.id)
+        for l in log.leaks.values():
+            for _, other in l.pairs:
+                pair(l.id, other)
+                pair(other, l.id)
+                if other in log.findings:
+                    by_id[other]["fate"] = "leaked"
+        for f in traps + leaks:
+            # A pair may be with a finding made before the fork.
+            numbers = []
+            for id in f["paired"]:
+                owner = log if (log, id) in ids else log.finding(id)[0]
+                if (owner, id) in ids:
+                    numbers.append(ids[owner, id])
+            f["paired"] = numbers
+            f["id"] = ids[log, f["id"]]
+        users, own = subtract_residue(leaks, residue_of(log) if leaks else {})
+        findings += traps + users
+        report["residue"] += own
+        process = {"pid": log.pid, "ppid": log.ppid, "executable": log.exe, "cwd": log.cwd, "argv": log.argv,
+                   "flavor": log.flavor, "python": _release(log.hexversion), "options": log.options,
+                   "started_ns": log.start, "ended_ns": log.exit_time, "log": log.name,
+                   "leaks_checked": "leaks=0" not in log.options.split(":")}
+        report["processes"].append(process)
+        for interp in log.interps.values():
+            if interp.began is None and log.parent is None and not interp.ended:
+                continue
+            report["interpreters"].append(dict(
+                builder.interp(log, interp.serial), pid=log.pid,
+                began_ns=interp.began.time if interp.began else None,
+                ended_ns=interp.ended.time if interp.ended else None))
+        for crash in log.crashes:
+            report["crashes"].append({
+                "signal": crash.signal, "code": crash.code, "address": crash.address, "pid": log.pid,
+                "tid": crash.tid, "current": builder.interp(log, crash.current),
+                "stack": builder.stack(log, crash.stack)})
+        report["notes"] += [{"pid": log.pid, "text": note} for note in log.notes]
+        if log.torn is not None:
+            report["notes"].append({"pid": log.pid, "text": "the process was killed while it recorded; the log ends at"
+                                    " offset %d" % log.torn})
+        report["errors"] += [{"log": log.path, "offset": offset, "text": text} for offset, text in log.errors]
+        report["dropped"] += log.dropped
+    report["process"] = report["processes"][0] if report["processes"] else None
+
+    if not merge:
+        return dict(report, findings=findings)
+    findings, renamed = _merge(findings)
+    present = {f["id"] for f in findings}
+    for f in findings:
+        f["paired"] = sorted({renamed.get(id, id) for id in f["paired"]} & present - {f["id"]})
+    report["findings"] = _ordered(findings)
+    for path, why in sorted(symbolizer.errors.items()):
+        report["notes"].append({"pid": None, "text": "no symbols for %s: %s" % (path, why)})
+    return report
+
+
+def _release(hexversion):
+    return "%d.%d.%d" % (hexversion >> 24, hexversion >> 16 & 255, hexversion >> 8 & 255) if hexversion else None

@@ -1,0 +1,902 @@
+/* isan-symbolize: what is at this address of that ELF file?
+ *
+ * Reads one request a line on stdin and answers each with one line of JSON on
+ * stdout, in order:
+ *
+ *   code<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR
+ *     {"frames":[{"function":..,"file":..,"line":..,"start":..}, ..]}
+ *     innermost inlined call first; "start" is the line the function begins at
+ *   data<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR
+ *     {"symbol":..,"offset":..,"size":..,"file":..,"line":..,"element":..,"section":..}
+ *     a function's own static is "function::variable"; where no variable is
+ *     known, symbol is null and offset counts from the start of the section
+ *
+ * or {"error":".."}.  HEXVADDR is the address as the ELF file has it: run-time
+ * address minus load bias.  BUILDID may be empty; otherwise a file with another
+ * one is refused, since its lines would be lies.  In PATH a tab, newline or
+ * backslash is written \t, \n, \\.  Bytes of names that are not UTF-8 come as
+ * \udcXX, Python's surrogateescape.
+ *
+ * libdw was not written for hostile files, so the work is done in a child: if
+ * a module kills it, the answer for that module is an error and a new child
+ * takes over.
+ */
+#define _GNU_SOURCE
+#include <dwarf.h>
+#include <elfutils/libdw.h>
+#include <elfutils/libdwfl.h>
+#include <errno.h>
+#include <gelf.h>
+#include <inttypes.h>
+#include <libelf.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { REQUEST_SECONDS = 60, MAX_DEPTH = 64 };
+
+struct range { Dwarf_Addr lo, hi; Dwarf_Die die; };
+
+/* Sorted by lo once complete. */
+struct ranges { struct range *at; size_t n, cap; };
+
+struct variable {
+    Dwarf_Addr lo;
+    Dwarf_Word size;
+    char *name;
+    Dwarf_Die die;                  /* .addr == NULL: from the symbol table */
+};
+
+struct module {
+    struct module *next;
+    char *path, *build_id;
+    char error[300];                /* "" if usable */
+    Dwfl *dwfl;
+    Dwfl_Module *mod;
+    Dwarf *dwarf;                   /* NULL: no debug information */
+    Dwarf_Addr bias;                /* of the DWARF addresses */
+    struct ranges units, functions; /* DWARF addresses */
+    struct variable *vars;          /* DWARF's, then (sorted apart) the symbol table's */
+    size_t n_vars, cap_vars;
+    struct variable *syms;
+    size_t n_syms, cap_syms;
+    bool code_done, data_done;
+};
+
+static struct module *modules;
+
+static void *grow(void *array, size_t used, size_t *cap, size_t item)
+{
+    if (used < *cap)
+        return array;
+    *cap = *cap ? *cap * 2 : 64;
+    array = reallocarray(array, *cap, item);
+    if (!array)
+        abort();                    /* the parent reports it */
+    return array;
+}
+
+static char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static char *text(const char *format, ...)
+{
+    char *s;
+    va_list ap;
+    va_start(ap, format);
+    if (vasprintf(&s, format, ap) < 0)
+        abort();
+    va_end(ap);
+    return s;
+}
+
+/* ---- JSON ---------------------------------------------------------------- */
+
+/* Length of the valid UTF-8 sequence at s, 0 if there is none. */
+static int utf8_length(const unsigned char *s)
+{
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    int n = *s >= 0xf0 && *s < 0xf8 ? 4 : *s >= 0xe0 && *s < 0xf0 ? 3 : *s >= 0xc0 && *s < 0xe0 ? 2 : 0;
+    if (!n)
+        return 0;
+    uint32_t c = *s & (0xff >> (n + 1));
+    for (int i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
+}
+
+static void put_string(FILE *out, const char *string)
+{
+    if (!string) {
+        fputs("null", out);
+        return;
+    }
+    putc('"', out);
+    for (const unsigned char *s = (const unsigned char *)string; *s; s++) {
+        int n;
+        if (*s == '"' || *s == '\\')
+            fprintf(out, "\\%c", *s);
+        else if (*s < 0x20 || *s == 0x7f)
+            fprintf(out, "\\u%04x", *s);
+        else if (*s < 0x80)
+            putc(*s, out);
+        else if ((n = utf8_length(s)) != 0) {
+            fwrite(s, 1, n, out);
+            s += n - 1;
+        } else
+            fprintf(out, "\\udc%02x", *s);
+    }
+    putc('"', out);
+}
+
+static void put_error(FILE *out, const char *message)
+{
+    fputs("{\"error\":", out);
+    put_string(out, message);
+    fputs("}\n", out);
+}
+
+/* ---- modules ------------------------------------------------------------- */
+
+static const Dwfl_Callbacks callbacks = {
+    .find_elf = dwfl_build_id_find_elf,
+    .find_debuginfo = dwfl_standard_find_debuginfo,
+    .section_address = dwfl_offline_section_address,
+};
+
+static bool build_id_differs(Dwfl_Module *mod, const char *wanted)
+{
+    const unsigned char *bits;
+    GElf_Addr vaddr;
+    int n = dwfl_module_build_id(mod, &bits, &vaddr);
+    if (!*wanted || n <= 0)
+        return false;
+    if (strlen(wanted) != 2 * (size_t)n)
+        return true;
+    for (int i = 0; i < n; i++) {
+        char hex[3];
+        snprintf(hex, sizeof hex, "%02x", bits[i]);
+        if (strncasecmp(hex, wanted + 2 * i, 2) != 0)
+            return true;
+    }
+    return false;
+}
+
+static struct module *module_at(const char *path, const char *build_id)
+{
+    struct module *m;
+    for (m = modules; m; m = m->next)
+        if (strcmp(m->path, path) == 0 && strcmp(m->build_id, build_id) == 0)
+            return m;
+    m = calloc(1, sizeof *m);
+    if (!m)
+        abort();
+    m->path = text("%s", path);
+    m->build_id = text("%s", build_id);
+    m->next = modules;
+    modules = m;
+
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        snprintf(m->error, sizeof m->error, "cannot open it: %s", strerror(errno));
+        return m;
+    }
+    if (!S_ISREG(st.st_mode)) {     /* a FIFO would block us */
+        snprintf(m->error, sizeof m->error, "not a regular file");
+        return m;
+    }
+    m->dwfl = dwfl_begin(&callbacks);
+    if (m->dwfl) {
+        dwfl_report_begin(m->dwfl);
+        m->mod = dwfl_report_elf(m->dwfl, path, path, -1, 0, true);
+        dwfl_report_end(m->dwfl, NULL, NULL);
+    }
+    if (!m->mod) {
+        snprintf(m->error, sizeof m->error, "not a readable ELF file: %s", dwfl_errmsg(-1));
+        return m;
+    }
+    if (build_id_differs(m->mod, build_id)) {
+        snprintf(m->error, sizeof m->error, "the file has changed since it was recorded (its build-id is another)");
+        return m;
+    }
+    m->dwarf = dwfl_module_getdwarf(m->mod, &m->bias);
+    return m;
+}
+
+/* ---- names --------------------------------------------------------------- */
+
+static bool is_cplusplus(Dwarf_Die *die)
+{
+    Dwarf_Die cu;
+    if (!dwarf_diecu(die, &cu, NULL, NULL))
+        return false;
+    switch (dwarf_srclang(&cu)) {
+    case DW_LANG_C_plus_plus: case DW_LANG_C_plus_plus_03:
+    case DW_LANG_C_plus_plus_11: case DW_LANG_C_plus_plus_14:
+        return true;
+    }
+    return false;
+}
+
+/* The DIE that says where in namespaces and classes this one was declared. */
+static Dwarf_Die declaration(Dwarf_Die die)
+{
+    static const int via[] = { DW_AT_abstract_origin, DW_AT_specification };
+    for (int depth = 0; depth < MAX_DEPTH; depth++) {
+        bool moved = false;
+        for (int i = 0; i < 2 && !moved; i++) {
+            Dwarf_Attribute attr;
+            Dwarf_Die next;
+            if (dwarf_attr(&die, via[i], &attr) && dwarf_formref_die(&attr, &next)) {
+                die = next;
+                moved = true;
+            }
+        }
+        if (!moved)
+            break;
+    }
+    return die;
+}
+
+static bool names_a_scope(int tag)
+{
+    return tag == DW_TAG_namespace || tag == DW_TAG_class_type || tag == DW_TAG_structure_type
+        || tag == DW_TAG_union_type;
+}
+
+static const char *scope_name(Dwarf_Die *die)
+{
+    const char *name = dwarf_diename(die);
+    return name ? name : dwarf_tag(die) == DW_TAG_namespace ? "(anonymous namespace)" : "(anonymous)";
+}
+
+/* "a::b::" before the declaration of die. */
+static char *scope_prefix(Dwarf_Die *die)
+{
+    char *prefix = text("%s", "");
+    Dwarf_Die decl = declaration(*die), *scopes = NULL;
+    int n = dwarf_getscopes_die(&decl, &scopes);
+    for (int i = 1; i < n; i++) {
+        if (!names_a_scope(dwarf_tag(&scopes[i])))
+            continue;
+        char *longer = text("%s::%s", scope_name(&scopes[i]), prefix);
+        free(prefix);
+        prefix = longer;
+    }
+    free(scopes);
+    return prefix;
+}
+
+static char *qualified_name(Dwarf_Die *die)
+{
+    const char *name = dwarf_diename(die);
+    if (!name)
+        return NULL;
+    if (!is_cplusplus(die))
+        return text("%s", name);
+    char *prefix = scope_prefix(die), *whole = text("%s%s", prefix, name);
+    free(prefix);
+    return whole;
+}
+
+static void put_file(FILE *out, Dwarf_Die *cu, const char *file)
+{
+    Dwarf_Attribute attr;
+    const char *dir = cu ? dwarf_formstring(dwarf_attr(cu, DW_AT_comp_dir, &attr)) : NULL;
+    if (!file || *file == '/' || !dir) {
+        put_string(out, file);
+        return;
+    }
+    while (strncmp(file, "./", 2) == 0)
+        file += 2;
+    char *whole = text("%s/%s", dir, file);
+    put_string(out, whole);
+    free(whole);
+}
+
+/* ---- code ---------------------------------------------------------------- */
+
+static int by_lo(const void *a, const void *b)
+{
+    Dwarf_Addr x = *(const Dwarf_Addr *)a, y = *(const Dwarf_Addr *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void add_ranges(struct ranges *r, Dwarf_Die *die)
+{
+    Dwarf_Addr base, lo, hi;
+    for (ptrdiff_t it = 0; (it = dwarf_ranges(die, it, &base, &lo, &hi)) > 0;) {
+        r->at = grow(r->at, r->n, &r->cap, sizeof *r->at);
+        r->at[r->n++] = (struct range){ lo, hi, *die };
+    }
+}
+
+static Dwarf_Die *die_at(struct ranges *r, Dwarf_Addr pc)
+{
+    size_t lo = 0, hi = r->n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (r->at[mid].lo <= pc)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo && pc < r->at[lo - 1].hi ? &r->at[lo - 1].die : NULL;
+}
+
+static void index_functions(struct module *m, Dwarf_Die *parent, int depth)
+{
+    Dwarf_Die die;
+    if (depth > MAX_DEPTH || dwarf_child(parent, &die) != 0)
+        return;
+    do {
+        int tag = dwarf_tag(&die);
+        if (tag == DW_TAG_subprogram)
+            add_ranges(&m->functions, &die);
+        else if (names_a_scope(tag))
+            index_functions(m, &die, depth + 1);
+    } while (dwarf_siblingof(&die, &die) == 0);
+}
+
+/* Built here rather than taken from .debug_aranges, which clang leaves out,
+ * and dwarf_getscopes, which walks the whole unit for every address. */
+static void index_code(struct module *m)
+{
+    Dwarf_Off off = 0, next;
+    size_t header;
+    m->code_done = true;
+    for (; dwarf_nextcu(m->dwarf, off, &next, &header, NULL, NULL, NULL) == 0; off = next) {
+        Dwarf_Die unit;
+        if (!dwarf_offdie(m->dwarf, off + header, &unit) || dwarf_tag(&unit) != DW_TAG_compile_unit)
+            continue;
+        add_ranges(&m->units, &unit);
+        index_functions(m, &unit, 0);
+    }
+    if (m->units.n)
+        qsort(m->units.at, m->units.n, sizeof *m->units.at, by_lo);
+    if (m->functions.n)
+        qsort(m->functions.at, m->functions.n, sizeof *m->functions.at, by_lo);
+}
+
+/* The inlined calls around pc, outermost first; the function itself is chain[0]. */
+static int calls_at(Dwarf_Die *function, Dwarf_Addr pc, Dwarf_Die chain[MAX_DEPTH])
+{
+    Dwarf_Die at = *function, child;
+    int n = 0;
+    chain[n++] = at;
+    for (int depth = 0; depth < 4 * MAX_DEPTH && n < MAX_DEPTH; depth++) {
+        bool inside = false;
+        if (dwarf_child(&at, &child) != 0)
+            break;
+        do {
+            int tag = dwarf_tag(&child);
+            if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_lexical_block && tag != DW_TAG_subprogram)
+                continue;
+            if (dwarf_haspc(&child, pc) <= 0)
+                continue;
+            if (tag == DW_TAG_subprogram)       /* GNU C: a nested function */
+                n = 0;
+            if (tag != DW_TAG_lexical_block)
+                chain[n++] = child;
+            at = child;
+            inside = true;
+            break;
+        } while (dwarf_siblingof(&child, &child) == 0);
+        if (!inside)
+            break;
+    }
+    return n;
+}
+
+static void put_frame(FILE *out, bool first, const char *function, Dwarf_Die *cu, const char *file, int line,
+                      int start)
+{
+    fputs(first ? "{\"function\":" : ",{\"function\":", out);
+    put_string(out, function);
+    fputs(",\"file\":", out);
+    put_file(out, cu, file);
+    if (file && line > 0)
+        fprintf(out, ",\"line\":%d", line);
+    else
+        fputs(",\"line\":null", out);
+    if (start > 0)
+        fprintf(out, ",\"start\":%d}", start);
+    else
+        fputs(",\"start\":null}", out);
+}
+
+static void answer_code(struct module *m, Dwarf_Addr vaddr, FILE *out)
+{
+    Dwarf_Addr pc = vaddr - m->bias;
+    const char *file = NULL;
+    int line = 0;
+    bool first = true;
+
+    if (m->dwarf && !m->code_done)
+        index_code(m);
+    Dwarf_Die *unit = die_at(&m->units, pc), *function = die_at(&m->functions, pc);
+    Dwarf_Line *row = unit ? dwarf_getsrc_die(unit, pc) : NULL;
+    if (row) {
+        file = dwarf_linesrc(row, NULL, NULL);
+        dwarf_lineno(row, &line);
+    }
+    fputs("{\"frames\":[", out);
+    if (unit && function) {
+        Dwarf_Die chain[MAX_DEPTH];
+        for (int i = calls_at(function, pc, chain); i-- > 0; first = false) {
+            int start = 0;
+            char *name = qualified_name(&chain[i]);
+            dwarf_decl_line(&chain[i], &start);
+            put_frame(out, first, name, unit, file, line, start);
+            free(name);
+
+            Dwarf_Attribute attr;
+            Dwarf_Word number;
+            Dwarf_Files *files;
+            size_t n_files;
+            file = NULL;
+            line = 0;
+            if (dwarf_formudata(dwarf_attr(&chain[i], DW_AT_call_file, &attr), &number) == 0
+                && dwarf_getsrcfiles(unit, &files, &n_files) == 0 && number < n_files)
+                file = dwarf_filesrc(files, number, NULL, NULL);
+            if (dwarf_formudata(dwarf_attr(&chain[i], DW_AT_call_line, &attr), &number) == 0)
+                line = (int)number;
+        }
+    }
+    if (first) {
+        GElf_Off offset;
+        GElf_Sym sym;
+        const char *name = dwfl_module_addrinfo(m->mod, vaddr, &offset, &sym, NULL, NULL, NULL);
+        /* A symbol that ends before the address only happens to be near. */
+        if (name && sym.st_size && offset >= sym.st_size)
+            name = NULL;
+        put_frame(out, true, name, unit, file, line, 0);
+    }
+    fputs("]}\n", out);
+}
+
+/* ---- data ---------------------------------------------------------------- */
+
+static bool type_of(Dwarf_Die *die, Dwarf_Die *type)
+{
+    Dwarf_Attribute attr;
+    return dwarf_formref_die(dwarf_attr_integrate(die, DW_AT_type, &attr), type)
+        && dwarf_peel_type(type, type) == 0;
+}
+
+static bool static_address(Dwarf_Die *die, Dwarf_Addr *address)
+{
+    Dwarf_Attribute attr, operand;
+    Dwarf_Op *ops;
+    size_t n;
+    if (!dwarf_attr_integrate(die, DW_AT_location, &attr) || dwarf_getlocation(&attr, &ops, &n) != 0 || n < 1)
+        return false;
+    if (ops[0].atom == DW_OP_addr)
+        *address = ops[0].number;
+    else if (ops[0].atom != DW_OP_addrx || dwarf_getlocation_attr(&attr, &ops[0], &operand) != 0
+             || dwarf_formaddr(&operand, address) != 0)
+        return false;
+    if (n == 2 && ops[1].atom == DW_OP_plus_uconst)
+        *address += ops[1].number;
+    else if (n != 1)                /* thread-local, or scattered in pieces */
+        return false;
+    return true;
+}
+
+static void index_variables(struct module *m, Dwarf_Die *parent, const char *prefix, int depth)
+{
+    Dwarf_Die die;
+    if (depth > MAX_DEPTH || dwarf_child(parent, &die) != 0)
+        return;
+    do {
+        int tag = dwarf_tag(&die);
+        const char *name;
+        switch (tag) {
+        case DW_TAG_variable: {
+            Dwarf_Addr address;
+            Dwarf_Word size = 0;
+            Dwarf_Die type;
+            if (!(name = dwarf_diename(&die)) || !static_address(&die, &address))
+                break;
+            if (!type_of(&die, &type) || dwarf_aggregate_size(&type, &size) != 0)
+                size = 0;
+            char *scope = dwarf_hasattr(&die, DW_AT_specification) ? scope_prefix(&die) : NULL;
+            m->vars = grow(m->vars, m->n_vars, &m->cap_vars, sizeof *m->vars);
+            m->vars[m->n_vars++] = (struct variable){
+                address + m->bias, size, text("%s%s", scope && *scope ? scope : prefix, name), die };
+            free(scope);
+            break;
+        }
+        case DW_TAG_namespace:
+        case DW_TAG_subprogram: {
+            char *inner = tag == DW_TAG_subprogram && is_cplusplus(&die) ? qualified_name(&die) : NULL;
+            char *longer = inner ? text("%s::", inner) : text("%s%s::", prefix, scope_name(&die));
+            index_variables(m, &die, longer, depth + 1);
+            free(inner);
+            free(longer);
+            break;
+        }
+        case DW_TAG_lexical_block:
+            index_variables(m, &die, prefix, depth + 1);
+            break;
+        }
+    } while (dwarf_siblingof(&die, &die) == 0);
+}
+
+static void index_symbols(struct module *m)
+{
+    int n = dwfl_module_getsymtab(m->mod);
+    for (int i = 0; i < n; i++) {
+        GElf_Sym sym;
+        GElf_Addr address;
+        const char *name = dwfl_module_getsym_info(m->mod, i, &sym, &address, NULL, NULL, NULL);
+        int type = GELF_ST_TYPE(sym.st_info);
+        if (!name || !*name || sym.st_shndx == SHN_UNDEF || sym.st_size == 0 || (type != STT_OBJECT && type != STT_COMMON))
+            continue;
+        m->syms = grow(m->syms, m->n_syms, &m->cap_syms, sizeof *m->syms);
+        m->syms[m->n_syms++] = (struct variable){ address, sym.st_size, (char *)name, { 0 } };
+    }
+}
+
+static void index_data(struct module *m)
+{
+    Dwarf_Off off = 0, next;
+    size_t header;
+    m->data_done = true;
+    for (; m->dwarf && dwarf_nextcu(m->dwarf, off, &next, &header, NULL, NULL, NULL) == 0; off = next) {
+        Dwarf_Die cu;
+        if (dwarf_offdie(m->dwarf, off + header, &cu))
+            index_variables(m, &cu, "", 0);
+    }
+    index_symbols(m);
+    if (m->n_vars)
+        qsort(m->vars, m->n_vars, sizeof *m->vars, by_lo);
+    if (m->n_syms)
+        qsort(m->syms, m->n_syms, sizeof *m->syms, by_lo);
+}
+
+/* The last variable that starts at or before the address and reaches it. */
+static struct variable *variable_at(struct variable *vars, size_t n, Dwarf_Addr address)
+{
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (vars[mid].lo <= address)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    while (lo-- > 0 && vars[lo].lo + (64u << 20) > address) {
+        if (address == vars[lo].lo || address - vars[lo].lo < vars[lo].size)
+            return &vars[lo];
+        /* Aliases of other sizes may start at the same place; anything
+         * earlier that reached this far would contain this one. */
+        if (lo && vars[lo - 1].lo != vars[lo].lo)
+            return NULL;
+    }
+    return NULL;
+}
+
+static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
+{
+    Dwarf_Word counts[8], size;
+    int n = 0;
+    Dwarf_Die child, element;
+    if (!type_of(type, &element) || dwarf_aggregate_size(&element, &size) != 0 || size == 0
+        || dwarf_child(type, &child) != 0)
+        return false;
+    do {
+        Dwarf_Attribute attr;
+        Dwarf_Word bound;
+        if (dwarf_tag(&child) != DW_TAG_subrange_type || n == 8)
+            continue;
+        if (dwarf_formudata(dwarf_attr_integrate(&child, DW_AT_count, &attr), &bound) == 0)
+            counts[n++] = bound;
+        else if (dwarf_formudata(dwarf_attr_integrate(&child, DW_AT_upper_bound, &attr), &bound) == 0)
+            counts[n++] = bound + 1;
+        else
+            counts[n++] = 0;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    for (int i = 0; i < n; i++) {
+        Dwarf_Word stride = size;
+        for (int j = i + 1; j < n; j++)
+            stride *= counts[j];
+        if (stride == 0)
+            return false;
+        fprintf(path, "[%" PRIu64 "]", *offset / stride);
+        *offset %= stride;
+    }
+    *type = element;
+    return n > 0;
+}
+
+static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
+{
+    Dwarf_Die child;
+    if (dwarf_child(type, &child) != 0)
+        return false;
+    do {
+        Dwarf_Attribute attr;
+        Dwarf_Word at = 0, size;
+        Dwarf_Die inner;
+        if (dwarf_tag(&child) != DW_TAG_member || dwarf_hasattr(&child, DW_AT_declaration)
+            || dwarf_hasattr(&child, DW_AT_data_bit_offset))
+            continue;
+        if (dwarf_attr(&child, DW_AT_data_member_location, &attr) && dwarf_formudata(&attr, &at) != 0)
+            continue;
+        if (at > *offset || !type_of(&child, &inner) || dwarf_aggregate_size(&inner, &size) != 0
+            || *offset - at >= size)
+            continue;
+        const char *name = dwarf_diename(&child);
+        if (name)
+            fprintf(path, ".%s", name);
+        *offset -= at;
+        *type = inner;
+        return true;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    return false;
+}
+
+static void put_element(FILE *out, Dwarf_Die *variable, Dwarf_Word offset)
+{
+    char *string = NULL;
+    size_t length;
+    Dwarf_Die type;
+    FILE *path = open_memstream(&string, &length);
+    if (!path)
+        abort();
+    if (type_of(variable, &type)) {
+        bool deeper = true;
+        for (int depth = 0; depth < MAX_DEPTH && deeper; depth++) {
+            switch (dwarf_tag(&type)) {
+            case DW_TAG_array_type:
+                deeper = array_element(&type, &offset, path);
+                break;
+            case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type:
+                deeper = struct_member(&type, &offset, path);
+                break;
+            default:
+                deeper = false;
+            }
+        }
+    }
+    if (offset)
+        fprintf(path, "+%" PRIu64, offset);
+    fclose(path);
+    put_string(out, *string ? string : NULL);
+    free(string);
+}
+
+static void answer_data(struct module *m, Dwarf_Addr vaddr, FILE *out)
+{
+    const char *section = NULL;
+    Dwarf_Addr section_start = 0, elf_bias;
+    Elf *elf = dwfl_module_getelf(m->mod, &elf_bias);
+    size_t strings;
+    if (elf && elf_getshdrstrndx(elf, &strings) == 0) {
+        for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn)) != NULL;) {
+            GElf_Shdr shdr;
+            /* .tbss has addresses but no memory of its own. */
+            if (!gelf_getshdr(scn, &shdr) || !(shdr.sh_flags & SHF_ALLOC) || (shdr.sh_flags & SHF_TLS)
+                || vaddr - elf_bias - shdr.sh_addr >= shdr.sh_size)
+                continue;
+            section = elf_strptr(elf, strings, shdr.sh_name);
+            section_start = shdr.sh_addr + elf_bias;
+            break;
+        }
+    }
+    if (!m->data_done)
+        index_data(m);
+    struct variable *v = variable_at(m->vars, m->n_vars, vaddr);
+    if (!v)
+        v = variable_at(m->syms, m->n_syms, vaddr);
+    if (!v && !section) {
+        put_error(out, "no variable and no section at this address");
+        return;
+    }
+    fputs("{\"symbol\":", out);
+    put_string(out, v ? v->name : NULL);
+    fprintf(out, ",\"offset\":%" PRIu64, vaddr - (v ? v->lo : section_start));
+    if (v)
+        fprintf(out, ",\"size\":%" PRIu64, v->size);
+    else
+        fputs(",\"size\":null", out);
+    const char *file = NULL;
+    int line = 0;
+    Dwarf_Die cu, *in_cu = NULL;
+    if (v && v->die.addr) {
+        file = dwarf_decl_file(&v->die);
+        dwarf_decl_line(&v->die, &line);
+        in_cu = dwarf_diecu(&v->die, &cu, NULL, NULL);
+    }
+    fputs(",\"file\":", out);
+    put_file(out, in_cu, file);
+    if (file && line > 0)
+        fprintf(out, ",\"line\":%d", line);
+    else
+        fputs(",\"line\":null", out);
+    fputs(",\"element\":", out);
+    if (v && v->die.addr)
+        put_element(out, &v->die, vaddr - v->lo);
+    else
+        fputs("null", out);
+    fputs(",\"section\":", out);
+    put_string(out, section);
+    fputs("}\n", out);
+}
+
+/* ---- requests ------------------------------------------------------------ */
+
+static void unescape(char *s)
+{
+    char *to = s;
+    for (; *s; s++, to++) {
+        if (*s == '\\' && s[1]) {
+            s++;
+            *to = *s == 't' ? '\t' : *s == 'n' ? '\n' : *s;
+        } else
+            *to = *s;
+    }
+    *to = '\0';
+}
+
+static void answer(char *request, FILE *out)
+{
+    char *rest = request, *what = strsep(&rest, "\t"), *path = strsep(&rest, "\t");
+    char *build_id = strsep(&rest, "\t"), *hex = strsep(&rest, "\t"), *end = NULL;
+    bool code = strcmp(what, "code") == 0;
+    errno = 0;
+    uint64_t vaddr = hex && *hex ? strtoull(hex, &end, 16) : 0;
+    if ((!code && strcmp(what, "data") != 0) || !end || *end || errno || rest) {
+        put_error(out, "a request is code or data, path, build-id and hexadecimal address, with tabs between");
+        return;
+    }
+    unescape(path);
+    struct module *m = module_at(path, build_id);
+    if (*m->error)
+        put_error(out, m->error);
+    else if (code)
+        answer_code(m, vaddr, out);
+    else
+        answer_data(m, vaddr, out);
+}
+
+static void work(FILE *in, FILE *out)
+{
+    static const struct rlimit no_core = { 0, 0 };
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    setrlimit(RLIMIT_CORE, &no_core);
+    signal(SIGALRM, SIG_DFL);
+    while ((n = getline(&line, &cap, in)) > 0) {
+        if (line[n - 1] == '\n')
+            line[n - 1] = '\0';
+        alarm(REQUEST_SECONDS);     /* damaged files can loop, too */
+        answer(line, out);
+        alarm(0);
+        fflush(out);
+    }
+    _exit(0);
+}
+
+struct worker { pid_t pid; FILE *to, *from; };
+
+static bool start(struct worker *w)
+{
+    int to[2], from[2];
+    if (pipe(to) != 0 || pipe(from) != 0)
+        return false;
+    fflush(stdout);
+    w->pid = fork();
+    if (w->pid < 0)
+        return false;
+    if (w->pid == 0) {
+        close(to[1]);
+        close(from[0]);
+        work(fdopen(to[0], "r"), fdopen(from[1], "w"));
+    }
+    close(to[0]);
+    close(from[1]);
+    w->to = fdopen(to[1], "w");
+    w->from = fdopen(from[0], "r");
+    return w->to && w->from;
+}
+
+static int stop(struct worker *w)
+{
+    int status = 0;
+    fclose(w->to);
+    fclose(w->from);
+    while (waitpid(w->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    *w = (struct worker){ 0 };
+    return status;
+}
+
+/* Modules that killed a worker: asked about once, not once an address. */
+struct killer { struct killer *next; char *path; char *message; };
+static struct killer *killers;
+
+static const char *path_end(const char *line, const char **begin)
+{
+    *begin = strchr(line, '\t');
+    const char *end = *begin ? strchr(++*begin, '\t') : NULL;
+    return end;
+}
+
+static const char *known_killer(const char *line)
+{
+    const char *path, *end = path_end(line, &path);
+    if (end)
+        for (struct killer *k = killers; k; k = k->next)
+            if (strlen(k->path) == (size_t)(end - path) && strncmp(k->path, path, end - path) == 0)
+                return k->message;
+    return NULL;
+}
+
+static const char *new_killer(const char *line, int status)
+{
+    const char *path, *end = path_end(line, &path);
+    struct killer *k = calloc(1, sizeof *k);
+    if (!k)
+        abort();
+    k->message = text(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM
+                      ? "reading its debug information took over %d seconds: is the file damaged?"
+                      : "reading its debug information crashed (status 0x%x): is the file damaged?",
+                      WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? REQUEST_SECONDS : status);
+    k->path = end ? strndup(path, end - path) : text("%s", "");
+    k->next = killers;
+    killers = k;
+    return k->message;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        bool help = strcmp(argv[1], "--help") == 0;
+        fputs("usage: isan-symbolize <REQUESTS\n"
+              "Each line: code|data, path, build-id or nothing, hexadecimal address; tabs between.\n"
+              "Answers each with a line of JSON: the frames at a code address, the variable at a data address.\n",
+              help ? stdout : stderr);
+        return help ? 0 : 2;
+    }
+    struct worker w = { 0 };
+    char *line = NULL, *reply = NULL;
+    size_t line_cap = 0, reply_cap = 0;
+    unsetenv("DEBUGINFOD_URLS");    /* a report must not depend on the network */
+    signal(SIGPIPE, SIG_IGN);
+    while (getline(&line, &line_cap, stdin) > 0) {
+        const char *error = known_killer(line);
+        if (!error && !w.pid && !start(&w)) {
+            fprintf(stderr, "isan-symbolize: cannot start its worker: %s\n", strerror(errno));
+            return 1;
+        }
+        if (!error) {
+            size_t n = strlen(line);
+            fputs(line, w.to);
+            if (n == 0 || line[n - 1] != '\n')
+                putc('\n', w.to);
+            fflush(w.to);
+            if (getline(&reply, &reply_cap, w.from) > 0 && reply[strlen(reply) - 1] == '\n')
+                fputs(reply, stdout);
+            else
+                error = new_killer(line, stop(&w));
+        }
+        if (error)
+            put_error(stdout, error);
+        if (fflush(stdout) != 0)
+            break;
+    }
+    if (w.pid)
+        stop(&w);
+    return ferror(stdout) ? 1 : 0;
+}

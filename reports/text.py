@@ -1,0 +1,298 @@
+"""The report as text: what happened, where, and what to do about it."""
+
+import os
+import signal
+
+_VERBS = {
+    "none": "uses", "incref": "increfs", "decref": "decrefs", "attribute": "accesses an attribute of",
+    "argument": "is passed", "return": "is given back", "dealloc": "deallocates", "free": "frees",
+    "realloc": "resizes",
+}
+_COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
+
+
+def escape(text):
+    """Names come from the program under test: nothing in them may reach the
+    terminal as anything but text."""
+    out = []
+    for c in text:
+        if c.isprintable():
+            out.append(c)
+        elif 0xdc80 <= ord(c) <= 0xdcff:
+            out.append("\\x%02x" % (ord(c) & 0xff))
+        elif ord(c) < 0x100:
+            out.append("\\x%02x" % ord(c))
+        else:
+            out.append("\\u%04x" % ord(c))
+    return "".join(out)
+
+
+def plural(n, one, many=None):
+    return "%s %s" % (format(n, ","), one if n == 1 else many or one + "s")
+
+
+def _article(word):
+    return "an" if word[:1].lower() in tuple("aeiou") else "a"
+
+
+class _Text:
+    def __init__(self, report, color):
+        self.report, self.color = report, color
+        self.lines = []
+        self.cwd = (report["process"] or {}).get("cwd") or None
+        self.by_id = {f["id"]: f for f in report["findings"]}
+        self.several = len({p["pid"] for p in report["processes"]}) > 1
+
+    def paint(self, what, text):
+        return "\x1b[%sm%s\x1b[0m" % (_COLORS[what], text) if self.color else text
+
+    def say(self, text=""):
+        self.lines.append(text)
+
+    # -- phrases -----------------------------------------------------------------
+
+    def file(self, path):
+        if self.cwd and path.startswith(self.cwd.rstrip("/") + "/"):
+            path = path[len(self.cwd.rstrip("/")) + 1:]
+        return escape(os.path.normpath(path) if path.startswith("/") else path)
+
+    def place(self, thing):
+        """file:line, or what there is instead."""
+        if thing["file"]:
+            return self.file(thing["file"]) + (":%d" % thing["line"] if thing["line"] else "")
+        if thing.get("module"):
+            return "%s+0x%x" % (escape(os.path.basename(thing["module"])), thing["offset"])
+        return "0x%x" % thing["address"] if thing.get("address") else "?"
+
+    def where(self, frame):
+        if frame["kind"] == "python" and frame["file"] is None:
+            return "Python code that was not recorded"
+        return self.place(frame) + (" in " + escape(frame["function"]) if frame["function"] else "")
+
+    @staticmethod
+    def who(interp):
+        return interp["name"] if interp else "a thread without an interpreter"
+
+    @staticmethod
+    def whose(interp):
+        return interp["name"] if interp else "an unknown interpreter"
+
+    def thing(self, finding, article=True):
+        object = finding["object"]
+        if object["type"] and object["python"]:
+            name = "`%s`" % escape(object["type"])
+            return (_article(object["type"]) + " " + name) if article else name
+        return plural(object["size"], "byte") + " of memory"
+
+    def holder(self, holder):
+        if holder["symbol"]:
+            text = "static `%s%s`" % (escape(holder["symbol"]), escape(holder["path"] or ""))
+        else:
+            text = "a static in %s" % escape(holder["section"]) if holder["section"] else "a static"
+        if holder["module"]:
+            text += " of " + escape(os.path.basename(holder["module"]))
+        return text + (" (%s)" % self.place(holder) if holder["file"] or not holder["symbol"] else "")
+
+    def reference(self, id):
+        return "%s #%d" % (self.by_id[id]["kind"], id)
+
+    # -- stacks ------------------------------------------------------------------
+
+    def stack(self, frames, indent="      "):
+        previous = None
+        width = min(36, max((len(escape(f["function"] or "?")) for f in frames), default=0))
+        for number, frame in enumerate(frames):
+            interp = frame.get("interpreter")
+            if interp:
+                if previous and previous["serial"] != interp["serial"]:
+                    self.say("%s--- %s above, %s below ---" % (indent, previous["name"], interp["name"]))
+                previous = interp
+            place = self.place(frame)
+            if frame["kind"] == "python" and not frame["file"]:
+                place = "(Python code that was not recorded)"
+            self.say("%s#%-2d %s %-*s  %s" % (
+                indent, number, "py" if frame["kind"] == "python" else " C", width,
+                escape(frame["function"] or "?"), place))
+
+    def location(self, head, frames):
+        """A heading with one place behind it, or the stack below it."""
+        if len(frames) == 1 and frames[0]["kind"] == "python":
+            self.say("  %s at %s" % (head, self.where(frames[0])))
+        elif frames:
+            self.say("  %s:" % head)
+            self.stack(frames)
+
+    # -- findings ------------------------------------------------------------------
+
+    def headline(self, f):
+        kind, thing = f["kind"], self.thing(f)
+        owner, current = self.whose(f["owner"]), self.who(f["current"])
+        verb = _VERBS[f["access"]]
+        if kind == "share":
+            return "%s %s %s that belongs to %s" % (current, verb, thing, owner)
+        if kind == "stale":
+            return "%s %s %s of %s, which has ended" % (current, verb, thing, owner)
+        if kind == "free":
+            verb = verb if f["access"] != "none" else "frees"
+            how = "that belongs to" if f["object"]["python"] else "allocated by"
+            return "%s %s %s %s %s" % (current, verb, thing, how, owner)
+        if kind == "static":
+            held = self.holder(f["holder"]) if f["holder"] else "a C static"
+            return "%s holds %s of %s" % (held, thing, owner)
+        if kind == "immortal":
+            return "%s changes the reference count of an immortal object, %s" % (current, thing)
+        return "%s: %s" % (current, f["title"])
+
+    def fate(self, f):
+        owner = self.whose(f["owner"])
+        leaks = [id for id in f["paired"] if self.by_id[id]["kind"] == "leak"]
+        if leaks:
+            self.say("  outlived %s: %s" % (owner, ", ".join("leak #%d" % id for id in leaks)))
+        elif f.get("fate") == "leaked":
+            self.say("  outlived %s: leaked, as CPython's own residue" % owner)
+        elif f.get("fate") == "freed":
+            if f["object"]["freed"]:
+                self.say("  was freed when %s ended: the pointer dangles" % owner)
+            elif f["holder"]:
+                self.say("  was freed by the time %s ended: a pointer left in %s dangles"
+                         % (owner, self.holder(f["holder"])))
+
+    def times(self, n):
+        return "" if n == 1 else ", %s times" % format(n, ",")
+
+    def process_of(self, f):
+        return " in process %s" % ", ".join(map(str, f["pids"])) if self.several else ""
+
+    def title(self, f, headline):
+        self.say("%s %s" % (self.paint("kind", "isan: %s #%d:" % (f["kind"], f["id"])),
+                            self.paint("title", headline + self.process_of(f))))
+
+    def trap(self, f):
+        self.title(f, self.headline(f))
+        owner = self.whose(f["owner"])
+        created = f["stacks"]["created"]
+        if created:
+            self.location("created in %s" % owner, created)
+        else:
+            self.say("  created in %s, where is not known" % owner)
+        if f["holder"] and f["kind"] != "static":
+            self.say("  stored in %s" % self.holder(f["holder"]))
+        used = f["stacks"]["used"]
+        if used:
+            self.location("touched in %s%s" % (self.who(f["current"]), self.times(f["count"])), used)
+        elif f["count"] > 1:
+            self.say("  %s" % self.times(f["count"])[2:])
+        if f["kind"] == "stale" and f["owner_ended_ns"]:
+            early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
+            self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
+                          f["stacks"].get("ended", []))
+            if not f["stacks"].get("ended"):
+                self.say("  %s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""))
+        self.fate(f)
+        self.hint(f)
+
+    def leak_headline(self, f):
+        type = f["object"]["type"] if f["object"]["python"] else None
+        if type:
+            what = "%s of type `%s`" % (plural(f["count"], "object"), escape(type))
+        else:
+            what = plural(f["count"], "block") + " of memory" + (" (%s)" % f["domain"] if f["domain"] else "")
+        owners = f.get("owners") or [f["owner"]]
+        names = ", ".join(self.whose(o) for o in owners[:4])
+        if len(owners) > 4:
+            names += " and %d more" % (len(owners) - 4)
+        return "%s, %s, of %s" % (what, plural(f["bytes"], "byte"), names)
+
+    def leak(self, f):
+        self.title(f, self.leak_headline(f))
+        created = f["stacks"]["created"]
+        if created:
+            self.location("created", created)
+        else:
+            self.say("  created where no Python code ran, or before isan could see it")
+        if f["holder"]:
+            self.say("  kept alive by %s" % self.holder(f["holder"]))
+        if f["paired"]:
+            serial = f["object"]["serial"]
+            self.say("  traps on the same objects: %s%s" % (
+                ", ".join(self.reference(id) for id in f["paired"]),
+                " (object serial %d)" % serial if serial else ""))
+        self.hint(f)
+
+    def hint(self, f):
+        self.say("  %s %s" % (self.paint("dim", "hint:"), f["hint"]))
+        self.say()
+
+    def crash(self, crash):
+        try:
+            name = signal.Signals(crash["signal"]).name
+        except ValueError:
+            name = "signal %d" % crash["signal"]
+        stack = crash["stack"]
+        head = "the program%s was killed by %s in %s" % (
+            " (process %d)" % crash["pid"] if self.several else "", name, self.who(crash["current"]))
+        if stack:
+            head += " at " + self.where(stack[0])
+        if name in ("SIGSEGV", "SIGBUS"):
+            head += ", accessing address 0x%x" % crash["address"]
+        self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
+        self.stack(stack)
+        self.say()
+
+    # -- the end -----------------------------------------------------------------------
+
+    def residue(self, show):
+        own = self.report["residue"]
+        if not own:
+            return
+        interps = {(leak["pid"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
+        blocks, size = sum(l["count"] for l in own), sum(l["bytes"] for l in own)
+        n = len(interps)
+        self.say("CPython's own residue: %s, %s per interpreter%s%s" % (
+            plural(round(blocks / n), "block"), plural(round(size / n), "byte"),
+            " (mean of %d)" % n if n > 1 else "", "" if show else " (isan report --residue shows them)"))
+        if show:
+            for leak in sorted(own, key=lambda l: -l["bytes"]):
+                created = leak["stacks"]["created"]
+                self.say("  %s%s [%s]" % (self.leak_headline(dict(leak, owners=[leak["owner"]])),
+                                          ", created at " + self.where(created[0]) if created else "",
+                                          leak["residue"]["rule"]))
+        self.say()
+
+    def summary(self):
+        findings, report = self.report["findings"], self.report
+        kinds = {}
+        for f in findings:
+            kinds[f["kind"]] = kinds.get(f["kind"], 0) + 1
+        text = plural(len(findings), "finding") if findings else "no findings"
+        if kinds:
+            text += " (%s)" % ", ".join("%d %s" % (n, kind) for kind, n in kinds.items())
+        if report["crashes"]:
+            text += ", " + plural(len(report["crashes"]), "crash", "crashes")
+        n = len({p["pid"] for p in report["processes"]})
+        return "SUMMARY: isan: %s in %s" % (text, plural(n, "process", "processes"))
+
+    def render(self, show_residue):
+        for f in self.report["findings"]:
+            (self.leak if f["kind"] == "leak" else self.trap)(f)
+        for crash in self.report["crashes"]:
+            self.crash(crash)
+        self.residue(show_residue)
+        for note in self.report["notes"]:
+            who = " (process %d)" % note["pid"] if note["pid"] and self.several else ""
+            self.say("isan: note%s: %s" % (who, escape(note["text"])))
+        if self.report["dropped"]:
+            self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
+                     % plural(self.report["dropped"], "record"))
+        for error in self.report["errors"]:
+            self.say("isan: error: %s, offset %d: %s" % (escape(error["log"]), error["offset"], escape(error["text"])))
+        self.say(self.summary())
+        return "\n".join(self.lines) + "\n"
+
+
+def render(report, color=False, show_residue=False):
+    return _Text(report, color).render(show_residue)
+
+
+def wants_color(stream):
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,67 @@
+"""isan report: render and merge saved logs."""
+
+import os
+import sys
+
+from reports import json_, log, model, symbols, text
+
+from . import Problem, __version__, residue
+
+DESCRIPTION = "Render and merge saved logs."
+
+
+def add_arguments(parser):
+    parser.add_argument("logs", nargs="+", metavar="LOG",
+                        help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
+    parser.add_argument("--residue", action="store_true",
+                        help="list what CPython itself leaves behind in every interpreter, too")
+
+
+def make(paths):
+    """The report of these log files."""
+    with symbols.Symbolizer() as symbolizer:
+        return model.build(log.read(paths), symbolizer, residue.of, version=__version__)
+
+
+def write(stream, content):
+    """Whatever the encoding of the stream, nothing in a report makes it fail."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(content.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def main(args):
+    paths = []
+    for path in args.logs:
+        try:
+            paths += log.logs_in(path)
+        except OSError as error:
+            raise Problem("cannot read %s: %s" % (path, error.strerror or error))
+    for path in paths:
+        if not os.access(path, os.R_OK):
+            raise Problem("cannot read %s: %s" % (
+                path, "there is no such file" if not os.path.exists(path) else "permission denied"))
+    try:
+        report = make(paths)
+    except symbols.Missing as error:
+        raise Problem(str(error))
+
+    def render(color):
+        return json_.render(report) if args.format == "json" else text.render(report, color, args.residue)
+
+    try:
+        if args.output:
+            with open(args.output, "w", encoding="utf-8") as file:
+                write(file, render(False))
+        else:
+            write(sys.stdout, render(text.wants_color(sys.stdout)))
+    except OSError as error:
+        raise Problem("cannot write %s: %s" % (args.output or "the report", error.strerror))
+    for error in report["errors"]:
+        print("isan report: %s, offset %d: %s" % (text.escape(error["log"]), error["offset"],
+                                                  text.escape(error["text"])), file=sys.stderr)
+    if report["errors"]:
+        return 2
+    return 86 if report["findings"] else 0

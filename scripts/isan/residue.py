@@ -1,0 +1,106 @@
+"""What CPython itself leaves behind when an empty interpreter ends.
+
+Measured once for each build of the interpreter and of isan, and kept in the
+cache, because it differs between releases and configurations, and no list
+written by hand would stay right.
+"""
+
+import collections
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from reports import log, model, symbols
+from reports.tables import ROOT
+
+LIBRARY = ROOT / "build" / "lib" / "libisan.so.0"
+FORMAT = 1
+
+# Two of each kind, the second to show what only the first one leaves.
+SCRIPT = """
+import _interpreters
+for config in 'legacy', 'isolated':
+    for _ in range(2):
+        _interpreters.destroy(_interpreters.create(config))
+"""
+
+
+def cache():
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isan" / "residue"
+
+
+def key(executable):
+    digest = hashlib.sha256(b"%d" % FORMAT)
+    for path in executable, LIBRARY:
+        path = os.path.realpath(path)
+        st = os.stat(path)
+        digest.update(os.fsencode("%s\0%d\0%d\0" % (path, st.st_size, st.st_mtime_ns)))
+    return digest.hexdigest()[:32]
+
+
+def environment(preload=True, **options):
+    """The environment for a program to be run under isan."""
+    env = dict(os.environ)
+    if preload:
+        others = env.get("LD_PRELOAD")
+        env["LD_PRELOAD"] = str(LIBRARY) + (":" + others if others else "")
+    env["ISAN_OPTIONS"] = ":".join("%s=%s" % item for item in options.items())
+    return env
+
+
+def measure(executable, preload):
+    """Run empty interpreters and read what they left: kind -> groups."""
+    with tempfile.TemporaryDirectory(prefix="isan-residue-") as directory:
+        env = environment(preload, log_path=directory, exitcode=0)
+        for name in "PYTHONSTARTUP", "PYTHONINSPECT":
+            env.pop(name, None)
+        done = subprocess.run([executable, "-I", "-S", "-c", SCRIPT], env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
+        if done.returncode:
+            last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["status %d" % done.returncode]
+            raise RuntimeError(last[0])
+        with symbols.Symbolizer() as symbolizer:
+            report = model.build(log.read(log.logs_in(directory)), symbolizer, merge=False)
+    groups = collections.defaultdict(collections.Counter)
+    for leak in report["findings"]:
+        if leak["kind"] != "leak" or not leak["owner"]:
+            continue
+        owner = leak["owner"]
+        groups[owner["kind"], owner["serial"]][("count",) + model.residue_key(leak)] += leak["count"]
+        groups[owner["kind"], owner["serial"]][("bytes",) + model.residue_key(leak)] += leak["bytes"]
+    most = collections.defaultdict(collections.Counter)
+    for (kind, _), counts in groups.items():
+        most[kind] |= counts
+    return {kind: [{"type": type, "origin": origin, "count": n, "bytes": counts["bytes", type, origin]}
+                   for (what, type, origin), n in sorted(counts.items()) if what == "count"]
+            for kind, counts in most.items()}
+
+
+def of(process):
+    """For model.build: kind -> {(type, origin): count} of the Python of a log."""
+    if not process.hexversion or not process.exe:
+        return {}
+    try:
+        file = cache() / (key(process.exe) + ".json")
+    except OSError as error:
+        process.notes.append("CPython's own residue could not be measured (%s), so it counts as findings" % error)
+        return {}
+    try:
+        kinds = json.loads(file.read_text(encoding="utf-8"))["kinds"]
+    except (OSError, ValueError, KeyError):
+        print("isan: measuring what empty interpreters of %s leave (once)..." % process.exe, file=sys.stderr)
+        try:
+            kinds = measure(process.exe, process.flavor == "stock")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", encoding="utf-8",
+                                             delete=False) as new:
+                json.dump({"executable": process.exe, "kinds": kinds}, new, indent=1)
+            os.replace(new.name, file)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            process.notes.append("CPython's own residue could not be measured (%s), so it counts as findings" % error)
+            return {}
+    return {kind: {(g["type"], g["origin"]): g["count"] for g in groups} for kind, groups in kinds.items()}

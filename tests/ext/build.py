@@ -1,0 +1,57 @@
+#!/usr/bin/python3
+"""Compile a test extension for a given Python, as a user would by hand."""
+import argparse
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+LOCATIONS = """
+import json, os, sysconfig
+paths = sysconfig.get_paths()
+print(json.dumps([paths["include"], paths["platinclude"], os.path.dirname(sysconfig.get_config_h_filename()),
+                  sysconfig.get_config_var("EXT_SUFFIX")]))
+"""
+
+
+@functools.lru_cache(None)
+def locations(python):
+    """Include directories and file name suffix, from the Python itself."""
+    found = subprocess.run([python, "-I", "-c", LOCATIONS], stdout=subprocess.PIPE, text=True, check=True)
+    *includes, suffix = json.loads(found.stdout)
+    return list(dict.fromkeys(includes)), suffix
+
+
+def build(source, python, directory=None, cflags=()):
+    """Compile tests/ext/SOURCE (or any path) for `python`; the path of the extension.
+
+    It is put into `directory`, a new temporary one if there is none.
+    """
+    includes, suffix = locations(os.fspath(python))
+    source = HERE / source
+    directory = Path(directory or tempfile.mkdtemp(prefix="isan-ext-"))
+    target = directory / (source.stem + suffix)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror", *cflags,
+                    *(f"-I{path}" for path in includes), "-o", target, source], check=True)
+    return target
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, epilog="Prints the path of the extension.")
+    parser.add_argument("source", help="a C file; a name alone is looked for beside this script")
+    parser.add_argument("--python", required=True, help="the interpreter to compile for")
+    parser.add_argument("-o", dest="directory", help="where to put it (default: a new temporary directory)")
+    args = parser.parse_args()
+    path = Path(args.source)
+    try:
+        print(build(path.resolve() if path.exists() else path, args.python, args.directory))
+    except FileNotFoundError as error:
+        print(f"build.py: {error.filename} is not there: install it or correct the path.", file=sys.stderr)
+        sys.exit(2)
+    except subprocess.CalledProcessError as error:     # it has said why
+        sys.exit(error.returncode)

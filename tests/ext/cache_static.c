@@ -1,0 +1,36 @@
+/* Bug: one dictionary for the whole process.  The first import makes it, and
+ * every later import, in whatever interpreter, puts the same one into its own
+ * module.  cache_state.c does it right. */
+#include <Python.h>
+
+static PyObject *cache;
+
+static int
+cache_exec(PyObject *module)
+{
+    if (cache == NULL) {
+        cache = PyDict_New();
+        if (cache == NULL) {
+            return -1;
+        }
+    }
+    return PyModule_AddObjectRef(module, "cache", cache);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, cache_exec},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "cache_static",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC
+PyInit_cache_static(void)
+{
+    return PyModuleDef_Init(&definition);
+}

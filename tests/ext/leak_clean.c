@@ -1,0 +1,50 @@
+/* The healthy twin of leak_ref.c: the reference goes to the caller, and the
+ * block is freed. */
+#include <Python.h>
+
+static PyObject *
+make_object(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    PyObject *list = PyList_New(0);
+    if (list == NULL) {
+        return NULL;
+    }
+    return list;
+}
+
+static PyObject *
+use_block(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    char *block = PyMem_Malloc(64);
+    if (block == NULL) {
+        return PyErr_NoMemory();
+    }
+    block[0] = 1;
+    long value = block[0];
+    PyMem_Free(block);
+    return PyLong_FromLong(value);
+}
+
+static PyMethodDef methods[] = {
+    {"make_object", make_object, METH_NOARGS, "Return a new list."},
+    {"use_block", use_block, METH_NOARGS, "Use a block of memory for a moment."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "leak_clean",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC
+PyInit_leak_clean(void)
+{
+    return PyModuleDef_Init(&definition);
+}

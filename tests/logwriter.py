@@ -1,0 +1,109 @@
+"""Writes logs as libisan.so would (runtime/log.h), for the reporter's tests."""
+
+import struct
+
+from reports import log, tables
+
+
+def strings(*texts):
+    return b"".join((t if isinstance(t, bytes) else t.encode()) + b"\0" for t in texts)
+
+
+def linetable(*entries):
+    """co_linetable of (code units, line) pairs after a first line; line None: no location."""
+    out, previous = bytearray(), entries[0]
+    for units, line in entries[1:]:
+        while units > 0:
+            some = min(units, 8)
+            if line is None:
+                out.append(0x80 | 15 << 3 | some - 1)
+            else:
+                out.append(0x80 | 13 << 3 | some - 1)
+                delta, previous = line - previous, line
+                value = (-delta << 1 | 1) if delta < 0 else delta << 1
+                while value > 63:
+                    out.append(value & 63 | 64)
+                    value >>= 6
+                out.append(value)
+            units -= some
+    return bytes(out)
+
+
+class Writer:
+    def __init__(self, pid=100, ppid=1, parent="", parent_tail=0, start=0):
+        self.header = dict(pid=pid, ppid=ppid, start=start, parent=parent, parent_tail=parent_tail)
+        self.data = bytearray()
+        self.dropped = 0
+        self.next_site, self.next_stack = 1, 1
+
+    @property
+    def tail(self):
+        return log.HEADER + len(self.data)
+
+    def record(self, kind, body):
+        body += b"\0" * (-len(body) % 8)
+        self.data += struct.pack("=II", kind, 8 + len(body)) + body
+
+    def process(self, exe="/usr/bin/python3", cwd="/src", flavor="fast", options="", argv=("python3",),
+                hexversion=0x030d05f0):
+        self.record(log.PROCESS, struct.pack("=II", hexversion, len(argv))
+                    + strings(exe, cwd, flavor, options, *argv))
+
+    def module(self, path, bias=0x10000000, size=0x100000, build_id=""):
+        self.record(log.MODULE, struct.pack("=QQQ", bias, bias, bias + size) + strings(path, build_id))
+
+    def code(self, file, function, first, *lines):
+        """Returns the site of its first code unit; lines: (units, line)."""
+        table, text = linetable(first, *lines), strings(file, function)
+        base, units = self.next_site, sum(n for n, _ in lines)
+        self.next_site += units
+        self.record(log.CODE, struct.pack("=IIiIII", base, units, first, len(table), len(text), 0) + text + table)
+        return base
+
+    def stack(self, native=(), python=()):
+        """python: (site, entry?, interpreter serial)."""
+        id, self.next_stack = self.next_stack, self.next_stack + 1
+        self.record(log.STACK, struct.pack("=IHH", id, len(native), len(python)) + struct.pack("=%dQ" % len(native), *native)
+                    + b"".join(struct.pack("=IHHII", site, entry, 0, interp, 0) for site, entry, interp in python))
+        return id
+
+    def interp(self, serial, event, kind=2, id=None, time=0, stack=0, tid=1):
+        self.record(log.INTERP, struct.pack("=IHHqQII", serial, event, kind, serial - 1 if id is None else id, time,
+                                            tid, stack))
+
+    @staticmethod
+    def object(address=0x7f0000001000, size=64, serial=0, owner=0, origin=0, flags=log.OBJ_OBJECT):
+        return struct.pack("=QQIIII", address, size, serial, owner, origin, flags)
+
+    def finding(self, id, kind, access="incref", count=1, current=0, holder=0, used=0, gone=0, type="dict", time=0,
+                tid=1, **object):
+        kinds = [k.name for k in tables.KINDS]
+        self.record(log.FINDING, struct.pack("=IHHQQII", id, kinds.index(kind), tables.ACCESSES.index(access), count,
+                                             time, tid, current)
+                    + self.object(**object) + struct.pack("=QII", holder, used, gone) + strings(type))
+
+    def leak(self, id, count=1, bytes=64, holder=0, residue=0, domain="o", pairs=(), type="dict", **object):
+        text = strings(type)
+        self.record(log.LEAK, struct.pack("=IIQQ", id, residue, count, bytes) + self.object(**object)
+                    + struct.pack("=QIIII", holder, len(pairs), ord(domain), len(text), 0)
+                    + text + b"\0" * (-len(text) % 8) + b"".join(struct.pack("=II", *p) for p in pairs))
+
+    def crash(self, signal=11, address=0, stack=0, current=0):
+        self.record(log.CRASH, struct.pack("=iiQIIII", signal, 1, address, stack, current, 1, 0))
+
+    def exit(self, time=0):
+        self.record(log.EXIT, struct.pack("=Q", time))
+
+    def note(self, text):
+        self.record(log.NOTE, strings(text))
+
+    def bytes(self, tail=None):
+        h = self.header
+        head = struct.pack("=8sIIQQIIQQ1024s", log.MAGIC, log.VERSION, log.HEADER, tail or self.tail, self.dropped,
+                           h["pid"], h["ppid"], h["start"], h["parent_tail"], h["parent"].encode())
+        return head.ljust(log.HEADER, b"\0") + bytes(self.data)
+
+    def write(self, directory, name=None):
+        path = directory / (name or "isan.%d.log" % self.header["pid"])
+        path.write_bytes(self.bytes())
+        return path

@@ -1,0 +1,135 @@
+"""The test extensions compile without a warning, and each does what its twin does in a single interpreter."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pythons import subject
+
+EXT = Path(__file__).resolve().parent / "ext"
+sys.path.insert(0, str(EXT))
+from build import build  # noqa: E402
+
+# What each module can do without a bug showing: used by one interpreter only.
+CACHE = "mod.cache['key'] = 1; assert mod.cache == {'key': 1}"
+EXC = """
+try:
+    mod.fail()
+except mod.Error as error:
+    assert str(error) == "failed as asked"
+else:
+    assert False
+"""
+DEALLOC = """
+import weakref
+class Kept: pass
+refs = []
+def factory():
+    kept = Kept()
+    refs.append(weakref.ref(kept))
+    return kept
+mod.make(factory)
+assert refs[0]() is not None
+mod.drop()
+assert refs[0]() is None
+mod.drop()
+"""
+LEAK = """
+import sys
+assert mod.use_block() == 1
+assert sys.getrefcount(mod.make_object()) == {references} + sys.getrefcount([]) - 1
+"""
+FREE = """
+for prefix in "", "obj_", "raw_":
+    alloc, grow, release = (getattr(mod, prefix + name) for name in ("alloc", "grow", "release"))
+    alloc(); grow(); release()
+    alloc(1000); grow(100000); grow(10); release()
+    for function in grow, release:
+        try:
+            function()
+        except RuntimeError as error:
+            assert str(error) == "there is no block: allocate one first"
+        else:
+            assert False
+"""
+ATTR = """
+def refused(error, function, *arguments):
+    try:
+        function(*arguments)
+    except error:
+        return True
+    return False
+
+assert refused(RuntimeError, mod.getattr, "x")
+class Plain:
+    def method(self): self.calls = getattr(self, "calls", 0) + 1
+    def method_one(self, value): self.value = value
+plain, thing = Plain(), mod.Thing()
+gets = [mod.getattr, mod.getattr_string, mod.getattr_generic]
+finds = [mod.getattr_optional, mod.getattr_optional_string, mod.hasattr, mod.hasattr_string,
+         mod.hasattr_error, mod.hasattr_error_string]
+calls = [mod.call_method, mod.call_method_no_args, mod.call_method_object_args]
+sets = [mod.setattr, mod.setattr_string, mod.setattr_generic]
+dels = [mod.delattr, mod.delattr_string]
+
+for stored, present in (plain, "x"), (thing, "object"), (thing, "number"), (thing, "computed"):
+    mod.store(stored)
+    for set in sets:
+        set(present, 3)
+        assert getattr(stored, present) == 3
+    assert all(get(present) is None and refused(AttributeError, get, "missing") for get in gets)
+    assert all(find(present) is True and find("missing") is False for find in finds)
+    assert all(call("method") is None and refused(AttributeError, call, "missing") for call in calls)
+    mod.call_method_one_arg("method_one", 4)
+    assert mod.getattr_type("method") is None and refused(AttributeError, mod.getattr_type, "missing")
+    assert mod.is_instance(type(stored)) is True and mod.is_instance(int) is False
+assert plain.calls == 3 and plain.value == 4
+
+for stored, present in (plain, "x"), (thing, "object"):
+    mod.store(stored)
+    for delete in dels:
+        setattr(stored, present, 5)
+        delete(present)
+        assert not hasattr(stored, present)
+mod.store(plain)
+assert mod.get_dict() is None
+mod.store(thing)
+assert refused(TypeError, mod.delattr, "number")
+assert refused(AttributeError, mod.get_dict)
+thing.object = thing            # a cycle, for traverse and clear
+"""
+
+EXERCISE = {
+    "attr_borrowed": ATTR,
+    "cache_state": CACHE, "cache_static": CACHE,
+    "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
+    "exc_state": EXC, "exc_static": EXC,
+    "free_wrong": FREE,
+    "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
+}
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in EXT.glob("*.c")} | set(EXERCISE)))
+@pytest.mark.parametrize("where", ["main", "isolated"])
+def test_extension_in_one_interpreter(name, where, tmp_path):
+    build(f"{name}.c", subject(), tmp_path)
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
+    if where == "isolated":
+        script = f"""
+import _interpreters
+interpreter = _interpreters.create("isolated")
+failed = _interpreters.exec(interpreter, {script!r})
+_interpreters.destroy(interpreter)
+if failed is not None:
+    raise SystemExit(failed.errdisplay)
+"""
+    done = subprocess.run([subject(), "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_build_names_what_is_missing(tmp_path):
+    done = subprocess.run([sys.executable, EXT / "build.py", "leak_ref.c", "--python", tmp_path / "python"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"build.py: {tmp_path / 'python'} is not there: install it or correct the path.\n"
