@@ -1,0 +1,101 @@
+# isan: the front door.  `make help` lists the targets.
+
+# The Python that runs isan's own scripts and tests, not one under test.
+PYTHON  ?= /usr/bin/python3
+PREFIX  ?= /usr/local
+CC      ?= cc
+CFLAGS  ?= -O2 -g
+WERROR  ?=
+
+ISAN_CFLAGS = -std=gnu11 -fPIC -Wall -Wextra $(WERROR) -fvisibility=hidden \
+              -ftls-model=initial-exec -Iinclude -MMD -MP $(CFLAGS)
+
+# The compiler, or a sentence that says what to do when there is none.
+cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no C compiler '$(CC)': run 'make deps', or set CC=))
+
+RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py)
+SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh))
+LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
+
+# What `make test` runs under: version-flavor.
+PYTHONS ?= 3.13-fast 3.13-debug 3.13-plain 3.14-fast 3.14-debug 3.14-plain
+
+isan = build/bin/isan
+# $(call python,FLAVOR,VERSION)
+python = $(isan) python --flavor $(1) --version $(2)
+
+.PHONY: all help deps python demo test bench soak lint install clean
+.DEFAULT_GOAL := all
+
+all: build/lib/libisan.so build/libexec/isan-symbolize build/bin/isan ## build the recorder, the symbolizer and the isan command
+
+help: ## list the targets
+	@echo "make TARGET, where TARGET is"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+deps: ## install what is missing through apt (DEPS="build test lint")
+	@scripts/deps.sh $(or $(DEPS),build test)
+
+python: all ## build a CPython (FLAVOR=fast|debug|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
+	$(isan) python $(if $(FLAVOR),--flavor $(FLAVOR)) $(if $(VERSION),--version $(VERSION)) $(if $(SOURCE),--source '$(SOURCE)')
+
+demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
+	$(MAKE) all
+	$(MAKE) python FLAVOR=fast
+	LOG='$(LOG)' scripts/demo.sh
+
+test: deps ## run the tests (PYTEST_ARGS=, PYTHONS="3.13-fast ...")
+	$(MAKE) all
+	set -e; for p in $(PYTHONS); do $(call python,$${p#*-},$${p%-*}); done
+	$(PYTHON) -m pytest tests $(PYTEST_ARGS)
+
+bench: deps ## fast against plain: time and memory (BENCH_ARGS=)
+	$(MAKE) all
+	$(call python,fast,3.13)
+	$(call python,plain,3.13)
+	$(PYTHON) tests/bench/run.py $(BENCH_ARGS)
+
+soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
+	$(MAKE) all
+	$(call python,fast,3.13)
+	$(PYTHON) tests/soak.py $(SOAK_ARGS)
+
+lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
+	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
+	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) -Werror -c -o /dev/null $$f; done
+	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
+	    --suppress=missingInclude --error-exitcode=1 -Iinclude $(LINT_C)
+	$(PYTHON) -m pyflakes $(SCRIPTS)
+	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
+
+install: all ## install under PREFIX= (and DESTDIR=)
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan'
+	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
+	    scripts/isan scripts/packages.txt reports include hooks/anchors.txt $(wildcard runtime/*.inc) \
+	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
+	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
+
+clean: ## remove build/ (built interpreters stay in the cache)
+	rm -rf build
+
+build/lib/libisan.so: build/lib/libisan.so.0
+	ln -sf libisan.so.0 $@
+
+build/lib/libisan.so.0: $(RUNTIME_OBJ)
+	@mkdir -p $(@D)
+	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -o $@ $(RUNTIME_OBJ) -lunwind -ldl -lpthread
+
+build/libexec/isan-symbolize: build/obj/reports/symbolize.o
+	@mkdir -p $(@D)
+	$(cc) $(LDFLAGS) -o $@ $^ -ldw -lelf
+
+build/bin/isan: scripts/isan.sh Makefile
+	@mkdir -p $(@D)
+	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
+
+build/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(cc) $(ISAN_CFLAGS) -c -o $@ $<
+
+-include $(RUNTIME_OBJ:.o=.d) build/obj/reports/symbolize.d

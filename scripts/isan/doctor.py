@@ -1,0 +1,152 @@
+"""isan doctor: what works on this machine, and what to install."""
+import importlib.util
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+
+import isan
+from isan import pythons
+
+
+def command(name):
+    return lambda: shutil.which(name) is not None
+
+
+def library(header, name):
+    def probe():
+        return compiles(f"#include <stdio.h>\n#include <{header}>\nint main(void) {{ return 0; }}\n", f"-l{name}")
+    return probe
+
+
+def module(name):
+    return lambda: importlib.util.find_spec(name) is not None
+
+
+def compiles(source, *flags):
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            return subprocess.run([*pythons.compiler().split(), "-x", "c", "-", "-o", os.path.join(directory, "a"), *flags],
+                                  input=source.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        except OSError:
+            return False
+
+
+def has_compiler():
+    try:
+        return bool(pythons.compiler_identity())
+    except isan.Problem:
+        return False
+
+
+# How to tell that a package of scripts/packages.txt, or what it would give, is there.
+PROBES = {
+    "gcc": has_compiler,
+    "libc6-dev": lambda: compiles("#include <stdio.h>\nint main(void) { return 0; }\n"),
+    "make": command("make"),
+    "python3": lambda: sys.version_info >= (3, 9),
+    "libunwind-dev": library("libunwind.h", "unwind"),
+    "libdw-dev": library("elfutils/libdwfl.h", "dw"),
+    "libelf-dev": library("libelf.h", "elf"),
+    "xz-utils": command("xz"),
+    "ca-certificates": lambda: bool(ssl.get_default_verify_paths().cafile or os.listdir(ssl.get_default_verify_paths().capath)),
+    "pkg-config": command("pkg-config"),
+    "zlib1g-dev": library("zlib.h", "z"),
+    "libssl-dev": library("openssl/ssl.h", "ssl"),
+    "libffi-dev": library("ffi.h", "ffi"),
+    "libbz2-dev": library("bzlib.h", "bz2"),
+    "liblzma-dev": library("lzma.h", "lzma"),
+    "libsqlite3-dev": library("sqlite3.h", "sqlite3"),
+    "libreadline-dev": library("readline/readline.h", "readline"),
+    "python3-pytest": module("pytest"),
+    "cppcheck": command("cppcheck"),
+    "pyflakes3": module("pyflakes"),
+}
+
+SHADOW = """\
+import ctypes, sys
+mmap = ctypes.CDLL(None, use_errno=True).mmap
+mmap.restype, mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t] + 3 * [ctypes.c_int] + [ctypes.c_long]
+at, size = int(sys.argv[1]), int(sys.argv[2])
+PROT_READ, PROT_WRITE = 1, 2
+MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 0x2, 0x20, 0x4000, 0x100000
+got = mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
+sys.exit(got != at)
+"""
+
+
+def packages():
+    """(group, package, purpose) of scripts/packages.txt."""
+    with open(os.path.join(isan.ROOT, "scripts", "packages.txt"), encoding="utf-8") as table:
+        return [tuple(line.split(None, 2)) for line in map(str.strip, table) if line and not line.startswith("#")]
+
+
+def has_shadow():
+    """Can a process map the owner tags where the recorder wants them?  Tried
+    in a child, as it would be."""
+    with open(os.path.join(isan.ROOT, "include", "isan", "refcount.h"), encoding="utf-8") as header:
+        at = int(re.search(r"^#define ISAN__SHADOW (0x[0-9a-f]+)", header.read(), re.M).group(1), 16)
+    # A 32-bit word for every 16 bytes of a 47-bit address space.
+    size = 1 << 45
+    return subprocess.run([sys.executable, "-I", "-c", SHADOW, str(at), str(size)]).returncode == 0
+
+
+def interpreters():
+    """(name, up to date) of those built."""
+    for version, flavor in pythons.built():
+        current = True
+        if version in pythons.RELEASES and flavor in pythons.FLAVORS and has_compiler():
+            key = pythons.view_key(os.path.join(pythons.views_dir(), f"{version}-{flavor}"))
+            current = key == pythons.build_key(pythons.Release(version), flavor)
+        yield f"{version}-{flavor}", current
+
+
+def add_arguments(parser):
+    parser.epilog = "Exit status: 0 if all that is required is there, else 1."
+
+
+def main(args):
+    failed, wanted = False, []
+
+    def say(state, what, note=""):
+        print(f"{state:<8} {what:<18} {note}".rstrip())
+
+    for group, package, purpose in packages():
+        if PROBES[package]():
+            say("ok", package, purpose)
+        elif group == "lint":
+            say("optional", package, purpose)
+        else:
+            say("MISSING", package, purpose)
+            wanted.append(package)
+    say(*(("ok", "gdb") if shutil.which("gdb") else ("optional", "gdb", "to look into a crash; isan does not need it")))
+
+    if has_shadow():
+        say("ok", "address space", "for the owner tags")
+    else:
+        failed = True
+        say("MISSING", "address space", "32 TiB (none of it used) for the owner tags: raise 'ulimit -v', "
+            "and set sysctl vm.overcommit_memory to 0 or 1")
+
+    for path in ("build/lib/libisan.so.0", "build/libexec/isan-symbolize"):
+        if os.path.exists(os.path.join(isan.ROOT, path)):
+            say("ok", os.path.basename(path))
+        else:
+            failed = True
+            say("MISSING", os.path.basename(path), "run make")
+
+    count = 0
+    for name, current in interpreters():
+        count += 1
+        version, flavor = name.rsplit("-", 1)
+        say("ok" if current else "old", name, "interpreter" if current else
+            f"interpreter of an earlier isan: run {pythons.command_for(flavor, version)}")
+    if not count:
+        say("optional", "interpreters", f"none built yet: run {pythons.command_for('fast', next(iter(pythons.SERIES)))}")
+
+    if wanted:
+        print(f"\nInstall what is missing: apt-get install {' '.join(wanted)}")
+    return 1 if failed or wanted else 0

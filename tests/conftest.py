@@ -1,0 +1,36 @@
+import os
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(ROOT, "scripts"), ROOT]
+
+from isan import Problem, pythons  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def root():
+    """This checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def isan():
+    """The isan command."""
+    path = os.path.join(ROOT, "build", "bin", "isan")
+    if not os.path.exists(path):
+        pytest.fail("build/bin/isan is missing: run make", pytrace=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def flavor_python():
+    """flavor_python(flavor, version) -> the executable of a built interpreter."""
+    def find(flavor="fast", version=None):
+        try:
+            return pythons.find_python(flavor, version)
+        except Problem as problem:
+            message = str(problem)
+        pytest.fail(message, pytrace=False)
+    return find
