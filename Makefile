@@ -8,7 +8,7 @@ CFLAGS  ?= -O2 -g
 WERROR  ?=
 
 ISAN_CFLAGS = -std=gnu11 -fPIC -Wall -Wextra $(WERROR) -fvisibility=hidden \
-              -ftls-model=initial-exec -Iinclude -MMD -MP $(CFLAGS)
+              -ftls-model=initial-exec -I. -Iinclude -MMD -MP $(CFLAGS)
 
 # The compiler, or a sentence that says what to do when there is none.
 cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no C compiler '$(CC)': run 'make deps', or set CC=))
@@ -65,7 +65,7 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
 	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
 	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) -Werror -c -o /dev/null $$f; done
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
-	    --suppress=missingInclude --error-exitcode=1 -Iinclude $(LINT_C)
+	    --suppress=missingInclude --error-exitcode=1 -I. -Iinclude $(LINT_C)
 	$(PYTHON) -m pyflakes $(SCRIPTS)
 	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
 

@@ -32,10 +32,16 @@ enum { RAW = 0 };
  * domains comes from the RAW domain (pymalloc_alloc), whose hook lets it pass. */
 enum { SMALLEST = ISAN__GRANULE + 1, MAY_NEST = 448 };
 
+/* Whose a new block is. Without a thread state only the RAW domain may be
+ * used, and the block is nobody's. */
 static inline isan__slot_t
-current(void)
+current(const struct domain *d)
 {
-    return isan__self.nested ? 0 : isan__slot;
+    isan__slot_t slot = isan__slot;
+    if (ISAN__UNLIKELY(slot == 0 && d->id == RAW)) {
+        slot = ISAN__NOBODY;
+    }
+    return isan__self.nested ? 0 : slot;
 }
 
 #define REAL(d, size, call) __extension__ ({                            \
@@ -55,7 +61,7 @@ static void *
 hook_malloc(void *ctx, size_t size)
 {
     struct domain *d = ctx;
-    isan__slot_t slot = current();
+    isan__slot_t slot = current(d);
     size = size < SMALLEST ? SMALLEST : size;
     void *p = REAL(d, size, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
@@ -68,7 +74,7 @@ static void *
 hook_calloc(void *ctx, size_t nelem, size_t elsize)
 {
     struct domain *d = ctx;
-    isan__slot_t slot = current();
+    isan__slot_t slot = current(d);
     size_t size = nelem * elsize;           /* the caller has checked for overflow */
     if (size < SMALLEST) {
         nelem = 1;

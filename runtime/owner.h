@@ -4,7 +4,8 @@
  * space, at ISAN__SHADOW + address / 4, in a reservation of 32 TiB of which
  * only what is written costs memory: a quarter of the bytes of the heap.
  *
- *   bits 0-15   slot of the owning interpreter, 0: none (interp.c)
+ *   bits 0-15   slot of the owning interpreter (interp.c); 0: no block,
+ *               NOBODY: a block allocated by a thread outside any interpreter
  *   bits 16-31  by position in the block:
  *
  *   granule 0   START  OBJECT LONG WATCHED FREED RAW | origin, low 10 bits
@@ -36,6 +37,7 @@ enum {
     ISAN__FREED   = 1u << 27,               /* quarantined */
     ISAN__RAW     = 1u << 26,
 };
+#define ISAN__NOBODY 0xffffu
 #define ISAN__GRANULE 16
 #define ISAN__ORIGIN_BITS 24
 #define ISAN__SIZE_BIG 0x3fffu
