@@ -22,6 +22,7 @@ WORKLOADS = Path(__file__).resolve().parent / "workloads"
 MEMORY = "memory"                   # the workload whose peak memory has the bar
 PARALLEL = "interpreters"           # the speed-up is the time of SERIAL ...
 SERIAL = "interpreters_serial"      # ... over that of PARALLEL
+PAIR_ROUNDS = 3                     # times as many rounds for these two: one quotient of four minima
 FINDINGS = 86                       # isan's exit status when it found something
 EVENT = "instructions:u"
 
@@ -177,8 +178,9 @@ def measure(pythons, workloads, rounds, timeout, instructions):
             progress.workload(" and ".join(group))
             commands = [(f"{name} under {python}", name, best, [python, "-S", str(WORKLOADS / f"{name}.py")])
                         for name in group for python, best in zip(pythons, minima)]
-            for number in range(rounds):
-                progress.round(number + 1, rounds)
+            turns = rounds * PAIR_ROUNDS if PARALLEL in group else rounds
+            for number in range(turns):
+                progress.round(number + 1, turns)
                 for what, name, best, command in commands:
                     sample = run_child(command, what, timeout)
                     before = best.get(name, sample)
