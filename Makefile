@@ -54,7 +54,9 @@ bench: deps ## fast against plain: time and memory (BENCH_ARGS=)
 	$(MAKE) all
 	$(call python,fast,3.13)
 	$(call python,plain,3.13)
-	$(PYTHON) tests/bench/run.py $(BENCH_ARGS)
+	$(PYTHON) tests/bench/run.py --base "$$($(isan) config --python --flavor plain --version 3.13)" \
+	    --test "$$($(isan) config --python --flavor fast --version 3.13)" \
+	    --max-time 1.5 --max-memory 1.4 --min-speedup 0.9 $(BENCH_ARGS)
 
 soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 	$(MAKE) all

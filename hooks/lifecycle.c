@@ -6,6 +6,16 @@
 
 __thread struct isan__thread isan__self;
 
+/* What this thread's checks compare with, from where it is. */
+static void
+set_slots(struct isan__thread *self)
+{
+    isan__slot_t slot = self->tstate == NULL ? 0
+        : self->for_main ? isan__main_slot : self->slot;
+    self->free_slot = slot == 0 || self->finalizing ? ISAN__NOBODY : slot;
+    isan__slot = slot;
+}
+
 /* A thread state becomes current (Python/pystate.c, current_fast_set). */
 static void
 attach(void *tstate)
@@ -38,16 +48,14 @@ attach(void *tstate)
     }
     self->finalizing = isan__interp_of(slot)->finalizing
         && isan__interp_of(slot)->kind != ISAN_INTERP_MAIN;
-    self->free_slot = self->finalizing ? 0xffff : slot;
-    isan__slot = slot;
+    set_slots(self);
 }
 
 static void
 detach(void)
 {
-    isan__slot = 0;
     isan__self.tstate = NULL;
-    isan__self.free_slot = 0xffff;
+    set_slots(&isan__self);
 }
 
 /* Python/pylifecycle.c, finalize_modules: the interpreter's modules go. */
@@ -58,8 +66,27 @@ finalize(void *tstate)
     isan__interp_finalizing(isan__self.slot);
     if (isan__interp_of(isan__self.slot)->kind != ISAN_INTERP_MAIN) {
         isan__self.finalizing = 1;
-        isan__self.free_slot = 0xffff;
+        set_slots(&isan__self);
     }
+}
+
+static int
+enter_main(void)
+{
+    struct isan__thread *self = &isan__self;
+    if (isan__interp_of(self->slot)->kind != ISAN_INTERP_LEGACY) {
+        return 0;
+    }
+    self->for_main++;
+    set_slots(self);
+    return 1;
+}
+
+static void
+leave_main(void)
+{
+    isan__self.for_main--;
+    set_slots(&isan__self);
 }
 
 static void
@@ -120,4 +147,5 @@ const struct isan__hooks isan__hook_table = {
     .incref = incref, .decref = decref, .attribute = attribute,
     .create = create, .dealloc = dealloc,
     .attach = attach, .detach = detach, .finalize = finalize,
+    .enter_main = enter_main, .leave_main = leave_main,
 };

@@ -139,6 +139,7 @@ struct isan__interp {
     uint32_t left;                          /* blocks it left behind, when ended */
     uint32_t end_stack;
 };
+extern isan__slot_t isan__main_slot;        /* 0: none yet */
 void isan__interps_init(void);
 /* Never NULL: slot 0 and free slots have serial 0. */
 struct isan__interp *isan__interp_of(isan__slot_t slot);
@@ -156,6 +157,7 @@ struct isan__thread {
     isan__slot_t free_slot;                 /* what a freed block must carry for the fast path */
     uint8_t nested;                         /* in the allocator for a large block (hooks/alloc.c) */
     uint8_t finalizing;                     /* ending the interpreter it is in */
+    uint8_t for_main;                       /* doing the main interpreter's work (ISAN_FOR_MAIN) */
     uint8_t depth;                          /* used entries of outer[] */
     char *tstate;                           /* attached now, or NULL */
     char *detached;                         /* the last one attached */

@@ -17,6 +17,7 @@ static isan__slot_t last;                   /* slots are taken in a circle */
 static uint32_t next_serial = 1;
 static struct isan__table by_interp;        /* PyInterpreterState* -> slot */
 static const void *main_gil;
+isan__slot_t isan__main_slot;
 
 void
 isan__interps_init(void)
@@ -142,6 +143,7 @@ isan__slot_of_interp(const void *interp)
     if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
         i->kind = ISAN_INTERP_MAIN;
         main_gil = gil;
+        isan__main_slot = slot;
     }
     else {
         i->kind = gil == main_gil ? ISAN_INTERP_LEGACY : ISAN_INTERP_OWN_GIL;

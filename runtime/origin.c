@@ -15,7 +15,10 @@
 #include "runtime/owner.h"
 
 #define STACKS   (1u << (ISAN__ORIGIN_BITS - 1))
-#define NATIVE   0x40000000u                /* in a code's word: take the stack */
+/* Marks in a code's word: */
+#define IMPORTS  0x40000000u                /* importlib's function that runs what an import runs */
+#define LOADS    0x20000000u                /* importlib's loader of extension modules */
+#define MARKS    (IMPORTS | LOADS)
 #define NO_SITES 1u                         /* in a code's word: the numbers are used up */
 
 static uint32_t next_site = 2, next_stack = 1;
@@ -65,6 +68,20 @@ copy_str(char *to, size_t size, const char *str)
 }
 
 #define MAX_LINETABLE (1 << 20)
+
+/* Lib/importlib/_bootstrap.py and _bootstrap_external.py: an extension's
+ * PyInit and Py_mod_exec functions run directly below these two. */
+static uint32_t
+mark(const char *filename, const char *qualname)
+{
+    if (strcmp(filename, "<frozen importlib._bootstrap>") == 0) {
+        return strcmp(qualname, "_call_with_frames_removed") == 0 ? IMPORTS : 0;
+    }
+    if (strcmp(filename, "<frozen importlib._bootstrap_external>") == 0) {
+        return strncmp(qualname, "ExtensionFileLoader.", 20) == 0 ? LOADS : 0;
+    }
+    return 0;
+}
 
 /* Give a code object its numbers; returns its word. */
 static uint32_t
@@ -120,12 +137,7 @@ register_code(char *code)
                 isan__log_publish(r, ISAN_REC_CODE);
             }
         }
-        /* Lib/importlib/_bootstrap.py: everything an import runs is called by
-         * this function, C functions directly. */
-        if (strcmp(qualname, "_call_with_frames_removed") == 0
-            && strcmp(filename, "<frozen importlib._bootstrap>") == 0) {
-            base |= NATIVE;
-        }
+        base |= mark(filename, qualname);
         isan__table_put(&codes, key, base);
     }
     *isan__word(code + ISAN__CODE_SITE) = base;
@@ -151,7 +163,7 @@ site(const char *frame, uint32_t *word)
         return 0;
     }
     memcpy(&instr, frame + isan__py.frame_instr, sizeof instr);
-    uint32_t base = *word & ~NATIVE;
+    uint32_t base = *word & ~MARKS;
     return base == NO_SITES ? 0
         : base + (uint32_t)((size_t)(instr - (code + isan__py.code_units)) / 2);
 }
@@ -172,6 +184,17 @@ isan__site_here(void)
     return tstate == NULL || (frame = top_frame(tstate)) == NULL ? 0 : site(frame, &word);
 }
 
+static bool
+loads_extension(const char *frame)
+{
+    uint32_t word = 0;
+    memcpy(&frame, frame + isan__py.frame_previous, sizeof frame);
+    if (frame != NULL) {
+        site(frame, &word);
+    }
+    return word & LOADS;
+}
+
 uint32_t
 isan__origin_here(void)
 {
@@ -181,7 +204,8 @@ isan__origin_here(void)
         return 0;
     }
     uint32_t word, here = site(frame, &word);
-    if (ISAN__UNLIKELY(word & NATIVE || isan__flags.origin == ISAN__ORIGIN_native)) {
+    if (ISAN__UNLIKELY((word & IMPORTS && loads_extension(frame))
+                       || isan__flags.origin == ISAN__ORIGIN_native)) {
         uint32_t stack = isan__stack_here(NULL);
         return stack != 0 && stack < STACKS ? stack + STACKS : here;
     }
@@ -190,21 +214,32 @@ isan__origin_here(void)
 
 enum { MAX_NATIVE = 64, MAX_PYTHON = 64 };
 
-/* The frames of one thread state, innermost first; peeks, because the outer
- * ones of a crashing process may be anything. */
+/* The frames of one thread state, innermost first.  Those of the current one
+ * are sound, unless the process is crashing; what was detached on this thread
+ * long ago may have been deleted meanwhile, so it is read with care. */
+static bool
+get(void *to, const void *from, size_t size, bool sound)
+{
+    if (sound) {
+        memcpy(to, from, size);
+        return true;
+    }
+    return isan__peek(to, from, size);
+}
+
 static int
-python_frames(const char *tstate, struct isan_frame *to, int max)
+python_frames(const char *tstate, struct isan_frame *to, int max, bool sound)
 {
     const char *interp, *frame;
     int n = 0;
-    if (!isan__peek(&interp, tstate + isan__py.ts_interp, sizeof interp)
-        || !isan__peek(&frame, tstate + isan__py.ts_frame, sizeof frame)) {
+    if (!get(&interp, tstate + isan__py.ts_interp, sizeof interp, sound)
+        || !get(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)) {
         return 0;
     }
     uint32_t serial = isan__interp_of(isan__slot_of_interp(interp))->serial;
     while (frame != NULL && n < max) {
         char owner;
-        if (!isan__peek(&owner, frame + isan__py.frame_owner, 1)) {
+        if (!get(&owner, frame + isan__py.frame_owner, 1, sound)) {
             break;
         }
         if (owner >= 3) {
@@ -218,12 +253,12 @@ python_frames(const char *tstate, struct isan_frame *to, int max)
             uint32_t word;
             char probe;
             to[n] = (struct isan_frame){ .interp = serial };
-            if (isan__peek(&probe, executable(frame), 1)) {
+            if (sound || isan__peek(&probe, executable(frame), 1)) {
                 to[n].site = site(frame, &word);
             }
             n++;
         }
-        if (!isan__peek(&frame, frame + isan__py.frame_previous, sizeof frame)) {
+        if (!get(&frame, frame + isan__py.frame_previous, sizeof frame, sound)) {
             break;
         }
     }
@@ -243,10 +278,11 @@ isan__stack_here(void *ucontext)
     int native = isan__unwind(s.native, MAX_NATIVE, ucontext);
     int python = 0;
     if (isan__self.tstate != NULL) {
-        python = python_frames(isan__self.tstate, s.python, MAX_PYTHON);
+        python = python_frames(isan__self.tstate, s.python, MAX_PYTHON, ucontext == NULL);
     }
     for (int i = isan__self.depth; i-- > 0;) {
-        python += python_frames(isan__self.outer[i], s.python + python, MAX_PYTHON - python);
+        python += python_frames(isan__self.outer[i], s.python + python, MAX_PYTHON - python,
+                                false);
     }
     if (native + python == 0) {
         return 0;

@@ -44,7 +44,7 @@ interned(const void *op)
 }
 
 static bool
-excused(const void *op, isan__slot_t owner, isan__slot_t current)
+excused(const void *op, bool object, isan__slot_t owner, isan__slot_t current)
 {
 #define ISAN_RULE(name, reason, condition) if (condition) return true;
 #include "runtime/rules.inc"
@@ -116,7 +116,10 @@ isan__describe(struct isan_object *o, const void *op, char *block)
     o->origin = origin;
     if (isan__object_in(block) == op) {
         o->flags |= ISAN_OBJ_OBJECT;
-        if (!(word & ISAN__FREED) && interned(op)) {
+        /* Finalisation clears the state of interned strings and leaves them
+         * immortal, which no other way makes a str (_PyUnicode_ClearInterned). */
+        if (!(word & ISAN__FREED) && (interned(op)
+            || (immortal(op) && ((const void *const *)op)[1] == isan__py.unicode_type))) {
             o->flags |= ISAN_OBJ_INTERNED;
         }
     }
@@ -178,7 +181,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
     if (owner == current && !freed) {
         return false;
     }
-    if (object && !freed && excused(op, owner, current)) {
+    if (excused(op, object && !freed, owner, current)) {
         return false;
     }
     if (kind == ISAN__KIND_share && isan__interp_of(owner)->ended) {

@@ -15,15 +15,13 @@
 int
 isan__unwind(uint64_t *pcs, int max, void *ucontext)
 {
-    unw_context_t here;
+    if (ucontext == NULL) {
+        /* The fast path: a per-thread cache, no system calls. */
+        return unw_backtrace((void **)pcs, max);
+    }
     unw_cursor_t cursor;
     int n = 0;
-    if (ucontext != NULL) {
-        if (unw_init_local2(&cursor, ucontext, UNW_INIT_SIGNAL_FRAME) < 0) {
-            return 0;
-        }
-    }
-    else if (unw_getcontext(&here) < 0 || unw_init_local(&cursor, &here) < 0) {
+    if (unw_init_local2(&cursor, ucontext, UNW_INIT_SIGNAL_FRAME) < 0) {
         return 0;
     }
     do {

@@ -45,6 +45,8 @@ struct isan__hooks {
     void (*attach)(void *tstate);
     void (*detach)(void);
     void (*finalize)(void *tstate);
+    int  (*enter_main)(void);
+    void (*leave_main)(void);
 };
 
 /* The slot of the interpreter this thread runs in; 0: do not check. */
@@ -116,6 +118,20 @@ isan__check_create(void *op)
         }
     }
 }
+
+/* For the rest of the function, what an interpreter that shares the main
+ * interpreter's state does is done on the main interpreter's behalf: the
+ * dictionary of interned strings, for one.  0 in others. */
+ISAN__INLINE void
+isan__leave_main(int *entered)
+{
+    if (*entered) {
+        isan__hooks->leave_main();
+    }
+}
+#define ISAN_FOR_MAIN(condition)                                        \
+    __attribute__((cleanup(isan__leave_main), unused)) int isan__for_main = \
+        (condition) && isan__hooks && isan__hooks->enter_main()
 
 #define ISAN_ATTRIBUTE(op) isan__check_attribute(op)
 #define ISAN_CREATE(op)    isan__check_create(op)

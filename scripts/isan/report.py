@@ -17,6 +17,7 @@ def add_arguments(parser):
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
+    parser.add_argument("--if-any", action="store_true", help="print nothing when there are no findings and no crash")
 
 
 def make(paths):
@@ -51,8 +52,11 @@ def main(args):
     def render(color):
         return json_.render(report) if args.format == "json" else text.render(report, color, args.residue)
 
+    quiet = args.if_any and not (report["findings"] or report["crashes"] or report["errors"])
     try:
-        if args.output:
+        if quiet:
+            pass
+        elif args.output:
             with open(args.output, "w", encoding="utf-8") as file:
                 write(file, render(False))
         else:
