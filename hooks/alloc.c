@@ -28,9 +28,8 @@ static struct domain {
 } domains[3] = { { .id = 0, .flags = ISAN__RAW }, { .id = 1 }, { .id = 2 } };
 enum { RAW = 0 };
 
-/* A block needs two granules (owner.h); a large block of the MEM and OBJECT
- * domains comes from the RAW domain (pymalloc_alloc), whose hook lets it pass. */
-enum { SMALLEST = ISAN__GRANULE + 1, MAY_NEST = 448 };
+/* A block needs two granules (owner.h). */
+enum { SMALLEST = ISAN__GRANULE + 1 };
 
 /* Whose a new block is. Without a thread state only the RAW domain may be
  * used, and the block is nobody's. */
@@ -44,11 +43,13 @@ current(const struct domain *d)
     return isan__self.nested ? 0 : slot;
 }
 
-#define REAL(d, size, call) __extension__ ({                            \
-    bool nests_ = (size) > MAY_NEST && (d)->id != RAW;                  \
-    isan__self.nested += nests_;                                        \
+/* The MEM and OBJECT domains' allocator takes large blocks and its own
+ * bookkeeping from the RAW domain (Objects/obmalloc.c, pymalloc_alloc and
+ * new_arena), whose hook lets those pass. */
+#define REAL(d, call) __extension__ ({                                  \
+    isan__self.nested += (d)->id != RAW;                                \
     void *p_ = call;                                                    \
-    isan__self.nested -= nests_;                                        \
+    isan__self.nested -= (d)->id != RAW;                                \
     p_; })
 
 static inline bool
@@ -63,7 +64,7 @@ hook_malloc(void *ctx, size_t size)
     struct domain *d = ctx;
     isan__slot_t slot = current(d);
     size = size < SMALLEST ? SMALLEST : size;
-    void *p = REAL(d, size, d->real.malloc(d->real.ctx, size));
+    void *p = REAL(d, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         isan__tag(p, size, slot, isan__origin_here(), d->flags);
     }
@@ -80,7 +81,7 @@ hook_calloc(void *ctx, size_t nelem, size_t elsize)
         nelem = 1;
         elsize = size = SMALLEST;
     }
-    void *p = REAL(d, size, d->real.calloc(d->real.ctx, nelem, elsize));
+    void *p = REAL(d, d->real.calloc(d->real.ctx, nelem, elsize));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         isan__tag(p, size, slot, isan__origin_here(), d->flags);
     }
@@ -170,7 +171,7 @@ hook_realloc(void *ctx, void *p, size_t size)
     uint32_t word = isan__load(p);
     isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
     if (!(word & ISAN__START)) {
-        return REAL(d, size, d->real.realloc(d->real.ctx, p, size));
+        return REAL(d, d->real.realloc(d->real.ctx, p, size));
     }
     if (d->id != RAW && (word & ISAN__FREED || (owner != slot && slot != 0))) {
         isan__trap(ISAN__KIND_free, ISAN__ACCESS_realloc, p, __builtin_return_address(0));
@@ -184,7 +185,7 @@ hook_realloc(void *ctx, void *p, size_t size)
     uint32_t origin = isan__block_origin(p);
     char *op = isan__object_in(p);
     isan__untag(p, word);
-    char *q = REAL(d, size, d->real.realloc(d->real.ctx, p, size));
+    char *q = REAL(d, d->real.realloc(d->real.ctx, p, size));
     char *now = q != NULL ? q : p;
     if (taggable(now)) {
         isan__tag(now, q != NULL ? size : old, owner, origin,

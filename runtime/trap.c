@@ -151,7 +151,6 @@ record(int kind, int access, const void *op, char *block, isan__slot_t current,
     if (r == NULL) {
         return NULL;
     }
-    r->id = isan__next_finding();
     r->kind = (uint16_t)kind;
     r->access = (uint16_t)access;
     r->time_ns = isan__now();
@@ -160,9 +159,11 @@ record(int kind, int access, const void *op, char *block, isan__slot_t current,
     r->holder = isan__static_holding(block, op);
     r->used = stack;
     memcpy(r->text, type, n);
-    serial_of(block);
-    isan__describe(&r->object, op, block);
+    r->id = isan__next_finding();
     isan__table_put(&by_id, r->id, (uint64_t)r);
+    /* Before anybody can look at what the object came to. */
+    belongs(serial_of(block), r->id);
+    isan__describe(&r->object, op, block);
     isan__log_publish(r, ISAN_REC_FINDING);
     return r;
 }
