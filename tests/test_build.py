@@ -406,8 +406,9 @@ def test_plain_has_no_recorder(flavor_python):
     assert libisan_of(flavor_python("plain")) is None
 
 
-def test_view_is_a_whole_python(flavor_python, tmp_path):
-    python = flavor_python("plain")
+@pytest.mark.parametrize("flavor", ["plain", "fast"])
+def test_view_is_a_whole_python(flavor_python, tmp_path, flavor):
+    python = flavor_python(flavor)
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
     def run(*argv):
@@ -429,8 +430,9 @@ def test_view_is_a_whole_python(flavor_python, tmp_path):
     (tmp_path / "tiny.c").write_text(
         '#include <Python.h>\nstatic struct PyModuleDef def = { PyModuleDef_HEAD_INIT, .m_name = "tiny" };\n'
         "PyMODINIT_FUNC PyInit_tiny(void) { return PyModuleDef_Init(&def); }\n")
-    include = run(python, "-c", "import sysconfig; print(sysconfig.get_path('include'))").strip()
-    run("gcc", "-shared", "-fPIC", f"-I{include}", "-o", str(tmp_path / "tiny.so"), str(tmp_path / "tiny.c"))
+    include, *flags = run(python, "-c", "import sysconfig; print(sysconfig.get_path('include'), sysconfig.get_config_var('CFLAGS'))").split()
+    assert "isan" not in "".join(flags) if flavor == "plain" else any(flag.endswith("/isan/refcount.h") for flag in flags)
+    run("gcc", "-shared", "-fPIC", *flags, f"-I{include}", "-o", str(tmp_path / "tiny.so"), str(tmp_path / "tiny.c"))
     env["PYTHONPATH"] = str(tmp_path)
     assert "tiny.so" in run(python, "-c", "import tiny; print(tiny.__file__)")
 

@@ -524,8 +524,7 @@ def build_in(work, source, flavor, prefix, log, progress):
     progress.step("configure")
     run("./configure", *configure_args(flavor, prefix))
 
-    # Given to make, not to configure: there they would break its compiler
-    # tests, and sysconfig would hand them to every extension built later.
+    # Given to make, not to configure: there they would break its compiler tests.
     with open(os.path.join(tree, "Makefile"), encoding="utf-8") as makefile:
         configured = re.search(r"^LIBS=(.*)$", makefile.read(), re.M).group(1).split()
     make = ["make", f"EXTRA_CFLAGS={' '.join(extra)}", f"LIBS={' '.join(libs + configured)}"]
@@ -558,8 +557,10 @@ def build_in(work, source, flavor, prefix, log, progress):
         shutil.copytree(os.path.join(work, "include", "isan"), os.path.join(stage, "include", "isan"))
         shutil.copytree(stub, os.path.join(stage, "lib", "isan-stub"))
 
-    progress.step("install pip")
     library = os.path.join(stage, "lib", f"python{series_of(source.version)}")
+    clean_sysconfig(library, work, prefix)
+
+    progress.step("install pip")
     run(python, "-m", "ensurepip", cwd=work)
     for name in os.listdir(binary):
         if name.startswith("pip"):      # they name the stage; python3 -m pip works from everywhere
@@ -574,6 +575,19 @@ def build_in(work, source, flavor, prefix, log, progress):
     progress.step("check")
     run(python, "-c", f"import {', '.join(REQUIRED)}, pip", cwd=work)
     return stage
+
+
+def clean_sysconfig(library, work, prefix):
+    """What sysconfig tells builders of extensions: make's EXTRA_CFLAGS have
+    found their way into its CFLAGS.  Extensions are to have isan's header as
+    well, from where it stays; the map of file names was for this build."""
+    for name in os.listdir(library):
+        if name.startswith("_sysconfigdata"):
+            with open(os.path.join(library, name), "r+", encoding="utf-8") as file:
+                text = re.sub(r"-ffile-prefix-map=[^\s']* ?", "", file.read())
+                file.seek(0)
+                file.write(text.replace(f"{work}/include/isan", f"{prefix}/include/isan"))
+                file.truncate()
 
 
 # --- views -----------------------------------------------------------------
