@@ -395,9 +395,11 @@ def libisan_of(python):
 @pytest.mark.parametrize("flavor", ["fast", "debug"])
 def test_view_loads_the_recorder_of_this_checkout(flavor_python, root, flavor):
     python = flavor_python(flavor)
-    for program in (python, os.path.join(os.path.dirname(python), "Programs", "_testembed")):
+    view = os.path.dirname(os.path.dirname(python))
+    for path in (f"bin/{os.path.basename(python)}", "bin/Programs/_testembed", "build-tree/python", "build-tree/Programs/_testembed"):
+        program = os.path.join(view, path)
         assert libisan_of(program) == os.path.join(root, "build", "lib", "libisan.so.0")
-    prefix = os.path.dirname(os.path.realpath(os.path.join(os.path.dirname(python), "..", "lib")))
+    prefix = os.path.dirname(os.path.realpath(os.path.join(view, "lib")))
     for program in (os.path.join(prefix, "bin", os.path.basename(python)), os.path.join(prefix, "bin", "Programs", "_testembed")):
         assert libisan_of(program) == os.path.join(prefix, "lib", "isan-stub", "libisan.so.0")
 
@@ -435,6 +437,15 @@ def test_view_is_a_whole_python(flavor_python, tmp_path, flavor):
     run("gcc", "-shared", "-fPIC", *flags, f"-I{include}", "-o", str(tmp_path / "tiny.so"), str(tmp_path / "tiny.c"))
     env["PYTHONPATH"] = str(tmp_path)
     assert "tiny.so" in run(python, "-c", "import tiny; print(tiny.__file__)")
+
+
+@pytest.mark.parametrize("version", ["3.13", "3.14"])
+def test_build_tree_of_a_view(flavor_python, version):
+    """All of CPython's test_embed holds there, on the interpreter without isan."""
+    tree = os.path.join(os.path.dirname(os.path.dirname(flavor_python("plain", version))), "build-tree")
+    result = subprocess.run(["./python", "-m", "test", "test_embed"], cwd=tree, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 0, result.stdout
 
 
 def test_names_in_debug_information_are_relative(flavor_python):

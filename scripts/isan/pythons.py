@@ -628,6 +628,7 @@ def make_view(prefix, version, flavor):
                 if os.path.islink(target) and directory == "bin":
                     target = os.readlink(target)        # python3 -> python3.13: the view's own
                 os.symlink(target, os.path.join(fresh, path))
+        make_build_tree(fresh, series_of(version))
         with open(os.path.join(fresh, "isan-key"), "w", encoding="utf-8") as file:
             file.write(os.path.basename(prefix) + "\n")
         old = fresh + ".old"
@@ -639,6 +640,22 @@ def make_view(prefix, version, flavor):
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return view
+
+
+def make_build_tree(view, series):
+    """What the interpreter takes for the directory it was built in: some of
+    test_embed holds only there.  Run it with <view>/build-tree/python."""
+    tree = os.path.join(view, "build-tree")
+    for directory in ("Programs", "Modules"):
+        os.makedirs(os.path.join(tree, directory))
+    shutil.copy2(os.path.join(view, "bin", f"python{series}"), os.path.join(tree, "python"))
+    shutil.copy2(os.path.join(view, "bin", "Programs", "_testembed"), os.path.join(tree, "Programs"))
+    os.symlink(f"../lib/python{series}", os.path.join(tree, "Lib"))
+    os.symlink("Lib/lib-dynload", os.path.join(tree, "lib-dynload"))
+    # The marks by which Modules/getpath.py knows a build directory.
+    for path, text in (("pybuilddir.txt", "lib-dynload"), ("Modules/Setup.local", "")):
+        with open(os.path.join(tree, path), "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def view_key(view):
