@@ -411,7 +411,7 @@ def test_plain_has_no_recorder(flavor_python):
 @pytest.mark.parametrize("flavor", ["plain", "fast"])
 def test_view_is_a_whole_python(flavor_python, tmp_path, flavor):
     python = flavor_python(flavor)
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ISAN_OPTIONS": "print_summary=0:exitcode=0"}
 
     def run(*argv):
         result = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -625,8 +625,8 @@ def make_view(prefix, version, flavor):
                 if os.path.lexists(os.path.join(fresh, path)):
                     continue
                 target = os.path.join(prefix, path)
-                if os.path.islink(target) and directory == "bin":
-                    target = os.readlink(target)        # python3 -> python3.13: the view's own
+                if directory == "bin" and os.path.samefile(target, os.path.join(prefix, copies[0])):
+                    target = os.path.basename(copies[0])        # python3, python3.13d: the view's own
                 os.symlink(target, os.path.join(fresh, path))
         make_build_tree(fresh, series_of(version))
         with open(os.path.join(fresh, "isan-key"), "w", encoding="utf-8") as file:
