@@ -580,11 +580,13 @@ def build_in(work, source, flavor, prefix, log, progress):
 def clean_sysconfig(library, work, prefix):
     """What sysconfig tells builders of extensions: make's EXTRA_CFLAGS have
     found their way into its CFLAGS.  Extensions are to have isan's header as
-    well, from where it stays; the map of file names was for this build."""
+    well, from where it stays; the map of file names was for this build, and
+    the directories of the build will be gone (regrtest would make them anew)."""
     for name in os.listdir(library):
         if name.startswith("_sysconfigdata"):
             with open(os.path.join(library, name), "r+", encoding="utf-8") as file:
                 text = re.sub(r"-ffile-prefix-map=[^\s']* ?", "", file.read())
+                text = re.sub(r"(?m)^ *'abs_(builddir|srcdir)': '[^']*',\n", "", text)
                 file.seek(0)
                 file.write(text.replace(f"{work}/include/isan", f"{prefix}/include/isan"))
                 file.truncate()
