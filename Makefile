@@ -63,11 +63,14 @@ soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 	$(call python,fast,3.13)
 	$(PYTHON) tests/soak.py $(SOAK_ARGS)
 
+# Of the checks left out two take isan__die() for a function that returns and do
+# not see that process_vm_readv() fills what it is given; gcc does the third better.
 lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
 	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
 	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) -Werror -c -o /dev/null $$f; done
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
-	    --suppress=missingInclude --error-exitcode=1 -I. -Iinclude $(LINT_C)
+	    --suppress=missingInclude --suppress=nullPointerArithmeticRedundantCheck \
+	    --suppress=ctuuninitvar --suppress=pointerSize --error-exitcode=1 -I. -Iinclude $(LINT_C)
 	$(PYTHON) -m pyflakes $(SCRIPTS)
 	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
 

@@ -395,9 +395,11 @@ def libisan_of(python):
 @pytest.mark.parametrize("flavor", ["fast", "debug"])
 def test_view_loads_the_recorder_of_this_checkout(flavor_python, root, flavor):
     python = flavor_python(flavor)
-    for program in (python, os.path.join(os.path.dirname(python), "Programs", "_testembed")):
+    view = os.path.dirname(os.path.dirname(python))
+    for path in (f"bin/{os.path.basename(python)}", "bin/Programs/_testembed", "build-tree/python", "build-tree/Programs/_testembed"):
+        program = os.path.join(view, path)
         assert libisan_of(program) == os.path.join(root, "build", "lib", "libisan.so.0")
-    prefix = os.path.dirname(os.path.realpath(os.path.join(os.path.dirname(python), "..", "lib")))
+    prefix = os.path.dirname(os.path.realpath(os.path.join(view, "lib")))
     for program in (os.path.join(prefix, "bin", os.path.basename(python)), os.path.join(prefix, "bin", "Programs", "_testembed")):
         assert libisan_of(program) == os.path.join(prefix, "lib", "isan-stub", "libisan.so.0")
 
@@ -406,9 +408,10 @@ def test_plain_has_no_recorder(flavor_python):
     assert libisan_of(flavor_python("plain")) is None
 
 
-def test_view_is_a_whole_python(flavor_python, tmp_path):
-    python = flavor_python("plain")
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+@pytest.mark.parametrize("flavor", ["plain", "fast"])
+def test_view_is_a_whole_python(flavor_python, tmp_path, flavor):
+    python = flavor_python(flavor)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ISAN_OPTIONS": "print_summary=0:exitcode=0"}
 
     def run(*argv):
         result = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -429,10 +432,20 @@ def test_view_is_a_whole_python(flavor_python, tmp_path):
     (tmp_path / "tiny.c").write_text(
         '#include <Python.h>\nstatic struct PyModuleDef def = { PyModuleDef_HEAD_INIT, .m_name = "tiny" };\n'
         "PyMODINIT_FUNC PyInit_tiny(void) { return PyModuleDef_Init(&def); }\n")
-    include = run(python, "-c", "import sysconfig; print(sysconfig.get_path('include'))").strip()
-    run("gcc", "-shared", "-fPIC", f"-I{include}", "-o", str(tmp_path / "tiny.so"), str(tmp_path / "tiny.c"))
+    include, *flags = run(python, "-c", "import sysconfig; print(sysconfig.get_path('include'), sysconfig.get_config_var('CFLAGS'))").split()
+    assert "isan" not in "".join(flags) if flavor == "plain" else any(flag.endswith("/isan/refcount.h") for flag in flags)
+    run("gcc", "-shared", "-fPIC", *flags, f"-I{include}", "-o", str(tmp_path / "tiny.so"), str(tmp_path / "tiny.c"))
     env["PYTHONPATH"] = str(tmp_path)
     assert "tiny.so" in run(python, "-c", "import tiny; print(tiny.__file__)")
+
+
+@pytest.mark.parametrize("version", ["3.13", "3.14"])
+def test_build_tree_of_a_view(flavor_python, version):
+    """All of CPython's test_embed holds there, on the interpreter without isan."""
+    tree = os.path.join(os.path.dirname(os.path.dirname(flavor_python("plain", version))), "build-tree")
+    result = subprocess.run(["./python", "-m", "test", "test_embed"], cwd=tree, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 0, result.stdout
 
 
 def test_names_in_debug_information_are_relative(flavor_python):

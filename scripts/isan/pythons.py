@@ -524,8 +524,7 @@ def build_in(work, source, flavor, prefix, log, progress):
     progress.step("configure")
     run("./configure", *configure_args(flavor, prefix))
 
-    # Given to make, not to configure: there they would break its compiler
-    # tests, and sysconfig would hand them to every extension built later.
+    # Given to make, not to configure: there they would break its compiler tests.
     with open(os.path.join(tree, "Makefile"), encoding="utf-8") as makefile:
         configured = re.search(r"^LIBS=(.*)$", makefile.read(), re.M).group(1).split()
     make = ["make", f"EXTRA_CFLAGS={' '.join(extra)}", f"LIBS={' '.join(libs + configured)}"]
@@ -558,8 +557,10 @@ def build_in(work, source, flavor, prefix, log, progress):
         shutil.copytree(os.path.join(work, "include", "isan"), os.path.join(stage, "include", "isan"))
         shutil.copytree(stub, os.path.join(stage, "lib", "isan-stub"))
 
-    progress.step("install pip")
     library = os.path.join(stage, "lib", f"python{series_of(source.version)}")
+    clean_sysconfig(library, work, prefix)
+
+    progress.step("install pip")
     run(python, "-m", "ensurepip", cwd=work)
     for name in os.listdir(binary):
         if name.startswith("pip"):      # they name the stage; python3 -m pip works from everywhere
@@ -574,6 +575,21 @@ def build_in(work, source, flavor, prefix, log, progress):
     progress.step("check")
     run(python, "-c", f"import {', '.join(REQUIRED)}, pip", cwd=work)
     return stage
+
+
+def clean_sysconfig(library, work, prefix):
+    """What sysconfig tells builders of extensions: make's EXTRA_CFLAGS have
+    found their way into its CFLAGS.  Extensions are to have isan's header as
+    well, from where it stays; the map of file names was for this build, and
+    the directories of the build will be gone (regrtest would make them anew)."""
+    for name in os.listdir(library):
+        if name.startswith("_sysconfigdata"):
+            with open(os.path.join(library, name), "r+", encoding="utf-8") as file:
+                text = re.sub(r"-ffile-prefix-map=[^\s']* ?", "", file.read())
+                text = re.sub(r"(?m)^ *'abs_(builddir|srcdir)': '[^']*',\n", "", text)
+                file.seek(0)
+                file.write(text.replace(f"{work}/include/isan", f"{prefix}/include/isan"))
+                file.truncate()
 
 
 # --- views -----------------------------------------------------------------
@@ -611,9 +627,10 @@ def make_view(prefix, version, flavor):
                 if os.path.lexists(os.path.join(fresh, path)):
                     continue
                 target = os.path.join(prefix, path)
-                if os.path.islink(target) and directory == "bin":
-                    target = os.readlink(target)        # python3 -> python3.13: the view's own
+                if directory == "bin" and os.path.samefile(target, os.path.join(prefix, copies[0])):
+                    target = os.path.basename(copies[0])        # python3, python3.13d: the view's own
                 os.symlink(target, os.path.join(fresh, path))
+        make_build_tree(fresh, series_of(version))
         with open(os.path.join(fresh, "isan-key"), "w", encoding="utf-8") as file:
             file.write(os.path.basename(prefix) + "\n")
         old = fresh + ".old"
@@ -625,6 +642,22 @@ def make_view(prefix, version, flavor):
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return view
+
+
+def make_build_tree(view, series):
+    """What the interpreter takes for the directory it was built in: some of
+    test_embed holds only there.  Run it with <view>/build-tree/python."""
+    tree = os.path.join(view, "build-tree")
+    for directory in ("Programs", "Modules"):
+        os.makedirs(os.path.join(tree, directory))
+    shutil.copy2(os.path.join(view, "bin", f"python{series}"), os.path.join(tree, "python"))
+    shutil.copy2(os.path.join(view, "bin", "Programs", "_testembed"), os.path.join(tree, "Programs"))
+    os.symlink(f"../lib/python{series}", os.path.join(tree, "Lib"))
+    os.symlink("Lib/lib-dynload", os.path.join(tree, "lib-dynload"))
+    # The marks by which Modules/getpath.py knows a build directory.
+    for path, text in (("pybuilddir.txt", "lib-dynload"), ("Modules/Setup.local", "")):
+        with open(os.path.join(tree, path), "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def view_key(view):
