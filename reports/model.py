@@ -60,7 +60,7 @@ class _Builder:
         return [dict(plain, inlined=i + 1 < len(found), **frame) for i, frame in enumerate(
             {k: f.get(k) for k in ("function", "file", "line", "start")} for f in found)] or [plain]
 
-    def stack(self, log, id):
+    def stack(self, log, id, ours=False):
         """The frames of a stack, innermost first, Python frames in the place
         of the evaluation loop's."""
         if not id:
@@ -83,7 +83,7 @@ class _Builder:
             else:
                 frames += some
         frames += python[done:]
-        return self.without_ours(frames)
+        return frames if ours else self.without_ours(frames)
 
     @staticmethod
     def without_ours(frames):
@@ -216,8 +216,7 @@ def subtract_residue(leaks, measured):
         allowance = (leak["pid"], owner["serial"]) + key
         left.setdefault(allowance, measured[owner["kind"]][key])
         covered = min(leak["count"], left[allowance])
-        # What a trap or a static points at is not the empty interpreter's.
-        if leak["paired"]:
+        if leak["paired"]:      # nothing trapped while the empty ones were measured
             covered = 0
         left[allowance] -= covered
         each = leak["bytes"] // max(leak["count"], 1)
@@ -293,6 +292,9 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
             used.add(ids[log, id])
             next_id = max(used)
     for log in logs:
+        report["errors"] += [{"log": log.path, "offset": offset, "text": text} for offset, text in log.errors]
+        if not log.valid:
+            continue
         traps = [builder.trap(log, f) for f in log.findings.values()]
         leaks = [builder.leak(log, l) for l in log.leaks.values()]
         by_id = {f["id"]: f for f in traps + leaks}
@@ -329,8 +331,6 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                    "leaks_checked": "leaks=0" not in log.options.split(":")}
         report["processes"].append(process)
         for interp in log.interps.values():
-            if interp.began is None and log.parent is None and not interp.ended:
-                continue
             report["interpreters"].append(dict(
                 builder.interp(log, interp.serial), pid=log.pid,
                 began_ns=interp.began.time if interp.began else None,
@@ -339,12 +339,14 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
             report["crashes"].append({
                 "signal": crash.signal, "code": crash.code, "address": crash.address, "pid": log.pid,
                 "tid": crash.tid, "current": builder.interp(log, crash.current),
-                "stack": builder.stack(log, crash.stack)})
+                "stack": builder.stack(log, crash.stack, ours=True)})
         report["notes"] += [{"pid": log.pid, "text": note} for note in log.notes]
         if log.torn is not None:
             report["notes"].append({"pid": log.pid, "text": "the process was killed while it recorded; the log ends at"
                                     " offset %d" % log.torn})
-        report["errors"] += [{"log": log.path, "offset": offset, "text": text} for offset, text in log.errors]
+        elif not (log.exit_time or log.crashes or log.parent_name):     # forked ones often end with _exit()
+            report["notes"].append({"pid": log.pid, "text": "the process was killed, left through _exit(), or is still"
+                                    " running: this is what it did until then"})
         report["dropped"] += log.dropped
     report["process"] = report["processes"][0] if report["processes"] else None
 

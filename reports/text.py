@@ -8,6 +8,7 @@ _VERBS = {
     "argument": "is passed", "return": "is given back", "dealloc": "deallocates", "free": "frees",
     "realloc": "resizes",
 }
+_DONE = {"dealloc": "deallocated", "free": "freed", "realloc": "resized"}
 _COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
 
 
@@ -118,8 +119,8 @@ class _Text:
         """A heading with one place behind it, or the stack below it."""
         if len(frames) == 1 and frames[0]["kind"] == "python":
             self.say("  %s at %s" % (head, self.where(frames[0])))
-        elif frames:
-            self.say("  %s:" % head)
+        else:
+            self.say("  %s%s" % (head, ":" if frames else ""))
             self.stack(frames)
 
     # -- findings ------------------------------------------------------------------
@@ -179,15 +180,14 @@ class _Text:
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            self.location("touched in %s%s" % (self.who(f["current"]), self.times(f["count"])), used)
+            self.location("%s in %s%s" % (_DONE.get(f["access"], "touched"), self.who(f["current"]),
+                                          self.times(f["count"])), used)
         elif f["count"] > 1:
             self.say("  %s" % self.times(f["count"])[2:])
         if f["kind"] == "stale" and f["owner_ended_ns"]:
             early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
             self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
                           f["stacks"].get("ended", []))
-            if not f["stacks"].get("ended"):
-                self.say("  %s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""))
         self.fate(f)
         self.hint(f)
 
@@ -269,6 +269,8 @@ class _Text:
             text += " (%s)" % ", ".join("%d %s" % (n, kind) for kind, n in kinds.items())
         if report["crashes"]:
             text += ", " + plural(len(report["crashes"]), "crash", "crashes")
+        if report["errors"]:
+            text += ", " + plural(len(report["errors"]), "error") + " in the logs"
         n = len({p["pid"] for p in report["processes"]})
         return "SUMMARY: isan: %s in %s" % (text, plural(n, "process", "processes"))
 
@@ -284,8 +286,6 @@ class _Text:
         if self.report["dropped"]:
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
-        for error in self.report["errors"]:
-            self.say("isan: error: %s, offset %d: %s" % (escape(error["log"]), error["offset"], escape(error["text"])))
         self.say(self.summary())
         return "\n".join(self.lines) + "\n"
 

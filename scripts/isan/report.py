@@ -26,6 +26,14 @@ def make(paths):
         return model.build(log.read(paths), symbolizer, residue.of, version=__version__)
 
 
+def complain(report):
+    """Say which logs could not be read to their end; whether there are any."""
+    for error in report["errors"]:
+        print("isan: %s, offset %d: %s" % (text.escape(error["log"]), error["offset"], text.escape(error["text"])),
+              file=sys.stderr)
+    return bool(report["errors"])
+
+
 def write(stream, content):
     """Whatever the encoding of the stream, nothing in a report makes it fail."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -49,6 +57,10 @@ def main(args):
     except symbols.Missing as error:
         raise Problem(str(error))
 
+    if not report["processes"]:
+        complain(report)
+        return 2
+
     def render(color):
         return json_.render(report) if args.format == "json" else text.render(report, color, args.residue)
 
@@ -63,9 +75,6 @@ def main(args):
             write(sys.stdout, render(text.wants_color(sys.stdout)))
     except OSError as error:
         raise Problem("cannot write %s: %s" % (args.output or "the report", error.strerror))
-    for error in report["errors"]:
-        print("isan report: %s, offset %d: %s" % (text.escape(error["log"]), error["offset"],
-                                                  text.escape(error["text"])), file=sys.stderr)
-    if report["errors"]:
+    if complain(report):
         return 2
     return 86 if report["findings"] else 0

@@ -122,6 +122,8 @@ def run(args):
     program, words, preload = command_of(args)
     if preload and not residue.LIBRARY.exists():
         raise Problem("there is no %s; build it with make" % residue.LIBRARY)
+    if preload and set(" :") & set(str(residue.LIBRARY)):
+        raise Problem("%s has a space or colon in its name, which LD_PRELOAD cannot carry" % residue.LIBRARY)
     directory = os.path.abspath(args.log) if args.log else None
     options, exitcode = options_of(given, directory)
     if not directory and log_path_of(given):
@@ -148,6 +150,7 @@ def run(args):
                   file=sys.stderr)
             return code or 2
         report = report_.make(new)
+        report_.complain(report)
         report_.write(sys.stderr, text.render(report, text.wants_color(sys.stderr)))
     return exitcode if report["findings"] and exitcode else code
 
