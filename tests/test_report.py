@@ -304,7 +304,7 @@ def story(foo, pid=100, start=0, extra_lines=0):
     make = w.code("/src/user.py", "make", 20, (4, 21))
     get = w.code("/src/user.py", "get", 10, (4, 10), (4, 12))
     at = lambda function, callee: BIAS + foo.calls(function, callee)
-    used = w.stack([at("use_cache", "deep"), at("_PyEval_EvalFrameDefault", "use_cache"),
+    used = w.stack([at("use_cache", "deep") - 1, at("_PyEval_EvalFrameDefault", "use_cache"),
                     at("run_string", "_PyEval_EvalFrameDefault"), at("_PyEval_EvalFrameDefault", "use_cache"),
                     at("run_string", "_PyEval_EvalFrameDefault")],
                    [(get + 5, 0, 3), (get, log.FRAME_ENTRY, 3), (main + 5, log.FRAME_ENTRY, 1)])
@@ -330,8 +330,7 @@ def test_the_whole_story(symbolizer, foo, tmp_path):
     out = text.render(report)
     share, stale, leak = out.split("\n\n")[:3]
     assert share.splitlines()[0] == \
-        "isan: share #1: interpreter 2 (legacy) increfs an `X` that belongs to interpreter 1 (own GIL)" \
-        .replace("an `X`", "a `X`")
+        "isan: share #1: interpreter 2 (legacy) increfs a `X` that belongs to interpreter 1 (own GIL)"
     assert "created in interpreter 1 (own GIL) at user.py:21 in make" in share
     assert re.search(r"stored in static `cache` of _foo.so \(.*/foo.c:2\)", share)
     assert "touched in interpreter 2 (legacy), 3 times:" in share
@@ -398,12 +397,13 @@ def test_a_fork_sees_what_its_parent_recorded_before(symbolizer, foo, tmp_path):
     parent.interp(1, log.BEGIN, 0)
     parent.interp(2, log.BEGIN, 2)
     site = parent.code("/src/p.py", "before", 5, (4, 6))
-    stack = parent.stack([BIAS + foo.calls("use_cache", "deep")], [])
+    stack = parent.stack([BIAS + foo.calls("use_cache", "deep") - 1], [])
     parent.finding(1, "share", owner=2, origin=site, used=stack, current=1)
     child = Writer(pid=2, start=2, parent="isan.1.log", parent_tail=parent.tail)
+    child.next_stack = parent.next_stack
     late = parent.code("/src/p.py", "after", 50, (4, 51))
     parent.write(tmp_path)
-    own = child.stack([BIAS + foo.calls("run_string", "_PyEval")], [(site, 1, 2)])
+    own = child.stack([BIAS + foo.calls("run_string", "_PyEval") - 1], [(site, 1, 2)])
     child.finding(2, "free", owner=1, origin=late, used=own, current=2, type="A")
     child.finding(3, "share", owner=2, origin=site, used=stack, current=1, type="B", gone=4)
     child.leak(4, owner=2, pairs=[(1, 1)], origin=site)
