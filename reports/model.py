@@ -193,10 +193,14 @@ def fingerprint(finding):
 
 
 def residue_key(leak):
-    """What a group of an empty interpreter's leaks is known by: type and
-    "file:function" of the innermost Python frame."""
+    """What a group of an empty interpreter's leaks is known by: type,
+    "file:function" of the innermost Python frame, and "module:variable" of
+    the static that holds it, lest one in an extension pass for CPython's."""
     python = [f for f in leak["stacks"]["created"] if f["kind"] == "python" and f["file"]]
-    return leak["object"]["type"] or "", "%s:%s" % (python[0]["file"], python[0]["function"]) if python else ""
+    holder = leak["holder"]
+    return (leak["object"]["type"] or "",
+            "%s:%s" % (python[0]["file"], python[0]["function"]) if python else "",
+            "%s:%s" % (os.path.basename(holder["module"] or ""), holder["symbol"]) if holder else "")
 
 
 def subtract_residue(leaks, measured):
@@ -358,6 +362,8 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         f["paired"] = sorted({renamed.get(id, id) for id in f["paired"]} & present - {f["id"]})
     report["findings"] = _ordered(findings)
     for path, why in sorted(symbolizer.errors.items()):
+        if "/" not in path:         # the kernel's vdso is not a file
+            continue
         report["notes"].append({"pid": None, "text": "no symbols for %s: %s" % (path, why)})
     return report
 

@@ -502,7 +502,7 @@ def test_residue_by_rule_and_by_measure(symbolizer, tmp_path):
     w.leak(4, count=2, bytes=128, type="tuple", owner=3, origin=site)
     w.finding(5, "share", owner=3, gone=6)
     w.leak(6, count=1, bytes=64, type="list", owner=3, pairs=[(1, 5)])
-    measured = {"own-gil": {("dict", "/lib/boot.py:load"): 12, ("list", ""): 1}}
+    measured = {"own-gil": {("dict", "/lib/boot.py:load", ""): 12, ("list", "", ""): 1}}
     report = report_of(symbolizer, w.write(tmp_path), residue_of=lambda log: measured)
     leaks = {(f["object"]["type"], f["count"], f["bytes"]) for f in report["findings"] if f["kind"] == "leak"}
     assert leaks == {("dict", 3, 192), ("tuple", 2, 128), ("list", 1, 64)}     # a trapped object is never residue

@@ -18,7 +18,7 @@ from reports import log, model, symbols
 from reports.tables import ROOT
 
 LIBRARY = ROOT / "build" / "lib" / "libisan.so.0"
-FORMAT = 1
+FORMAT = 2
 
 # Two of each kind, the second to show what only the first one leaves.
 SCRIPT = """
@@ -82,13 +82,14 @@ def measure(executable, preload):
     most = collections.defaultdict(collections.Counter)
     for (kind, _), counts in groups.items():
         most[kind] |= counts
-    return {kind: [{"type": type, "origin": origin, "count": n, "bytes": counts["bytes", type, origin]}
-                   for (what, type, origin), n in sorted(counts.items()) if what == "count"]
+    return {kind: [{"type": type, "origin": origin, "holder": holder, "count": n,
+                    "bytes": counts["bytes", type, origin, holder]}
+                   for (what, type, origin, holder), n in sorted(counts.items()) if what == "count"]
             for kind, counts in most.items()}
 
 
 def of(process):
-    """For model.build: kind -> {(type, origin): count} of the Python of a log."""
+    """For model.build: kind -> {model.residue_key: count} of the Python of a log."""
     if not process.hexversion or not process.exe:
         return {}
     try:
@@ -114,5 +115,5 @@ def of(process):
     for kind, groups in kinds.items():
         for group in groups:
             origin = "" if "origin=none" in process.options.split(":") else group["origin"]
-            counts[kind][group["type"], origin] += group["count"]
+            counts[kind][group["type"], origin, group["holder"]] += group["count"]
     return counts

@@ -146,8 +146,8 @@ def run(args):
             if code == 2 or "help=1" in options:    # libisan.so has spoken
                 return code
             # A sanitizer that did not run must not look like a clean run.
-            print("isan run: %s left no log, so nothing was checked (is it statically linked or setuid?)" % program,
-                  file=sys.stderr)
+            print("isan run: %s left no log, so nothing was checked; unless isan said why above, it did not load"
+                  " libisan.so (static, setuid), or is no Python" % program, file=sys.stderr)
             return code or 2
         report = report_.make(new)
         report_.complain(report)
