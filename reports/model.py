@@ -20,6 +20,7 @@ DOMAINS = {"r": "PyMem_RawMalloc", "m": "PyMem_Malloc", "o": "PyObject_Malloc"}
 _EVAL = re.compile(r"(_PyEval_EvalFrameDefault|_TAIL_CALL_\w+)(\.|$)")
 # Whose inlined body the check sits in; the finding's `access` says as much.
 _REFCOUNT = re.compile(r"_?Py_X?(INCREF|DECREF|NewRef|SETREF|CLEAR|SET_REFCNT)\w*$|isan_")
+_C_LIBRARY = re.compile(r"(libc|libpthread|ld-linux.*|libpython3.*)\.so")
 _OUR_LIBRARY = re.compile(r"libisan\.so")
 
 
@@ -30,6 +31,7 @@ def interp_name(id, kind):
 class _Builder:
     def __init__(self, symbolizer):
         self.symbolizer = symbolizer
+        self.interpreters = set()       # modules with an evaluation loop
 
     # -- frames -------------------------------------------------------------
 
@@ -74,6 +76,7 @@ class _Builder:
         for i, address in enumerate(stack.native):
             some = self.native_frames(owner, address, stack.offset, i == 0)
             if any(_EVAL.match(f["function"] or "") for f in some):
+                self.interpreters.add(some[0]["module"])
                 before = done
                 while done < len(python) and (done == before or not entries[done - 1]):
                     done += 1
@@ -94,6 +97,15 @@ class _Builder:
                     or frame["inlined"] and _REFCOUNT.match(frame["function"] or "")):
                 break
         return frames[first:]
+
+    def mark(self, frames):
+        """Tell CPython's own frames from the user's; when all stacks are known."""
+        for frame in frames:
+            if frame["kind"] == "python":
+                frame["cpython"] = (frame["file"] or "").startswith("<frozen ")
+            else:
+                module = frame["module"] or ""
+                frame["cpython"] = module in self.interpreters or bool(_C_LIBRARY.match(os.path.basename(module)))
 
     # -- the pieces of a finding ------------------------------------------------
 
@@ -121,10 +133,11 @@ class _Builder:
     def life(self, log, serial):
         """When and where an interpreter ended, if it did."""
         interp = log.interps.get(serial)
-        event = interp and (interp.ended or interp.finalizing)
-        if not event:
+        if not interp or not interp.ended:
             return None, []
-        return event, self.stack(log, (interp.finalizing or event).stack) or self.stack(log, event.stack)
+        # Py_EndInterpreter is still on the stack when finalisation begins.
+        return interp.ended, (interp.finalizing and self.stack(log, interp.finalizing.stack)
+                              or self.stack(log, interp.ended.stack))
 
     def common(self, log, kind, access, id, type, object, holder, count, offset):
         return {
@@ -178,6 +191,11 @@ def _place(frame):
     return [frame["function"], os.path.basename(frame["file"] or frame.get("module") or ""), line]
 
 
+def users(frames):
+    """The innermost frame that is not CPython's own, else the innermost."""
+    return next((f for f in frames if not f["cpython"]), frames[0] if frames else None)
+
+
 def fingerprint(finding):
     holder = finding["holder"]
     parts = [finding["kind"], finding["access"], finding["object"]["type"],
@@ -185,7 +203,8 @@ def fingerprint(finding):
              holder and [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["offset"]]]
     for name in ("created", "used"):
         frames = finding["stacks"].get(name, [])
-        parts.append([_place(f) for f in frames[:1] + [f for f in frames if f["kind"] == "python"][:1]])
+        parts.append([_place(f) for f in frames[:1] + [users(frames)] * bool(frames)
+                      + [f for f in frames if f["kind"] == "python"][:1]])
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -261,6 +280,10 @@ def _merge(findings):
 def _ordered(findings):
     """Stories in order of weight, the traps of one object and its leak together."""
     by_id = {f["id"]: f for f in findings}
+    same_object = {}
+    for f in findings:
+        if f["object"]["serial"]:
+            same_object.setdefault((f["pid"], f["object"]["serial"]), []).append(f["id"])
     stories, seen = [], set()
     for finding in sorted(findings, key=lambda f: (RANK[f["kind"]], f["id"])):
         if finding["id"] in seen:
@@ -272,7 +295,7 @@ def _ordered(findings):
                 continue
             seen.add(id)
             story.append(by_id[id])
-            queue += by_id[id]["paired"]
+            queue += by_id[id]["paired"] + same_object.get((by_id[id]["pid"], by_id[id]["object"]["serial"]), [])
         story.sort(key=lambda f: (f["kind"] == "leak", RANK[f["kind"]], f["id"]))
         stories.append(story)
     # Leaks without a trap: the largest first.
@@ -354,6 +377,11 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         report["dropped"] += log.dropped
     report["process"] = report["processes"][0] if report["processes"] else None
 
+    for f in findings + report["residue"]:
+        for frames in f["stacks"].values():
+            builder.mark(frames)
+    for crash in report["crashes"]:
+        builder.mark(crash["stack"])
     if not merge:
         return dict(report, findings=findings)
     findings, renamed = _merge(findings)

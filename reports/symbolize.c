@@ -291,12 +291,13 @@ static void put_file(FILE *out, Dwarf_Die *cu, const char *file)
 {
     Dwarf_Attribute attr;
     const char *dir = cu ? dwarf_formstring(dwarf_attr(cu, DW_AT_comp_dir, &attr)) : NULL;
-    if (!file || *file == '/' || !dir) {
+    while (file && strncmp(file, "./", 2) == 0)
+        file += 2;
+    /* -ffile-prefix-map may have made the directory "." */
+    if (!file || *file == '/' || !dir || strcmp(dir, ".") == 0) {
         put_string(out, file);
         return;
     }
-    while (strncmp(file, "./", 2) == 0)
-        file += 2;
     char *whole = text("%s/%s", dir, file);
     put_string(out, whole);
     free(whole);

@@ -1,7 +1,10 @@
 """The report as text: what happened, where, and what to do about it."""
 
+import itertools
 import os
 import signal
+
+from .model import users
 
 _VERBS = {
     "none": "uses", "incref": "increfs", "decref": "decrefs", "attribute": "accesses an attribute of",
@@ -37,8 +40,10 @@ def _article(word):
 
 
 class _Text:
-    def __init__(self, report, color):
-        self.report, self.color = report, color
+    def __init__(self, report, color, full):
+        self.report, self.color, self.full = report, color, full
+        self.printed = {}           # stack -> finding under which it is
+        self.hinted = {}            # kind -> finding with the hint
         self.lines = []
         self.cwd = (report["process"] or {}).get("cwd") or None
         self.by_id = {f["id"]: f for f in report["findings"]}
@@ -55,7 +60,7 @@ class _Text:
     def file(self, path):
         if self.cwd and path.startswith(self.cwd.rstrip("/") + "/"):
             path = path[len(self.cwd.rstrip("/")) + 1:]
-        return escape(os.path.normpath(path) if path.startswith("/") else path)
+        return escape(path if path.startswith("<") else os.path.normpath(path))
 
     def place(self, thing):
         """file:line, or what there is instead."""
@@ -100,27 +105,68 @@ class _Text:
     # -- stacks ------------------------------------------------------------------
 
     def stack(self, frames, indent="      "):
+        """The frames, a line each; runs of CPython's own in one line, except
+        those next to what happened."""
+        frames = list(enumerate(frames))
+        width = min(36, max((len(escape(f["function"] or "?")) for _, f in frames), default=0))
         previous = None
-        width = min(36, max((len(escape(f["function"] or "?")) for f in frames), default=0))
-        for number, frame in enumerate(frames):
-            interp = frame.get("interpreter")
-            if interp:
-                if previous and previous["serial"] != interp["serial"]:
-                    self.say("%s--- %s above, %s below ---" % (indent, previous["name"], interp["name"]))
-                previous = interp
-            place = self.place(frame)
-            if frame["kind"] == "python" and not frame["file"]:
-                place = "(Python code that was not recorded)"
-            self.say("%s#%-2d %s %-*s  %s" % (
-                indent, number, "py" if frame["kind"] == "python" else " C", width,
-                escape(frame["function"] or "?"), place))
+        # A run ends where the interpreter changes, for the line that says so.
+        runs = itertools.groupby(frames, lambda item: (item[1]["cpython"], self.serial(item[1])))
+        runs = [list(run) for _, run in runs]
+        merged = []
+        for run in runs:
+            own = run[0][1]["cpython"]
+            if merged and own and merged[-1][0][1]["cpython"] and (
+                    not self.serial(run[0][1]) or self.serial(run[0][1]) in (None, self.last_serial(merged[-1]))):
+                merged[-1] += run
+            else:
+                merged.append(run)
+        for i, run in enumerate(merged):
+            hidden = []
+            if run[0][1]["cpython"] and not self.full:
+                keep = 0 if i else 6
+                if len(run) > keep + 2:
+                    hidden, run = run[keep:], run[:keep]
+            for number, frame in run:
+                previous = self.switch(previous, frame, indent)
+                place = self.place(frame)
+                if frame["kind"] == "python" and not frame["file"]:
+                    place = "(Python code that was not recorded)"
+                self.say("%s#%-2d %s %-*s  %s" % (
+                    indent, number, "py" if frame["kind"] == "python" else " C", width,
+                    escape(frame["function"] or "?"), place))
+            for _, frame in hidden:
+                previous = self.switch(previous, frame, indent)
+            if hidden:
+                first, last = (escape(hidden[n][1]["function"] or "?") for n in (0, -1))
+                self.say(self.paint("dim", "%s... %d frames of CPython, %s to %s" % (indent, len(hidden), first, last)))
 
-    def location(self, head, frames):
-        """A heading with one place behind it, or the stack below it."""
-        if len(frames) == 1 and frames[0]["kind"] == "python":
-            self.say("  %s at %s" % (head, self.where(frames[0])))
-        else:
-            self.say("  %s%s" % (head, ":" if frames else ""))
+    @staticmethod
+    def serial(frame):
+        return frame["interpreter"]["serial"] if frame.get("interpreter") else None
+
+    def last_serial(self, run):
+        return next((self.serial(f) for _, f in reversed(run) if self.serial(f)), None)
+
+    def switch(self, previous, frame, indent):
+        interp = frame.get("interpreter")
+        if interp and previous and previous["serial"] != interp["serial"]:
+            self.say("%s--- %s above, %s below ---" % (indent, previous["name"], interp["name"]))
+        return interp or previous
+
+    def location(self, head, frames, finding):
+        """A heading with the user's line, and the stack below it unless it is
+        one frame or printed already."""
+        if not frames:
+            self.say("  %s" % head)
+            return
+        key = repr([(f["function"], self.place(f), self.serial(f)) for f in frames])
+        before = self.printed.setdefault(key, finding)
+        more = ":" if len(frames) > 1 else ""
+        if more and before is not finding:
+            more = " (stack: see %s #%d)" % (before["kind"], before["id"])
+        self.say("  %s at %s%s" % (head, self.where(users(frames)), more))
+        if more == ":":
             self.stack(frames)
 
     # -- findings ------------------------------------------------------------------
@@ -155,8 +201,7 @@ class _Text:
             if f["object"]["freed"]:
                 self.say("  was freed when %s ended: the pointer dangles" % owner)
             elif f["holder"]:
-                self.say("  was freed by the time %s ended: a pointer left in %s dangles"
-                         % (owner, self.holder(f["holder"])))
+                self.say("  was freed by the time %s ended: a pointer left in that static dangles" % owner)
 
     def times(self, n):
         return "" if n == 1 else ", %s times" % format(n, ",")
@@ -173,7 +218,7 @@ class _Text:
         owner = self.whose(f["owner"])
         created = f["stacks"]["created"]
         if created:
-            self.location("created in %s" % owner, created)
+            self.location("created in %s" % owner, created, f)
         else:
             self.say("  created in %s, where is not known" % owner)
         if f["holder"] and f["kind"] != "static":
@@ -181,13 +226,13 @@ class _Text:
         used = f["stacks"]["used"]
         if used:
             self.location("%s in %s%s" % (_DONE.get(f["access"], "touched"), self.who(f["current"]),
-                                          self.times(f["count"])), used)
+                                          self.times(f["count"])), used, f)
         elif f["count"] > 1:
             self.say("  %s" % self.times(f["count"])[2:])
         if f["kind"] == "stale" and f["owner_ended_ns"]:
             early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
             self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
-                          f["stacks"].get("ended", []))
+                          f["stacks"].get("ended", []), f)
         self.fate(f)
         self.hint(f)
 
@@ -207,7 +252,7 @@ class _Text:
         self.title(f, self.leak_headline(f))
         created = f["stacks"]["created"]
         if created:
-            self.location("created", created)
+            self.location("created", created, f)
         else:
             self.say("  created where no Python code ran, or before isan could see it")
         if f["holder"]:
@@ -220,7 +265,9 @@ class _Text:
         self.hint(f)
 
     def hint(self, f):
-        self.say("  %s %s" % (self.paint("dim", "hint:"), f["hint"]))
+        first = self.hinted.setdefault(f["kind"], f)
+        self.say("  %s %s" % (self.paint("dim", "hint:"),
+                              f["hint"] if first is f else "see %s #%d" % (first["kind"], first["id"])))
         self.say()
 
     def crash(self, crash):
@@ -232,7 +279,7 @@ class _Text:
         head = "the program%s was killed by %s in %s" % (
             " (process %d)" % crash["pid"] if self.several else "", name, self.who(crash["current"]))
         if stack:
-            head += " at " + self.where(stack[0])
+            head += " at " + self.where(users(stack))
         if name in ("SIGSEGV", "SIGBUS"):
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
@@ -255,7 +302,7 @@ class _Text:
             for leak in sorted(own, key=lambda l: -l["bytes"]):
                 created = leak["stacks"]["created"]
                 self.say("  %s%s [%s]" % (self.leak_headline(dict(leak, owners=[leak["owner"]])),
-                                          ", created at " + self.where(created[0]) if created else "",
+                                          ", created at " + self.where(users(created)) if created else "",
                                           leak["residue"]["rule"]))
         self.say()
 
@@ -290,8 +337,8 @@ class _Text:
         return "\n".join(self.lines) + "\n"
 
 
-def render(report, color=False, show_residue=False):
-    return _Text(report, color).render(show_residue)
+def render(report, color=False, show_residue=False, full=False):
+    return _Text(report, color, full).render(show_residue)
 
 
 def wants_color(stream):

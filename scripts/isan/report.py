@@ -15,6 +15,8 @@ def add_arguments(parser):
                         help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
+    parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
+    parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing when there are no findings and no crash")
@@ -60,9 +62,12 @@ def main(args):
     if not report["processes"]:
         complain(report)
         return 2
+    if args.if_any and not (report["findings"] or report["crashes"] or report["errors"]):
+        return 0
 
     def render(color):
-        return json_.render(report) if args.format == "json" else text.render(report, color, args.residue)
+        return json_.render(report) if args.format == "json" else text.render(
+            report, color, args.residue, args.full)
 
     quiet = args.if_any and not (report["findings"] or report["crashes"] or report["errors"])
     try:
