@@ -105,7 +105,8 @@ class _Builder:
                 frame["cpython"] = (frame["file"] or "").startswith("<frozen ")
             else:
                 module = frame["module"] or ""
-                frame["cpython"] = module in self.interpreters or bool(_C_LIBRARY.match(os.path.basename(module)))
+                frame["cpython"] = (module in self.interpreters or "/lib-dynload/" in module
+                                    or bool(_C_LIBRARY.match(os.path.basename(module))))
 
     # -- the pieces of a finding ------------------------------------------------
 

@@ -109,19 +109,17 @@ class _Text:
         those next to what happened."""
         frames = list(enumerate(frames))
         width = min(36, max((len(escape(f["function"] or "?")) for _, f in frames), default=0))
-        previous = None
-        # A run ends where the interpreter changes, for the line that says so.
-        runs = itertools.groupby(frames, lambda item: (item[1]["cpython"], self.serial(item[1])))
-        runs = [list(run) for _, run in runs]
-        merged = []
-        for run in runs:
-            own = run[0][1]["cpython"]
-            if merged and own and merged[-1][0][1]["cpython"] and (
-                    not self.serial(run[0][1]) or self.serial(run[0][1]) in (None, self.last_serial(merged[-1]))):
-                merged[-1] += run
+        runs, last = [], None
+        for item in frames:
+            # A run ends where the interpreter changes, for the line that says so.
+            serial = (item[1].get("interpreter") or {}).get("serial")
+            changes, last = serial and last and serial != last, serial or last
+            if runs and not changes and runs[-1][0][1]["cpython"] == item[1]["cpython"]:
+                runs[-1].append(item)
             else:
-                merged.append(run)
-        for i, run in enumerate(merged):
+                runs.append([item])
+        previous = None
+        for i, run in enumerate(runs):
             hidden = []
             if run[0][1]["cpython"] and not self.full:
                 keep = 0 if i else 6
@@ -141,13 +139,6 @@ class _Text:
                 first, last = (escape(hidden[n][1]["function"] or "?") for n in (0, -1))
                 self.say(self.paint("dim", "%s... %d frames of CPython, %s to %s" % (indent, len(hidden), first, last)))
 
-    @staticmethod
-    def serial(frame):
-        return frame["interpreter"]["serial"] if frame.get("interpreter") else None
-
-    def last_serial(self, run):
-        return next((self.serial(f) for _, f in reversed(run) if self.serial(f)), None)
-
     def switch(self, previous, frame, indent):
         interp = frame.get("interpreter")
         if interp and previous and previous["serial"] != interp["serial"]:
@@ -160,7 +151,7 @@ class _Text:
         if not frames:
             self.say("  %s" % head)
             return
-        key = repr([(f["function"], self.place(f), self.serial(f)) for f in frames])
+        key = repr([(f["function"], self.place(f), f.get("interpreter")) for f in frames])
         before = self.printed.setdefault(key, finding)
         more = ":" if len(frames) > 1 else ""
         if more and before is not finding:
@@ -204,7 +195,7 @@ class _Text:
                 self.say("  was freed by the time %s ended: a pointer left in that static dangles" % owner)
 
     def times(self, n):
-        return "" if n == 1 else ", %s times" % format(n, ",")
+        return "" if n == 1 else " %s times" % format(n, ",")
 
     def process_of(self, f):
         return " in process %s" % ", ".join(map(str, f["pids"])) if self.several else ""
@@ -225,10 +216,10 @@ class _Text:
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            self.location("%s in %s%s" % (_DONE.get(f["access"], "touched"), self.who(f["current"]),
-                                          self.times(f["count"])), used, f)
+            self.location("%s%s in %s" % (_DONE.get(f["access"], "touched"), self.times(f["count"]),
+                                          self.who(f["current"])), used, f)
         elif f["count"] > 1:
-            self.say("  %s" % self.times(f["count"])[2:])
+            self.say("  seen%s" % self.times(f["count"]))
         if f["kind"] == "stale" and f["owner_ended_ns"]:
             early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
             self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),

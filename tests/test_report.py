@@ -333,7 +333,7 @@ def test_the_whole_story(symbolizer, foo, tmp_path):
         "isan: share #1: interpreter 2 (legacy) increfs a `X` that belongs to interpreter 1 (own GIL)"
     assert "created in interpreter 1 (own GIL) at user.py:21 in make" in share
     assert re.search(r"stored in static `cache` of _foo.so \(.*/foo.c:2\)", share)
-    assert "touched in interpreter 2 (legacy), 3 times:" in share
+    assert "touched 3 times in interpreter 2 (legacy) at user.py:12 in get:" in share
     frames = [line for line in share.splitlines() if re.match(r" +(#|---)", line)]
     assert [re.sub(r"(/\S*/)|( +)", lambda m: " " if m[2] else "", f.strip()) for f in frames] == [
         "#0 C use_cache foo.c:18", "#1 py get user.py:12", "#2 py get user.py:10", "#3 C run_string foo.c:29",
