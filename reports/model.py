@@ -164,10 +164,12 @@ class _Builder:
             finding["stacks"]["ended"] = where
         if f.gone:
             finding["fate"] = "leaked"
-        elif not event:
-            finding["fate"] = None
-        elif f.object.flags & logs_.OBJ_FREED or "leaks=0" not in log.options.split(":"):
+        elif f.object.flags & logs_.OBJ_FREED:
             finding["fate"] = "freed"
+        elif f.kind == "stale":
+            finding["fate"] = "leaked"      # there it still was
+        elif event and "leaks=0" not in log.options.split(":"):
+            finding["fate"] = "freed"       # or it would be among the leaks
         else:
             finding["fate"] = None
         return finding
@@ -214,9 +216,10 @@ def fingerprint(finding):
 
 def residue_key(leak):
     """What a group of an empty interpreter's leaks is known by: type,
-    "file:function" of the innermost Python frame, and "module:variable" of
+    "file:function" of its innermost Python frame, and "module:variable" of
     the static that holds it, lest one in an extension pass for CPython's."""
-    python = [f for f in leak["stacks"]["created"] if f["kind"] == "python" and f["file"]]
+    python = [f for f in leak["stacks"]["created"]
+              if f["kind"] == "python" and f["file"] and f["interpreter"] == leak["owner"]]
     holder = leak["holder"]
     return (leak["object"]["type"] or "",
             "%s:%s" % (python[0]["file"], python[0]["function"]) if python else "",
@@ -335,12 +338,19 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
             if f.gone:
                 pair(f.id, f.gone)
                 pair(f.gone, f.id)
+        leak_of = {l.object.serial: l.id for l in log.leaks.values()}
         for l in log.leaks.values():
-            for _, other in l.pairs:
+            for serial, other in l.pairs:
+                leak_of[serial] = l.id
                 pair(l.id, other)
                 pair(other, l.id)
                 if other in log.findings:
                     by_id[other]["fate"] = "leaked"
+        for f in log.findings.values():         # those made after the leak was recorded
+            if f.object.serial and f.object.serial in leak_of:
+                pair(f.id, leak_of[f.object.serial])
+                pair(leak_of[f.object.serial], f.id)
+                by_id[f.id]["fate"] = "leaked"
         for f in traps + leaks:
             # A pair may be with a finding made before the fork.
             numbers = []

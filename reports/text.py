@@ -187,7 +187,7 @@ class _Text:
         if leaks:
             self.say("  outlived %s: %s" % (owner, ", ".join("leak #%d" % id for id in leaks)))
         elif f.get("fate") == "leaked":
-            self.say("  outlived %s: leaked, as CPython's own residue" % owner)
+            self.say("  outlived %s" % owner)
         elif f.get("fate") == "freed":
             if f["object"]["freed"]:
                 self.say("  was freed when %s ended: the pointer dangles" % owner)

@@ -18,7 +18,7 @@ from reports import log, model, symbols
 from reports.tables import ROOT
 
 LIBRARY = ROOT / "build" / "lib" / "libisan.so.0"
-FORMAT = 2
+FORMAT = 3
 
 # Two of each kind, the second to show what only the first one leaves.
 SCRIPT = """
