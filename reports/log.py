@@ -8,6 +8,7 @@ is kept.
 
 import bisect
 import collections
+import errno
 import os
 import stat
 import struct
@@ -77,6 +78,7 @@ class Log:
         self.path = os.fspath(path)
         self.name = os.path.basename(self.path)
         self.errors = []            # (offset, sentence)
+        self.valid = False          # the header was readable
         self.pid = self.ppid = 0
         self.start = 0
         self.dropped = 0
@@ -101,8 +103,7 @@ class Log:
         fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                self.error(0, "this is not a regular file")
-                return self
+                raise OSError(errno.EINVAL, "this is not a regular file")
             head = file.read(HEADER)
             if len(head) < HEADER or head[:8] != MAGIC:
                 self.error(0, "this is not a log of isan" if head[:8] != MAGIC
@@ -113,13 +114,15 @@ class Log:
             if version != VERSION or size != HEADER:
                 self.error(8, "this log has format %d; this isan reads format %d" % (version, VERSION))
                 return self
+            self.valid = True
             # The name of a file beside this one, never a path to elsewhere.
             self.parent_name = text_of(parent.split(b"\0")[0])
             if os.path.basename(self.parent_name) != self.parent_name:
                 self.error(64, "the parent's log is given as a path")
                 self.parent_name = ""
             # Not mapped: a file cut short while we read it must not kill us.
-            data = head + file.read(max(tail, HEADER) - HEADER)
+            room = os.fstat(fd).st_size
+            data = head + file.read(max(min(tail, room) - HEADER, 0))
         self._records(data, tail)
         return self
 
@@ -204,7 +207,7 @@ class Log:
                 raise Damaged("its pairs are cut off")
             pairs = [_pair.unpack_from(body, begin + i * _pair.size) for i in range(n_paired)]
             self.leaks[f[0]] = Leak(offset, *f[:4], Object(*f[4:10]), f[10],
-                                    chr(domain) if domain in b"rmo" else "", pairs, type)
+                                    {114: "r", 109: "m", 111: "o"}.get(domain, ""), pairs, type)
         elif kind == CRASH:
             self.crashes.append(Crash(offset, *_crash.unpack_from(body)[:-1]))
         elif kind == EXIT:
@@ -227,6 +230,10 @@ class Log:
     def index(self):
         """Prepare the look-ups; after every log is read and linked."""
         codes, modules, self.interps = {}, [], {}
+        if not self.exe and self.parent:    # a fork is the same program
+            self.parent.index()
+            for name in ("exe", "cwd", "flavor", "options", "argv", "hexversion"):
+                setattr(self, name, getattr(self.parent, name))
         for log, end in reversed(list(self.ancestry())):
             for code in log.codes:
                 if log.offsets["code", code.base] < end:
@@ -298,7 +305,11 @@ def read(paths):
     for path in paths:
         key = os.path.realpath(path)
         if key not in logs:
-            logs[key] = Log(path).read()
+            logs[key] = Log(path)
+            try:
+                logs[key].read()
+            except OSError as error:
+                logs[key].error(0, error.strerror or str(error))
     wanted = list(logs.values())
     queue = list(wanted)
     while queue:

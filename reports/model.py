@@ -20,6 +20,7 @@ DOMAINS = {"r": "PyMem_RawMalloc", "m": "PyMem_Malloc", "o": "PyObject_Malloc"}
 _EVAL = re.compile(r"(_PyEval_EvalFrameDefault|_TAIL_CALL_\w+)(\.|$)")
 # Whose inlined body the check sits in; the finding's `access` says as much.
 _REFCOUNT = re.compile(r"_?Py_X?(INCREF|DECREF|NewRef|SETREF|CLEAR|SET_REFCNT)\w*$|isan_")
+_C_LIBRARY = re.compile(r"(libc|libpthread|ld-linux.*|libpython3.*)\.so")
 _OUR_LIBRARY = re.compile(r"libisan\.so")
 
 
@@ -30,6 +31,7 @@ def interp_name(id, kind):
 class _Builder:
     def __init__(self, symbolizer):
         self.symbolizer = symbolizer
+        self.interpreters = set()       # modules with an evaluation loop
 
     # -- frames -------------------------------------------------------------
 
@@ -60,7 +62,7 @@ class _Builder:
         return [dict(plain, inlined=i + 1 < len(found), **frame) for i, frame in enumerate(
             {k: f.get(k) for k in ("function", "file", "line", "start")} for f in found)] or [plain]
 
-    def stack(self, log, id):
+    def stack(self, log, id, ours=False):
         """The frames of a stack, innermost first, Python frames in the place
         of the evaluation loop's."""
         if not id:
@@ -74,6 +76,7 @@ class _Builder:
         for i, address in enumerate(stack.native):
             some = self.native_frames(owner, address, stack.offset, i == 0)
             if any(_EVAL.match(f["function"] or "") for f in some):
+                self.interpreters.add(some[0]["module"])
                 before = done
                 while done < len(python) and (done == before or not entries[done - 1]):
                     done += 1
@@ -83,7 +86,7 @@ class _Builder:
             else:
                 frames += some
         frames += python[done:]
-        return self.without_ours(frames)
+        return frames if ours else self.without_ours(frames)
 
     @staticmethod
     def without_ours(frames):
@@ -94,6 +97,16 @@ class _Builder:
                     or frame["inlined"] and _REFCOUNT.match(frame["function"] or "")):
                 break
         return frames[first:]
+
+    def mark(self, frames):
+        """Tell CPython's own frames from the user's; when all stacks are known."""
+        for frame in frames:
+            if frame["kind"] == "python":
+                frame["cpython"] = (frame["file"] or "").startswith("<frozen ")
+            else:
+                module = frame["module"] or ""
+                frame["cpython"] = (module in self.interpreters or "/lib-dynload/" in module
+                                    or bool(_C_LIBRARY.match(os.path.basename(module))))
 
     # -- the pieces of a finding ------------------------------------------------
 
@@ -121,10 +134,11 @@ class _Builder:
     def life(self, log, serial):
         """When and where an interpreter ended, if it did."""
         interp = log.interps.get(serial)
-        event = interp and (interp.ended or interp.finalizing)
-        if not event:
+        if not interp or not interp.ended:
             return None, []
-        return event, self.stack(log, (interp.finalizing or event).stack) or self.stack(log, event.stack)
+        # Py_EndInterpreter is still on the stack when finalisation begins.
+        return interp.ended, (interp.finalizing and self.stack(log, interp.finalizing.stack)
+                              or self.stack(log, interp.ended.stack))
 
     def common(self, log, kind, access, id, type, object, holder, count, offset):
         return {
@@ -150,10 +164,12 @@ class _Builder:
             finding["stacks"]["ended"] = where
         if f.gone:
             finding["fate"] = "leaked"
-        elif not event:
-            finding["fate"] = None
-        elif f.object.flags & logs_.OBJ_FREED or "leaks=0" not in log.options.split(":"):
+        elif f.object.flags & logs_.OBJ_FREED:
             finding["fate"] = "freed"
+        elif f.kind == "stale":
+            finding["fate"] = "leaked"      # there it still was
+        elif event and "leaks=0" not in log.options.split(":"):
+            finding["fate"] = "freed"       # or it would be among the leaks
         else:
             finding["fate"] = None
         return finding
@@ -178,6 +194,11 @@ def _place(frame):
     return [frame["function"], os.path.basename(frame["file"] or frame.get("module") or ""), line]
 
 
+def users(frames):
+    """The innermost frame that is not CPython's own, else the innermost."""
+    return next((f for f in frames if not f["cpython"]), frames[0] if frames else None)
+
+
 def fingerprint(finding):
     holder = finding["holder"]
     parts = [finding["kind"], finding["access"], finding["object"]["type"],
@@ -185,7 +206,8 @@ def fingerprint(finding):
              holder and [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["offset"]]]
     for name in ("created", "used"):
         frames = finding["stacks"].get(name, [])
-        parts.append([_place(f) for f in frames[:1] + [f for f in frames if f["kind"] == "python"][:1]])
+        parts.append([_place(f) for f in frames[:1] + [users(frames)] * bool(frames)
+                      + [f for f in frames if f["kind"] == "python"][:1]])
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -193,10 +215,15 @@ def fingerprint(finding):
 
 
 def residue_key(leak):
-    """What a group of an empty interpreter's leaks is known by: type and
-    "file:function" of the innermost Python frame."""
-    python = [f for f in leak["stacks"]["created"] if f["kind"] == "python" and f["file"]]
-    return leak["object"]["type"] or "", "%s:%s" % (python[0]["file"], python[0]["function"]) if python else ""
+    """What a group of an empty interpreter's leaks is known by: type,
+    "file:function" of its innermost Python frame, and "module:variable" of
+    the static that holds it, lest one in an extension pass for CPython's."""
+    python = [f for f in leak["stacks"]["created"]
+              if f["kind"] == "python" and f["file"] and f["interpreter"] == leak["owner"]]
+    holder = leak["holder"]
+    return (leak["object"]["type"] or "",
+            "%s:%s" % (python[0]["file"], python[0]["function"]) if python else "",
+            "%s:%s" % (os.path.basename(holder["module"] or ""), holder["symbol"]) if holder else "")
 
 
 def subtract_residue(leaks, measured):
@@ -216,8 +243,7 @@ def subtract_residue(leaks, measured):
         allowance = (leak["pid"], owner["serial"]) + key
         left.setdefault(allowance, measured[owner["kind"]][key])
         covered = min(leak["count"], left[allowance])
-        # What a trap or a static points at is not the empty interpreter's.
-        if leak["paired"]:
+        if leak["paired"]:      # nothing trapped while the empty ones were measured
             covered = 0
         left[allowance] -= covered
         each = leak["bytes"] // max(leak["count"], 1)
@@ -258,6 +284,10 @@ def _merge(findings):
 def _ordered(findings):
     """Stories in order of weight, the traps of one object and its leak together."""
     by_id = {f["id"]: f for f in findings}
+    same_object = {}
+    for f in findings:
+        if f["object"]["serial"]:
+            same_object.setdefault((f["pid"], f["object"]["serial"]), []).append(f["id"])
     stories, seen = [], set()
     for finding in sorted(findings, key=lambda f: (RANK[f["kind"]], f["id"])):
         if finding["id"] in seen:
@@ -269,7 +299,7 @@ def _ordered(findings):
                 continue
             seen.add(id)
             story.append(by_id[id])
-            queue += by_id[id]["paired"]
+            queue += by_id[id]["paired"] + same_object.get((by_id[id]["pid"], by_id[id]["object"]["serial"]), [])
         story.sort(key=lambda f: (f["kind"] == "leak", RANK[f["kind"]], f["id"]))
         stories.append(story)
     # Leaks without a trap: the largest first.
@@ -293,6 +323,9 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
             used.add(ids[log, id])
             next_id = max(used)
     for log in logs:
+        report["errors"] += [{"log": log.path, "offset": offset, "text": text} for offset, text in log.errors]
+        if not log.valid:
+            continue
         traps = [builder.trap(log, f) for f in log.findings.values()]
         leaks = [builder.leak(log, l) for l in log.leaks.values()]
         by_id = {f["id"]: f for f in traps + leaks}
@@ -305,12 +338,19 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
             if f.gone:
                 pair(f.id, f.gone)
                 pair(f.gone, f.id)
+        leak_of = {l.object.serial: l.id for l in log.leaks.values()}
         for l in log.leaks.values():
-            for _, other in l.pairs:
+            for serial, other in l.pairs:
+                leak_of[serial] = l.id
                 pair(l.id, other)
                 pair(other, l.id)
                 if other in log.findings:
                     by_id[other]["fate"] = "leaked"
+        for f in log.findings.values():         # those made after the leak was recorded
+            if f.object.serial and f.object.serial in leak_of:
+                pair(f.id, leak_of[f.object.serial])
+                pair(leak_of[f.object.serial], f.id)
+                by_id[f.id]["fate"] = "leaked"
         for f in traps + leaks:
             # A pair may be with a finding made before the fork.
             numbers = []
@@ -329,8 +369,6 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                    "leaks_checked": "leaks=0" not in log.options.split(":")}
         report["processes"].append(process)
         for interp in log.interps.values():
-            if interp.began is None and log.parent is None and not interp.ended:
-                continue
             report["interpreters"].append(dict(
                 builder.interp(log, interp.serial), pid=log.pid,
                 began_ns=interp.began.time if interp.began else None,
@@ -339,15 +377,22 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
             report["crashes"].append({
                 "signal": crash.signal, "code": crash.code, "address": crash.address, "pid": log.pid,
                 "tid": crash.tid, "current": builder.interp(log, crash.current),
-                "stack": builder.stack(log, crash.stack)})
+                "stack": builder.stack(log, crash.stack, ours=True)})
         report["notes"] += [{"pid": log.pid, "text": note} for note in log.notes]
         if log.torn is not None:
             report["notes"].append({"pid": log.pid, "text": "the process was killed while it recorded; the log ends at"
                                     " offset %d" % log.torn})
-        report["errors"] += [{"log": log.path, "offset": offset, "text": text} for offset, text in log.errors]
+        elif not (log.exit_time or log.crashes or log.parent_name):     # forked ones often end with _exit()
+            report["notes"].append({"pid": log.pid, "text": "the process was killed, left through _exit(), or is still"
+                                    " running: this is what it did until then"})
         report["dropped"] += log.dropped
     report["process"] = report["processes"][0] if report["processes"] else None
 
+    for f in findings + report["residue"]:
+        for frames in f["stacks"].values():
+            builder.mark(frames)
+    for crash in report["crashes"]:
+        builder.mark(crash["stack"])
     if not merge:
         return dict(report, findings=findings)
     findings, renamed = _merge(findings)
@@ -356,6 +401,8 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         f["paired"] = sorted({renamed.get(id, id) for id in f["paired"]} & present - {f["id"]})
     report["findings"] = _ordered(findings)
     for path, why in sorted(symbolizer.errors.items()):
+        if "/" not in path:         # the kernel's vdso is not a file
+            continue
         report["notes"].append({"pid": None, "text": "no symbols for %s: %s" % (path, why)})
     return report
 

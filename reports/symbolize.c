@@ -291,12 +291,13 @@ static void put_file(FILE *out, Dwarf_Die *cu, const char *file)
 {
     Dwarf_Attribute attr;
     const char *dir = cu ? dwarf_formstring(dwarf_attr(cu, DW_AT_comp_dir, &attr)) : NULL;
-    if (!file || *file == '/' || !dir) {
+    while (file && strncmp(file, "./", 2) == 0)
+        file += 2;
+    /* -ffile-prefix-map may have made the directory "." */
+    if (!file || *file == '/' || !dir || strcmp(dir, ".") == 0) {
         put_string(out, file);
         return;
     }
-    while (strncmp(file, "./", 2) == 0)
-        file += 2;
     char *whole = text("%s/%s", dir, file);
     put_string(out, whole);
     free(whole);
@@ -574,14 +575,10 @@ static struct variable *variable_at(struct variable *vars, size_t n, Dwarf_Addr 
         else
             hi = mid;
     }
-    while (lo-- > 0 && vars[lo].lo + (64u << 20) > address) {
-        if (address == vars[lo].lo || address - vars[lo].lo < vars[lo].size)
-            return &vars[lo];
-        /* Aliases of other sizes may start at the same place; anything
-         * earlier that reached this far would contain this one. */
-        if (lo && vars[lo - 1].lo != vars[lo].lo)
-            return NULL;
-    }
+    /* Aliases of other sizes may start at the same place. */
+    for (size_t i = lo; i > 0 && vars[i - 1].lo == vars[lo - 1].lo; i--)
+        if (address == vars[i - 1].lo || address - vars[i - 1].lo < vars[i - 1].size)
+            return &vars[i - 1];
     return NULL;
 }
 

@@ -40,7 +40,10 @@ class Symbolizer:
             return self._known[key]
         if not self._process:
             try:
-                self._process = subprocess.Popen([self._program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                # What is preloaded into the user's programs is not meant for this one.
+                env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+                self._process = subprocess.Popen([self._program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                                 env=env)
             except OSError as error:
                 raise Missing("cannot run %s (%s): build it with make" % (self._program, error.strerror))
         request = "%s\t%s\t%s\t%x\n" % (what, _escape(module.path), module.build_id.replace("\t", ""), vaddr)

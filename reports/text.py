@@ -1,13 +1,17 @@
 """The report as text: what happened, where, and what to do about it."""
 
+import itertools
 import os
 import signal
+
+from .model import users
 
 _VERBS = {
     "none": "uses", "incref": "increfs", "decref": "decrefs", "attribute": "accesses an attribute of",
     "argument": "is passed", "return": "is given back", "dealloc": "deallocates", "free": "frees",
     "realloc": "resizes",
 }
+_DONE = {"dealloc": "deallocated", "free": "freed", "realloc": "resized"}
 _COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
 
 
@@ -36,8 +40,10 @@ def _article(word):
 
 
 class _Text:
-    def __init__(self, report, color):
-        self.report, self.color = report, color
+    def __init__(self, report, color, full):
+        self.report, self.color, self.full = report, color, full
+        self.printed = {}           # stack -> finding under which it is
+        self.hinted = {}            # kind -> finding with the hint
         self.lines = []
         self.cwd = (report["process"] or {}).get("cwd") or None
         self.by_id = {f["id"]: f for f in report["findings"]}
@@ -54,7 +60,7 @@ class _Text:
     def file(self, path):
         if self.cwd and path.startswith(self.cwd.rstrip("/") + "/"):
             path = path[len(self.cwd.rstrip("/")) + 1:]
-        return escape(os.path.normpath(path) if path.startswith("/") else path)
+        return escape(path if path.startswith("<") else os.path.normpath(path))
 
     def place(self, thing):
         """file:line, or what there is instead."""
@@ -99,27 +105,59 @@ class _Text:
     # -- stacks ------------------------------------------------------------------
 
     def stack(self, frames, indent="      "):
+        """The frames, a line each; runs of CPython's own in one line, except
+        those next to what happened."""
+        frames = list(enumerate(frames))
+        width = min(36, max((len(escape(f["function"] or "?")) for _, f in frames), default=0))
+        runs, last = [], None
+        for item in frames:
+            # A run ends where the interpreter changes, for the line that says so.
+            serial = (item[1].get("interpreter") or {}).get("serial")
+            changes, last = serial and last and serial != last, serial or last
+            if runs and not changes and runs[-1][0][1]["cpython"] == item[1]["cpython"]:
+                runs[-1].append(item)
+            else:
+                runs.append([item])
         previous = None
-        width = min(36, max((len(escape(f["function"] or "?")) for f in frames), default=0))
-        for number, frame in enumerate(frames):
-            interp = frame.get("interpreter")
-            if interp:
-                if previous and previous["serial"] != interp["serial"]:
-                    self.say("%s--- %s above, %s below ---" % (indent, previous["name"], interp["name"]))
-                previous = interp
-            place = self.place(frame)
-            if frame["kind"] == "python" and not frame["file"]:
-                place = "(Python code that was not recorded)"
-            self.say("%s#%-2d %s %-*s  %s" % (
-                indent, number, "py" if frame["kind"] == "python" else " C", width,
-                escape(frame["function"] or "?"), place))
+        for i, run in enumerate(runs):
+            hidden = []
+            if run[0][1]["cpython"] and not self.full:
+                keep = 0 if i else 6
+                if len(run) > keep + 2:
+                    hidden, run = run[keep:], run[:keep]
+            for number, frame in run:
+                previous = self.switch(previous, frame, indent)
+                place = self.place(frame)
+                if frame["kind"] == "python" and not frame["file"]:
+                    place = "(Python code that was not recorded)"
+                self.say("%s#%-2d %s %-*s  %s" % (
+                    indent, number, "py" if frame["kind"] == "python" else " C", width,
+                    escape(frame["function"] or "?"), place))
+            for _, frame in hidden:
+                previous = self.switch(previous, frame, indent)
+            if hidden:
+                first, last = (escape(hidden[n][1]["function"] or "?") for n in (0, -1))
+                self.say(self.paint("dim", "%s... %d frames of CPython, %s to %s" % (indent, len(hidden), first, last)))
 
-    def location(self, head, frames):
-        """A heading with one place behind it, or the stack below it."""
-        if len(frames) == 1 and frames[0]["kind"] == "python":
-            self.say("  %s at %s" % (head, self.where(frames[0])))
-        elif frames:
-            self.say("  %s:" % head)
+    def switch(self, previous, frame, indent):
+        interp = frame.get("interpreter")
+        if interp and previous and previous["serial"] != interp["serial"]:
+            self.say("%s--- %s above, %s below ---" % (indent, previous["name"], interp["name"]))
+        return interp or previous
+
+    def location(self, head, frames, finding):
+        """A heading with the user's line, and the stack below it unless it is
+        one frame or printed already."""
+        if not frames:
+            self.say("  %s" % head)
+            return
+        key = repr([(f["function"], self.place(f), f.get("interpreter")) for f in frames])
+        before = self.printed.setdefault(key, finding)
+        more = ":" if len(frames) > 1 else ""
+        if more and before is not finding:
+            more = " (stack: see %s #%d)" % (before["kind"], before["id"])
+        self.say("  %s at %s%s" % (head, self.where(users(frames)), more))
+        if more == ":":
             self.stack(frames)
 
     # -- findings ------------------------------------------------------------------
@@ -149,16 +187,15 @@ class _Text:
         if leaks:
             self.say("  outlived %s: %s" % (owner, ", ".join("leak #%d" % id for id in leaks)))
         elif f.get("fate") == "leaked":
-            self.say("  outlived %s: leaked, as CPython's own residue" % owner)
+            self.say("  outlived %s" % owner)
         elif f.get("fate") == "freed":
             if f["object"]["freed"]:
                 self.say("  was freed when %s ended: the pointer dangles" % owner)
             elif f["holder"]:
-                self.say("  was freed by the time %s ended: a pointer left in %s dangles"
-                         % (owner, self.holder(f["holder"])))
+                self.say("  was freed by the time %s ended: a pointer left in that static dangles" % owner)
 
     def times(self, n):
-        return "" if n == 1 else ", %s times" % format(n, ",")
+        return "" if n == 1 else " %s times" % format(n, ",")
 
     def process_of(self, f):
         return " in process %s" % ", ".join(map(str, f["pids"])) if self.several else ""
@@ -172,22 +209,21 @@ class _Text:
         owner = self.whose(f["owner"])
         created = f["stacks"]["created"]
         if created:
-            self.location("created in %s" % owner, created)
+            self.location("created in %s" % owner, created, f)
         else:
             self.say("  created in %s, where is not known" % owner)
         if f["holder"] and f["kind"] != "static":
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            self.location("touched in %s%s" % (self.who(f["current"]), self.times(f["count"])), used)
+            self.location("%s%s in %s" % (_DONE.get(f["access"], "touched"), self.times(f["count"]),
+                                          self.who(f["current"])), used, f)
         elif f["count"] > 1:
-            self.say("  %s" % self.times(f["count"])[2:])
+            self.say("  seen%s" % self.times(f["count"]))
         if f["kind"] == "stale" and f["owner_ended_ns"]:
             early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
             self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
-                          f["stacks"].get("ended", []))
-            if not f["stacks"].get("ended"):
-                self.say("  %s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""))
+                          f["stacks"].get("ended", []), f)
         self.fate(f)
         self.hint(f)
 
@@ -207,7 +243,7 @@ class _Text:
         self.title(f, self.leak_headline(f))
         created = f["stacks"]["created"]
         if created:
-            self.location("created", created)
+            self.location("created", created, f)
         else:
             self.say("  created where no Python code ran, or before isan could see it")
         if f["holder"]:
@@ -220,7 +256,9 @@ class _Text:
         self.hint(f)
 
     def hint(self, f):
-        self.say("  %s %s" % (self.paint("dim", "hint:"), f["hint"]))
+        first = self.hinted.setdefault(f["kind"], f)
+        self.say("  %s %s" % (self.paint("dim", "hint:"),
+                              f["hint"] if first is f else "see %s #%d" % (first["kind"], first["id"])))
         self.say()
 
     def crash(self, crash):
@@ -232,7 +270,7 @@ class _Text:
         head = "the program%s was killed by %s in %s" % (
             " (process %d)" % crash["pid"] if self.several else "", name, self.who(crash["current"]))
         if stack:
-            head += " at " + self.where(stack[0])
+            head += " at " + self.where(users(stack))
         if name in ("SIGSEGV", "SIGBUS"):
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
@@ -255,7 +293,7 @@ class _Text:
             for leak in sorted(own, key=lambda l: -l["bytes"]):
                 created = leak["stacks"]["created"]
                 self.say("  %s%s [%s]" % (self.leak_headline(dict(leak, owners=[leak["owner"]])),
-                                          ", created at " + self.where(created[0]) if created else "",
+                                          ", created at " + self.where(users(created)) if created else "",
                                           leak["residue"]["rule"]))
         self.say()
 
@@ -269,6 +307,8 @@ class _Text:
             text += " (%s)" % ", ".join("%d %s" % (n, kind) for kind, n in kinds.items())
         if report["crashes"]:
             text += ", " + plural(len(report["crashes"]), "crash", "crashes")
+        if report["errors"]:
+            text += ", " + plural(len(report["errors"]), "error") + " in the logs"
         n = len({p["pid"] for p in report["processes"]})
         return "SUMMARY: isan: %s in %s" % (text, plural(n, "process", "processes"))
 
@@ -284,14 +324,12 @@ class _Text:
         if self.report["dropped"]:
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
-        for error in self.report["errors"]:
-            self.say("isan: error: %s, offset %d: %s" % (escape(error["log"]), error["offset"], escape(error["text"])))
         self.say(self.summary())
         return "\n".join(self.lines) + "\n"
 
 
-def render(report, color=False, show_residue=False):
-    return _Text(report, color).render(show_residue)
+def render(report, color=False, show_residue=False, full=False):
+    return _Text(report, color, full).render(show_residue)
 
 
 def wants_color(stream):

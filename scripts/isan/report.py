@@ -15,6 +15,8 @@ def add_arguments(parser):
                         help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
+    parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
+    parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing when there are no findings and no crash")
@@ -24,6 +26,14 @@ def make(paths):
     """The report of these log files."""
     with symbols.Symbolizer() as symbolizer:
         return model.build(log.read(paths), symbolizer, residue.of, version=__version__)
+
+
+def complain(report):
+    """Say which logs could not be read to their end; whether there are any."""
+    for error in report["errors"]:
+        print("isan: %s, offset %d: %s" % (text.escape(error["log"]), error["offset"], text.escape(error["text"])),
+              file=sys.stderr)
+    return bool(report["errors"])
 
 
 def write(stream, content):
@@ -49,8 +59,15 @@ def main(args):
     except symbols.Missing as error:
         raise Problem(str(error))
 
+    if not report["processes"]:
+        complain(report)
+        return 2
+    if args.if_any and not (report["findings"] or report["crashes"] or report["errors"]):
+        return 0
+
     def render(color):
-        return json_.render(report) if args.format == "json" else text.render(report, color, args.residue)
+        return json_.render(report) if args.format == "json" else text.render(
+            report, color, args.residue, args.full)
 
     quiet = args.if_any and not (report["findings"] or report["crashes"] or report["errors"])
     try:
@@ -63,9 +80,6 @@ def main(args):
             write(sys.stdout, render(text.wants_color(sys.stdout)))
     except OSError as error:
         raise Problem("cannot write %s: %s" % (args.output or "the report", error.strerror))
-    for error in report["errors"]:
-        print("isan report: %s, offset %d: %s" % (text.escape(error["log"]), error["offset"],
-                                                  text.escape(error["text"])), file=sys.stderr)
-    if report["errors"]:
+    if complain(report):
         return 2
     return 86 if report["findings"] else 0

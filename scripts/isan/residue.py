@@ -18,14 +18,23 @@ from reports import log, model, symbols
 from reports.tables import ROOT
 
 LIBRARY = ROOT / "build" / "lib" / "libisan.so.0"
-FORMAT = 1
+FORMAT = 3
 
 # Two of each kind, the second to show what only the first one leaves.
 SCRIPT = """
-import _interpreters
-for config in 'legacy', 'isolated':
+try:
+    import _interpreters as api
+    makers = [lambda: api.create('legacy'), lambda: api.create('isolated')]
+    run = api.exec
+except ImportError:
+    import _xxsubinterpreters as api
+    makers = [lambda: api.create(isolated=False), lambda: api.create(isolated=True)]
+    run = api.run_string
+for make in makers:
     for _ in range(2):
-        _interpreters.destroy(_interpreters.create(config))
+        interp = make()
+        run(interp, 'pass')
+        api.destroy(interp)
 """
 
 
@@ -56,9 +65,7 @@ def measure(executable, preload):
     """Run empty interpreters and read what they left: kind -> groups."""
     with tempfile.TemporaryDirectory(prefix="isan-residue-") as directory:
         env = environment(preload, log_path=directory, exitcode=0)
-        for name in "PYTHONSTARTUP", "PYTHONINSPECT":
-            env.pop(name, None)
-        done = subprocess.run([executable, "-I", "-S", "-c", SCRIPT], env=env, stdin=subprocess.DEVNULL,
+        done = subprocess.run([executable, "-I", "-c", SCRIPT], env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
         if done.returncode:
             last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["status %d" % done.returncode]
@@ -75,13 +82,14 @@ def measure(executable, preload):
     most = collections.defaultdict(collections.Counter)
     for (kind, _), counts in groups.items():
         most[kind] |= counts
-    return {kind: [{"type": type, "origin": origin, "count": n, "bytes": counts["bytes", type, origin]}
-                   for (what, type, origin), n in sorted(counts.items()) if what == "count"]
+    return {kind: [{"type": type, "origin": origin, "holder": holder, "count": n,
+                    "bytes": counts["bytes", type, origin, holder]}
+                   for (what, type, origin, holder), n in sorted(counts.items()) if what == "count"]
             for kind, counts in most.items()}
 
 
 def of(process):
-    """For model.build: kind -> {(type, origin): count} of the Python of a log."""
+    """For model.build: kind -> {model.residue_key: count} of the Python of a log."""
     if not process.hexversion or not process.exe:
         return {}
     try:
@@ -103,4 +111,9 @@ def of(process):
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             process.notes.append("CPython's own residue could not be measured (%s), so it counts as findings" % error)
             return {}
-    return {kind: {(g["type"], g["origin"]): g["count"] for g in groups} for kind, groups in kinds.items()}
+    counts = {kind: collections.Counter() for kind in kinds}
+    for kind, groups in kinds.items():
+        for group in groups:
+            origin = "" if "origin=none" in process.options.split(":") else group["origin"]
+            counts[kind][group["type"], origin, group["holder"]] += group["count"]
+    return counts

@@ -122,6 +122,8 @@ def run(args):
     program, words, preload = command_of(args)
     if preload and not residue.LIBRARY.exists():
         raise Problem("there is no %s; build it with make" % residue.LIBRARY)
+    if preload and set(" :") & set(str(residue.LIBRARY)):
+        raise Problem("%s has a space or colon in its name, which LD_PRELOAD cannot carry" % residue.LIBRARY)
     directory = os.path.abspath(args.log) if args.log else None
     options, exitcode = options_of(given, directory)
     if not directory and log_path_of(given):
@@ -144,10 +146,11 @@ def run(args):
             if code == 2 or "help=1" in options:    # libisan.so has spoken
                 return code
             # A sanitizer that did not run must not look like a clean run.
-            print("isan run: %s left no log, so nothing was checked (is it statically linked or setuid?)" % program,
-                  file=sys.stderr)
+            print("isan run: %s left no log, so nothing was checked; unless isan said why above, it did not load"
+                  " libisan.so (static, setuid), or is no Python" % program, file=sys.stderr)
             return code or 2
         report = report_.make(new)
+        report_.complain(report)
         report_.write(sys.stderr, text.render(report, text.wants_color(sys.stderr)))
     return exitcode if report["findings"] and exitcode else code
 

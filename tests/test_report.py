@@ -1,0 +1,773 @@
+"""The reporter: symbols, logs, text and JSON, from logs written here.  Needs a
+C compiler and elfutils, no CPython of ours."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests")]
+
+from logwriter import Writer, linetable                                      # noqa: E402
+from reports import json_, log, model, tables, text                         # noqa: E402
+from reports.linetable import line_of                                       # noqa: E402
+from reports.symbols import Missing, Symbolizer                             # noqa: E402
+
+BIAS = 0x10000000
+FOO = """\
+struct item { int id; void *objects[3]; };
+static void *cache;
+struct item items[4];
+void *grid[2][3];
+void sink(void *);
+__attribute__((noinline)) void deep(void *p)
+{
+    static void *seen[2];
+    seen[1] = p;
+    sink(seen);
+}
+static inline __attribute__((always_inline)) void Py_INCREF(void *p)
+{
+    deep(p);
+}
+void use_cache(void *p)
+{
+    Py_INCREF(p);
+    cache = p;
+    sink(&cache);
+}
+void *_PyEval_EvalFrameDefault(void *p)
+{
+    use_cache(p);
+    return cache;
+}
+void run_string(void *p)
+{
+    sink(_PyEval_EvalFrameDefault(p));
+}
+"""
+CPP = """\
+namespace { void *hidden[3]; }
+namespace ns { struct C { static int count; void *method(); };
+int C::count = 3;
+void *C::method() { static void *local; local = hidden[1]; count++; return &local; } }
+extern "C" void *entry() { ns::C c; hidden[1] = &hidden; return c.method(); }
+"""
+
+
+def run(*command):
+    return subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Built:
+    """A shared object and where its symbols are."""
+
+    def __init__(self, path):
+        self.path = path
+        self.symbols = {line.split()[2]: int(line.split()[0], 16) for line in run("nm", path).splitlines()
+                        if len(line.split()) == 3}
+        self.build_id = re.search(r"Build ID: ([0-9a-f]+)", run("readelf", "-n", path))[1]
+
+    def copy(self, path):
+        shutil.copy(self.path, path)
+        return path
+
+    def calls(self, function, callee):
+        """The address just behind the call of callee in function."""
+        code = run("objdump", "-d", "--no-show-raw-insn", self.path).split("<%s>:\n" % function)[1].split("\n\n")[0]
+        lines = code.splitlines()
+        at = next(i for i, line in enumerate(lines) if "call" in line and callee in line)
+        return int(lines[at + 1].split(":")[0], 16)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("symbolize") / "isan-symbolize"
+    run("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", ROOT / "reports/symbolize.c", "-ldw", "-lelf",
+        "-o", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def foo(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("foo")
+    (directory / "foo.c").write_text(FOO)
+    path = directory / "_foo.so"
+    run("gcc", "-g", "-O1", "-fno-optimize-sibling-calls", "-fPIC", "-shared", "-Wl,--build-id", directory / "foo.c",
+        "-o", path)
+    return Built(path)
+
+
+@pytest.fixture
+def symbolizer(program):
+    with Symbolizer(program) as s:
+        yield s
+
+
+def ask(program, *requests):
+    done = subprocess.run([str(program)], input="".join(r + "\n" for r in requests).encode(), stdout=subprocess.PIPE,
+                          check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(requests)
+    return answers
+
+
+def data(path, address, build_id=""):
+    return "data\t%s\t%s\t%x" % (path, build_id, address)
+
+
+def code(path, address, build_id=""):
+    return "code\t%s\t%s\t%x" % (path, build_id, address)
+
+
+# -- symbolize.c ------------------------------------------------------------------
+
+
+def test_variables_by_name_and_element(program, foo):
+    s = foo.symbols
+    cache, item, cell, local, gap = ask(
+        program, data(foo.path, s["cache"], foo.build_id), data(foo.path, s["items"] + 2 * 32 + 16),
+        data(foo.path, s["grid"] + 32), data(foo.path, s["seen.0"] + 8), data(foo.path, s["cache"] + 4))
+    assert (cache["symbol"], cache["line"], cache["offset"], cache["size"]) == ("cache", 2, 0, 8)
+    assert cache["file"].endswith("/foo.c") and cache["section"] == ".bss" and cache["element"] is None
+    assert (item["symbol"], item["element"], item["offset"]) == ("items", "[2].objects[1]", 80)
+    assert (cell["symbol"], cell["element"]) == ("grid", "[1][1]")
+    assert (local["symbol"], local["element"], local["line"]) == ("deep::seen", "[1]", 8)
+    assert gap["element"] == "+4"
+
+
+def test_inlined_calls_innermost_first(program, foo):
+    frames = ask(program, code(foo.path, foo.calls("use_cache", "deep") - 1))[0]["frames"]
+    assert [(f["function"], f["line"]) for f in frames] == [("Py_INCREF", 14), ("use_cache", 18)]
+    assert frames[1]["start"] == 16
+
+
+def test_cplusplus_names(program, tmp_path):
+    (tmp_path / "bar.cc").write_text(CPP)
+    run("g++", "-g", "-O1", "-fPIC", "-shared", tmp_path / "bar.cc", "-o", tmp_path / "bar.so")
+    bar = Built(tmp_path / "bar.so")
+    hidden, count, local, method = ask(
+        program, data(bar.path, bar.symbols["_ZN12_GLOBAL__N_16hiddenE"] + 8),
+        data(bar.path, bar.symbols["_ZN2ns1C5countE"]), data(bar.path, bar.symbols["_ZZN2ns1C6methodEvE5local"]),
+        code(bar.path, bar.symbols["_ZN2ns1C6methodEv"]))
+    assert (hidden["symbol"], hidden["element"]) == ("(anonymous namespace)::hidden", "[1]")
+    assert count["symbol"] == "ns::C::count"
+    assert local["symbol"] == "ns::C::method::local"
+    assert method["frames"][0]["function"] == "ns::C::method"
+
+
+def test_without_debug_information(program, foo, tmp_path):
+    nodebug, stripped = foo.copy(tmp_path / "nodebug.so"), foo.copy(tmp_path / "stripped.so")
+    run("strip", "-g", nodebug)
+    run("strip", stripped)
+    s = foo.symbols
+    answers = ask(program, data(nodebug, s["cache"]), code(nodebug, s["deep"] + 2), data(stripped, s["grid"] + 8),
+                  data(stripped, s["cache"]), code(stripped, s["use_cache"] + 2), code(stripped, 0))
+    assert (answers[0]["symbol"], answers[0]["file"], answers[0]["section"]) == ("cache", None, ".bss")
+    assert answers[1]["frames"][0]["function"] == "deep"
+    assert (answers[2]["symbol"], answers[2]["offset"]) == ("grid", 8)      # .dynsym
+    assert (answers[3]["symbol"], answers[3]["section"]) == (None, ".bss")
+    assert answers[4]["frames"][0]["function"] == "use_cache"
+    assert answers[5]["frames"][0]["function"] is None
+
+
+def test_separate_debug_file(program, foo, tmp_path):
+    path = foo.copy(tmp_path / "sep.so")
+    run("objcopy", "--only-keep-debug", path, tmp_path / "sep.so.debug")
+    run("strip", path)
+    run("objcopy", "--add-gnu-debuglink=%s" % (tmp_path / "sep.so.debug"), path)
+    cache, use = ask(program, data(path, foo.symbols["cache"]), code(path, foo.calls("use_cache", "deep") - 1))
+    assert (cache["symbol"], cache["line"]) == ("cache", 2)
+    assert [f["function"] for f in use["frames"]] == ["Py_INCREF", "use_cache"]
+
+
+def test_another_build_is_refused(program, foo):
+    answer, = ask(program, data(foo.path, foo.symbols["cache"], "00" * 20))
+    assert "build-id" in answer["error"]
+
+
+def test_unreadable_modules_and_requests(program, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "text").write_text("not ELF")
+    (tmp_path / "empty").write_text("")
+    answers = ask(program, data(tmp_path / "fifo", 0), code(tmp_path / "text", 0), code(tmp_path / "empty", 0),
+                  code(tmp_path / "missing", 0), data("linux-vdso.so.1", 0), "", "code", "code\ta\tb\t", "code\ta\tb\txyz",
+                  "what\ta\tb\t0", "code\ta\tb\t0\t0", data(tmp_path, 0))
+    assert all(set(a) == {"error"} for a in answers)
+
+
+def test_hostile_names(program, foo, tmp_path):
+    # A path with everything the protocol separates with.
+    nasty = tmp_path / "a\tb\nc\\d"
+    nasty.mkdir()
+    path = foo.copy(nasty / "_foo.so")
+    with Symbolizer(program) as s:
+        module = log.Module(0, BIAS, BIAS, BIAS + 0x10000, str(path), foo.build_id)
+        assert s.data(module, BIAS + foo.symbols["cache"])["symbol"] == "cache"
+    raw = foo.path.read_bytes()
+    (tmp_path / "raw.so").write_bytes(raw.replace(b"use_cache\0", b"u\"\\\x01\xff\xc3\xa9\x1bX\0"))
+    run("strip", "-g", tmp_path / "raw.so")
+    frame = ask(program, code(tmp_path / "raw.so", foo.symbols["use_cache"]))[0]["frames"][0]
+    assert frame["function"] == "u\"\\\x01\udcff\u00e9\x1bX"
+
+
+def test_damaged_elf_files_get_an_answer(program, foo, tmp_path):
+    raw = foo.path.read_bytes()
+    random_ = random.Random(2)
+    requests = []
+    for i in range(60):
+        broken = bytearray(raw)
+        if i % 3 == 0:
+            del broken[random_.randrange(64, len(broken)):]
+        for _ in range(random_.choice((1, 20, 400))):
+            broken[random_.randrange(16, len(broken))] = random_.randrange(256)
+        path = tmp_path / ("%d.so" % i)
+        path.write_bytes(broken)
+        requests += [code(path, foo.calls("use_cache", "deep")), data(path, foo.symbols["grid"] + 8)]
+    requests.append(data(foo.path, foo.symbols["cache"]))
+    assert ask(program, *requests)[-1]["symbol"] == "cache"
+
+
+def test_a_symbolizer_that_dies_is_replaced(tmp_path, foo):
+    """The worker is killed on one module; others are still answered."""
+    source = (ROOT / "reports/symbolize.c").read_text()
+    marked = source.replace("    unescape(path);\n", "    unescape(path);\n    if (strstr(path, \"deadly\")) abort();\n")
+    assert marked != source
+    (tmp_path / "s.c").write_text(marked)
+    run("gcc", "-std=gnu11", "-w", tmp_path / "s.c", "-ldw", "-lelf", "-o", tmp_path / "s")
+    answers = ask(tmp_path / "s", data(foo.path, foo.symbols["cache"]), code("/deadly", 0), code("/deadly", 8),
+                  data(foo.path, foo.symbols["cache"]))
+    assert [a.get("symbol") for a in answers] == ["cache", None, None, "cache"]
+    assert "crashed" in answers[1]["error"] and answers[1] == answers[2]
+
+
+def test_missing_symbolizer_says_what_to_do(tmp_path):
+    with pytest.raises(Missing, match="make"):
+        Symbolizer(tmp_path / "nothing").data(log.Module(0, 0, 0, 1, "/x", ""), 0)
+
+
+# -- tables and line tables ----------------------------------------------------------
+
+
+def test_tables_are_the_c_tables():
+    assert [k.name for k in tables.KINDS][:2] == ["share", "stale"] and tables.KINDS[-1].name == "leak"
+    assert tables.ACCESSES[0] == "none" and tables.RESIDUES[0].name == "none"
+    assert tables.OPTIONS["exitcode"].default == 86 and tables.OPTIONS["origin"].choices == ("none", "python", "native")
+    with pytest.raises(ValueError):
+        list(tables.rows("ISAN_KIND x"))
+    assert list(tables.rows('/* x, ( */ ISAN_A(b, "c, (d" /* e */ " \\"f", -1)')) == [
+        ("ISAN_A", ["b", 'c, (d "f', "-1"])]
+
+
+def test_line_tables_written_here():
+    table = linetable(10, (3, 10), (9, 500), (2, None), (1, 7))
+    assert [line_of(table, 10, u) for u in (0, 2, 3, 11, 12, 13, 14, 15)] == [10, 10, 500, 500, None, None, 7, None]
+    assert line_of(table[:3], 10, 5) is None and line_of(b"\xe8\x7f\x7f", 1, 0) is None and line_of(b"", 1, 0) is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="this Python's code objects have no location table")
+def test_line_tables_of_this_python():
+    import argparse
+    import types
+    todo, seen = [f.__code__ for f in vars(argparse.ArgumentParser).values() if isinstance(f, types.FunctionType)], 0
+    todo.append(compile(Path(argparse.__file__).read_text(), "argparse.py", "exec"))
+    while todo:
+        c = todo.pop()
+        todo += [k for k in c.co_consts if isinstance(k, types.CodeType)]
+        for unit, (line, *_) in enumerate(c.co_positions()):
+            assert line_of(c.co_linetable, c.co_firstlineno, unit) == line
+            seen += 1
+    assert seen > 1000
+
+
+# -- logs to reports -------------------------------------------------------------------
+
+
+def story(foo, pid=100, start=0, extra_lines=0):
+    """Interpreter 1 makes an X, interpreter 2 finds it in _foo.so, 1 ends."""
+    w = Writer(pid=pid, start=start)
+    w.process(cwd="/src")
+    w.module(str(foo.path), BIAS, build_id=foo.build_id)
+    for serial, kind in (1, 0), (2, 2), (3, 1):
+        w.interp(serial, log.BEGIN, kind)
+    main = w.code("/src/main.py", "<module>", 1 + extra_lines, (4, 1 + extra_lines), (4, 7 + extra_lines))
+    make = w.code("/src/user.py", "make", 20, (4, 21))
+    get = w.code("/src/user.py", "get", 10, (4, 10), (4, 12))
+    at = lambda function, callee: BIAS + foo.calls(function, callee)
+    used = w.stack([at("use_cache", "deep") - 1, at("_PyEval_EvalFrameDefault", "use_cache"),
+                    at("run_string", "_PyEval_EvalFrameDefault"), at("_PyEval_EvalFrameDefault", "use_cache"),
+                    at("run_string", "_PyEval_EvalFrameDefault")],
+                   [(get + 5, 0, 3), (get, log.FRAME_ENTRY, 3), (main + 5, log.FRAME_ENTRY, 1)])
+    ended = w.stack([], [(main + 5, 1, 1)])
+    holder = BIAS + foo.symbols["cache"]
+    x = dict(owner=2, serial=12, origin=make, type="X")
+    w.finding(1, "share", count=3, current=3, holder=holder, used=used, gone=2, time=5 * 10**8, **x)
+    w.interp(2, log.FINALIZING, 2, time=10**9, stack=ended)
+    w.leak(2, count=14, bytes=2240, holder=holder, pairs=[(12, 1), (12, 3)], **x)
+    w.interp(2, log.END, 2, time=10**9)
+    w.finding(3, "stale", "attribute", current=3, holder=holder, used=used, time=3 * 10**9, gone=2, **x)
+    return w
+
+
+def report_of(symbolizer, *paths, **more):
+    return model.build(log.read(list(paths)), symbolizer, **more)
+
+
+def test_the_whole_story(symbolizer, foo, tmp_path):
+    w = story(foo)
+    w.exit()
+    report = report_of(symbolizer, w.write(tmp_path))
+    out = text.render(report)
+    share, stale, leak = out.split("\n\n")[:3]
+    assert share.splitlines()[0] == \
+        "isan: share #1: interpreter 2 (legacy) increfs a `X` that belongs to interpreter 1 (own GIL)"
+    assert "created in interpreter 1 (own GIL) at user.py:21 in make" in share
+    assert re.search(r"stored in static `cache` of _foo.so \(.*/foo.c:2\)", share)
+    assert "touched 3 times in interpreter 2 (legacy) at user.py:12 in get:" in share
+    frames = [line for line in share.splitlines() if re.match(r" +(#|---)", line)]
+    assert [re.sub(r"(/\S*/)|( +)", lambda m: " " if m[2] else "", f.strip()) for f in frames] == [
+        "#0 C use_cache foo.c:18", "#1 py get user.py:12", "#2 py get user.py:10", "#3 C run_string foo.c:29",
+        "--- interpreter 2 (legacy) above, interpreter 0 (main) below ---",
+        "#4 py <module> main.py:7", "#5 C run_string foo.c:29"]
+    assert "outlived interpreter 1 (own GIL): leak #2" in share and "hint: Keep the object in module state" in share
+    assert "accesses an attribute of a `X` of interpreter 1 (own GIL), which has ended" in stale
+    assert "interpreter 1 (own GIL) had ended 2 s earlier at main.py:7 in <module>" in stale
+    assert leak.splitlines()[0] == "isan: leak #2: 14 objects of type `X`, 2,240 bytes, of interpreter 1 (own GIL)"
+    assert "kept alive by static `cache`" in leak
+    assert "traps on the same objects: share #1, stale #3 (object serial 12)" in leak
+    assert out.splitlines()[-1] == "SUMMARY: isan: 3 findings (1 share, 1 stale, 1 leak) in 1 process"
+
+    parsed = json.loads(json_.render(report))
+    first = parsed["findings"][0]
+    assert (first["kind"], first["access"], first["id"], first["paired"], first["count"]) == ("share", "incref", 1, [2], 3)
+    assert first["owner"]["id"] == 1 and first["owner"]["kind"] == "own-gil" and first["current"]["kind"] == "legacy"
+    assert first["holder"]["symbol"] == "cache" and first["holder"]["line"] == 2
+    assert [f["kind"] for f in first["stacks"]["used"]][:2] == ["native", "python"]
+    assert parsed["findings"][2]["paired"] == [1, 3] and parsed["findings"][2]["bytes"] == 2240
+    assert parsed["process"]["pid"] == 100 and len(parsed["interpreters"]) == 3
+
+
+def test_dangling_pointer(symbolizer, foo, tmp_path):
+    w = Writer()
+    w.process()
+    w.module(str(foo.path), BIAS)
+    w.interp(2, log.BEGIN)
+    w.interp(2, log.END)
+    w.finding(1, "stale", owner=2, holder=BIAS + foo.symbols["grid"] + 8,
+              flags=log.OBJ_OBJECT | log.OBJ_FREED, type="Err")
+    out = text.render(report_of(symbolizer, w.write(tmp_path)))
+    assert "a thread without an interpreter increfs an `Err` of interpreter 1 (own GIL), which has ended" in out
+    assert "static `grid[0][1]`" in out and "was freed when interpreter 1 (own GIL) ended: the pointer dangles" in out
+
+
+def test_identical_findings_of_processes_merge(symbolizer, foo, tmp_path):
+    paths = [story(foo, pid=100 + i, start=i, extra_lines=i).write(tmp_path) for i in range(3)]
+    report = report_of(symbolizer, *paths)
+    # Lines that moved as a whole are the same findings.
+    assert [(f["kind"], f["count"], f["paired"]) for f in report["findings"]] == [
+        ("share", 9, [2]), ("stale", 3, [2]), ("leak", 42, [1, 3])]
+    assert report["findings"][2]["bytes"] == 3 * 2240 and report["findings"][0]["pids"] == [100, 101, 102]
+    assert text.render(report).endswith("in 3 processes\n")
+
+
+def test_different_lines_are_different_findings(symbolizer, tmp_path):
+    w = Writer()
+    w.process()
+    w.interp(2, log.BEGIN)
+    site = w.code("/src/a.py", "f", 1, (1, 2), (1, 3))
+    w.leak(1, owner=2, origin=site)
+    w.leak(2, owner=2, origin=site + 1)
+    assert len(report_of(symbolizer, w.write(tmp_path))["findings"]) == 2
+
+
+def test_a_fork_sees_what_its_parent_recorded_before(symbolizer, foo, tmp_path):
+    parent = Writer(pid=1, start=1)
+    parent.process(cwd="/src")
+    parent.module(str(foo.path), BIAS)
+    parent.interp(1, log.BEGIN, 0)
+    parent.interp(2, log.BEGIN, 2)
+    site = parent.code("/src/p.py", "before", 5, (4, 6))
+    stack = parent.stack([BIAS + foo.calls("use_cache", "deep") - 1], [])
+    parent.finding(1, "share", owner=2, origin=site, used=stack, current=1)
+    child = Writer(pid=2, start=2, parent="isan.1.log", parent_tail=parent.tail)
+    child.next_stack = parent.next_stack
+    late = parent.code("/src/p.py", "after", 50, (4, 51))
+    parent.write(tmp_path)
+    own = child.stack([BIAS + foo.calls("run_string", "_PyEval") - 1], [(site, 1, 2)])
+    child.finding(2, "free", owner=1, origin=late, used=own, current=2, type="A")
+    child.finding(3, "share", owner=2, origin=site, used=stack, current=1, type="B", gone=4)
+    child.leak(4, owner=2, pairs=[(1, 1)], origin=site)
+    path = child.write(tmp_path)
+
+    report = report_of(symbolizer, path)        # the parent's log is found by itself
+    by_type = {f["object"]["type"]: f for f in report["findings"] if f["kind"] != "leak"}
+    assert by_type["A"]["stacks"]["created"][0]["function"] is None     # recorded after the fork: not this process's
+    assert [f["function"] for f in by_type["A"]["stacks"]["used"]] == ["run_string", "before"]
+    assert by_type["B"]["stacks"]["used"][0]["function"] == "use_cache"
+    assert by_type["B"]["stacks"]["created"][0]["line"] == 6
+    assert report["process"]["cwd"] == "/src"
+
+    both = report_of(symbolizer, path, tmp_path / "isan.1.log")
+    leak = next(f for f in both["findings"] if f["kind"] == "leak")
+    assert leak["paired"] == [1, 3]
+
+    (tmp_path / "isan.1.log").unlink()
+    alone = report_of(symbolizer, path)
+    assert alone["findings"] and "forked from" in alone["errors"][0]["text"]
+
+
+def test_parent_cannot_be_a_path_elsewhere(tmp_path):
+    child = Writer(parent="../isan.1.log", parent_tail=5000)
+    assert "path" in log.read([child.write(tmp_path)])[0].errors[0][1]
+    looped = Writer(pid=7, parent="isan.7.log", parent_tail=5000)
+    looped.process()
+    assert log.read([looped.write(tmp_path)])[0].errors == []
+
+
+def test_modules_count_as_of_their_record(symbolizer, foo, tmp_path):
+    other = tmp_path / "other.so"
+    (tmp_path / "other.c").write_text("void *elsewhere[9000];")
+    run("gcc", "-g", "-fPIC", "-shared", tmp_path / "other.c", "-o", other)
+    w = Writer()
+    w.process()
+    w.module(str(foo.path), BIAS)
+    w.finding(1, "share", holder=BIAS + foo.symbols["cache"])
+    w.module(str(other), BIAS)
+    w.finding(2, "share", holder=BIAS + Built(other).symbols["elsewhere"] + 8, type="B")
+    w.finding(3, "share", holder=0x99, type="C")
+    holders = [f["holder"] for f in report_of(symbolizer, w.write(tmp_path))["findings"]]
+    assert [(h["symbol"], h["path"]) for h in holders] == [("cache", None), ("elsewhere", "[1]"), (None, None)]
+
+
+def test_our_own_frames_are_left_out(symbolizer, foo, tmp_path):
+    ours = foo.copy(tmp_path / "libisan.so.0")
+    w = Writer()
+    w.process()
+    w.module(str(ours), BIAS)
+    w.module(str(foo.path), 2 * BIAS)
+    inside, used = BIAS + foo.symbols["deep"] + 1, 2 * BIAS + foo.calls("use_cache", "deep")
+    w.finding(1, "share", used=w.stack([inside, inside + 4, used, inside + 4]))
+    frames = report_of(symbolizer, w.write(tmp_path))["findings"][0]["stacks"]["used"]
+    assert [f["function"] for f in frames] == ["use_cache", "deep"]
+
+
+def test_crash(symbolizer, foo, tmp_path):
+    w = Writer()
+    w.process()
+    w.module(str(foo.path), BIAS)
+    w.interp(3, log.BEGIN, id=3)
+    w.crash(11, 0x10, w.stack([BIAS + foo.symbols["deep"]]), 3)
+    out = text.render(report_of(symbolizer, w.write(tmp_path)))
+    assert re.search(r"isan: crash: the program was killed by SIGSEGV in interpreter 3 \(own GIL\) at \S*foo.c:7 in deep,"
+                     r" accessing address 0x10\n +#0   C deep", out)
+    assert "SUMMARY: isan: no findings, 1 crash in 1 process" in out
+
+
+def test_nothing_hostile_reaches_the_terminal(symbolizer, tmp_path):
+    w = Writer()
+    w.process(cwd=b"/\xff")
+    w.interp(2, log.BEGIN)
+    bad = "\x1b[2J\r\n\u202e\x00"[:-1].encode() + b"\xff\x9b"
+    site = w.code(b"/a" + bad, b"f" + bad, 1, (1, 1))
+    w.module(b"/m" + bad, BIAS)
+    w.finding(1, "share", owner=2, type=b"T" + bad, origin=site, used=w.stack([BIAS + 4], [(site, 1, 2)]), holder=BIAS)
+    w.note(bad)
+    report = report_of(symbolizer, w.write(tmp_path))
+    out = text.render(report)
+    assert all(c == "\n" or c.isprintable() for c in out)
+    assert r"T\x1b[2J\x0d\x0a\u202e\xff\x9b" in out
+    assert json.loads(json_.render(report).encode("ascii"))["findings"][0]["object"]["type"].endswith("\\xff\\x9b")
+    assert "\x1b[" in text.render(report, color=True)
+
+
+def test_residue_by_rule_and_by_measure(symbolizer, tmp_path):
+    w = Writer()
+    w.process()
+    for serial in (2, 3):
+        w.interp(serial, log.BEGIN)
+    site = w.code("/lib/boot.py", "load", 1, (1, 1), (1, 2))
+    w.leak(1, count=100, bytes=6400, residue=1, type="str", owner=2)
+    w.leak(2, count=10, bytes=640, type="dict", owner=2, origin=site)
+    w.leak(3, count=5, bytes=320, type="dict", owner=2, origin=site + 1)
+    w.leak(4, count=2, bytes=128, type="tuple", owner=3, origin=site)
+    w.finding(5, "share", owner=3, gone=6)
+    w.leak(6, count=1, bytes=64, type="list", owner=3, pairs=[(1, 5)])
+    measured = {"own-gil": {("dict", "/lib/boot.py:load", ""): 12, ("list", "", ""): 1}}
+    # Made by the main interpreter's code on behalf of the new one: not known by its line.
+    created = w.stack([], [(site, 1, 1)])
+    w.leak(7, type="set", owner=3, origin=created, flags=log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK)
+    measured["own-gil"]["set", "", ""] = 1
+    w.interp(1, log.BEGIN, 0)
+    report = report_of(symbolizer, w.write(tmp_path), residue_of=lambda log: measured)
+    leaks = {(f["object"]["type"], f["count"], f["bytes"]) for f in report["findings"] if f["kind"] == "leak"}
+    assert leaks == {("dict", 3, 192), ("tuple", 2, 128), ("list", 1, 64)}     # a trapped object is never residue
+    assert sorted((l["residue"]["rule"], l["count"]) for l in report["residue"]) == [
+        ("interned", 100), ("measured", 1), ("measured", 2), ("measured", 10)]
+    assert "CPython's own residue: 56 blocks, 3,616 bytes per interpreter (mean of 2) (isan report" \
+        in text.render(report)
+    assert "100 objects of type `str`" in text.render(report, show_residue=True)
+
+
+def test_long_stacks_are_summed_up_and_printed_once(symbolizer, foo, tmp_path):
+    w = Writer()
+    w.process()
+    w.module(str(foo.path), BIAS)
+    w.interp(1, log.BEGIN, 0)
+    w.interp(2, log.BEGIN)
+    mine, boot = w.code("/src/a.py", "mine", 1, (1, 2)), w.code("<frozen importlib._bootstrap>", "boot", 1, (1, 2))
+    stack = w.stack([], [(boot, 1, 2)] * 9 + [(mine, 1, 2)] + [(boot, 1, 2)] * 3 + [(boot, 1, 1)] * 2 + [(mine, 1, 1)]
+                    + [(boot, 1, 1)])
+    w.finding(1, "share", owner=2, origin=stack, flags=log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK, current=2, type="A")
+    w.finding(2, "share", owner=2, origin=stack, flags=log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK, current=2, type="B")
+    report = report_of(symbolizer, w.write(tmp_path))
+    first, second = text.render(report).split("\n\n")[:2]
+    assert [re.sub(" +", " ", line.strip()) for line in first.splitlines()[2:-1]] == [
+        "#%d py boot <frozen importlib._bootstrap>:2" % i for i in range(6)] + [
+        "... 3 frames of CPython, boot to boot", "#9 py mine a.py:2", "... 3 frames of CPython, boot to boot",
+        "--- interpreter 1 (own GIL) above, interpreter 0 (main) below ---",
+        "#13 py boot <frozen importlib._bootstrap>:2", "#14 py boot <frozen importlib._bootstrap>:2",
+        "#15 py mine a.py:2", "#16 py boot <frozen importlib._bootstrap>:2"]
+    assert "created in interpreter 1 (own GIL) at a.py:2 in mine (stack: see share #1)" in second
+    assert "hint: see share #1" in second
+    assert "..." not in text.render(report, full=True)
+
+
+def test_order_of_importance(symbolizer, tmp_path):
+    w = Writer()
+    w.process()
+    w.interp(2, log.BEGIN)
+    for id, (kind, type) in enumerate([("static", "A"), ("immortal", "B"), ("share", "C"), ("stale", "D")], 1):
+        w.finding(id, kind, owner=2, type=type, gone=6 if type == "D" else 0)
+    w.leak(5, owner=2, bytes=10, type="E")
+    w.leak(6, owner=2, type="D", pairs=[(9, 4)])
+    w.leak(7, owner=2, bytes=99999, type="F")
+    order = [f["object"]["type"] for f in report_of(symbolizer, w.write(tmp_path))["findings"]]
+    assert order == ["C", "D", "D", "B", "A", "F", "E"]
+
+
+# -- damaged logs ------------------------------------------------------------------------
+
+
+def damaged(tmp_path, content):
+    path = tmp_path / "isan.1.log"
+    path.write_bytes(content)
+    return log.read([path])[0]
+
+
+def test_foreign_and_short_files(tmp_path):
+    assert "not a log" in damaged(tmp_path, b"hello").errors[0][1]
+    assert "not a log" in damaged(tmp_path, b"\0" * 9999).errors[0][1]
+    whole = Writer().bytes()
+    assert "within its header" in damaged(tmp_path, whole[:100]).errors[0][1]
+    assert "format 7" in damaged(tmp_path, whole[:8] + b"\7" + whole[9:]).errors[0][1]
+
+
+def test_torn_and_cut_logs_keep_what_came_before(foo, tmp_path):
+    w = story(foo)
+    end = w.tail
+    whole = w.bytes()
+    torn = damaged(tmp_path, w.bytes(end + 64) + b"\0" * 64)
+    assert torn.torn == end and not torn.errors and len(torn.findings) == 2
+    cut = damaged(tmp_path, whole[:-20])
+    assert cut.errors[0][0] < end and "ends within this record" in cut.errors[0][1] and len(cut.findings) == 1
+    # A record whose writer died: type 0, size known.
+    dead = Writer()
+    dead.process()
+    dead.record(log.NONE, b"\xff" * 40)
+    dead.note("after")
+    assert damaged(tmp_path, dead.bytes()).notes == ["after"]
+    wrong = Writer()
+    wrong.note("before")
+    at = wrong.tail
+    wrong.data += b"\1\0\0\0\5\0\0\0" + b"\0" * 8
+    broken = damaged(tmp_path, wrong.bytes())
+    assert broken.errors == [(at, "a record gives 5 as its size")] and broken.notes == ["before"]
+    assert damaged(tmp_path, whole[:16] + b"\xff" * 8 + whole[24:]).errors
+    assert damaged(tmp_path, whole[:16] + b"\xf8" + b"\xff" * 6 + b"\x3f" + whole[24:]).errors
+
+
+def test_records_that_lie_are_errors_with_their_offset(tmp_path):
+    for kind, body in ((log.FINDING, b"\xff" * 100), (log.STACK, b"\1\0\0\0\xff\xff\xff\xff"), (log.NOTE, b"endless!"),
+                       (log.CODE, b"\xff" * 40), (log.LEAK, b"\xff" * 100), (log.INTERP, b"\xff" * 32), (77, b"")):
+        w = Writer()
+        w.process()
+        at = w.tail
+        w.record(kind, body)
+        w.note("after")
+        read = damaged(tmp_path, w.bytes())
+        assert [offset for offset, _ in read.errors] == [at] and read.notes == ["after"]
+
+
+def test_random_damage_never_breaks_the_report(symbolizer, foo, tmp_path):
+    whole = story(foo).bytes()
+    random_ = random.Random(1)
+    for _ in range(150):
+        broken = bytearray(whole)
+        for _ in range(random_.choice((1, 5, 50))):
+            broken[random_.randrange(log.HEADER, len(broken))] = random_.choice((0, 1, 127, 255, random_.randrange(256)))
+        (tmp_path / "isan.1.log").write_bytes(broken)
+        report = report_of(symbolizer, tmp_path / "isan.1.log")
+        text.render(report, show_residue=True)
+        json.loads(json_.render(report))
+
+
+# -- isan report and isan run ----------------------------------------------------------------
+
+# Stands in for the recorder: writes a log where ISAN_OPTIONS says.
+PROGRAM = """\
+import os, signal, sys, time
+sys.path[:0] = {path!r}
+from logwriter import Writer
+from pathlib import Path
+what = sys.argv[1]
+directory = Path(dict(o.split("=") for o in os.environ["ISAN_OPTIONS"].split(":"))["log_path"])
+w = Writer(pid=os.getpid())
+w.process()
+if what == "find":
+    w.finding(1, "share")
+if what != "nothing":
+    w.write(directory)
+if what == "options":
+    print(os.environ["ISAN_OPTIONS"], os.environ.get("LD_PRELOAD"))
+if what == "wait":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(33))
+    print("ready", flush=True)
+    time.sleep(30)
+if what == "die":
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def isan(tmp_path, program):
+    """Runs isan's command line with a stand-in for the libraries."""
+    (tmp_path / "program.py").write_text(PROGRAM.format(path=[str(ROOT), str(ROOT / "tests")]))
+    (tmp_path / "empty.c").write_text("")
+    run("gcc", "-shared", "-fPIC", tmp_path / "empty.c", "-o", tmp_path / "libisan.so.0")
+    (tmp_path / "isan.py").write_text(
+        "import sys\nfrom pathlib import Path\nsys.path[:0] = %r\n"
+        "import argparse, importlib\nfrom isan import Problem, residue\nfrom reports import symbols\n"
+        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r,)\n"
+        "command = importlib.import_module('isan.' + sys.argv[1])\nparser = argparse.ArgumentParser()\n"
+        "command.add_arguments(parser)\n"
+        "try:\n    sys.exit(command.main(parser.parse_args(sys.argv[2:])))\n"
+        "except Problem as problem:\n    print('isan:', problem, file=sys.stderr)\n    sys.exit(2)\n"
+        % ([str(ROOT), str(ROOT / "scripts")], str(tmp_path / "libisan.so.0"), str(program)))
+    # Out of the way of `import isan`.
+    (tmp_path / "isan.py").rename(tmp_path / "drive.py")
+
+    def start(*args, **more):
+        env = dict(os.environ, XDG_CACHE_HOME=str(tmp_path / "cache"))
+        env.pop("ISAN_OPTIONS", None)
+        env.update(more)
+        return subprocess.Popen([sys.executable, str(tmp_path / "drive.py"), *map(str, args)], env=env, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def finish(*args, **more):
+        process = start(*args, **more)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    finish.start = start
+    finish.program = [sys.executable, str(tmp_path / "program.py")]
+    return finish
+
+
+def test_run_reports_and_chooses_the_status(isan, tmp_path):
+    status, _, err = isan("run", *isan.program, "find", "3")
+    assert status == 86 and "share #1" in err and err.endswith("SUMMARY: isan: 1 finding (1 share) in 1 process\n")
+    assert isan("run", *isan.program, "find", "3", ISAN_OPTIONS="exitcode=0")[0] == 3
+    assert isan("run", *isan.program, "find", "3", ISAN_OPTIONS="exitcode=7")[0] == 7
+    status, _, err = isan("run", *isan.program, "clean", "5")
+    assert status == 5 and "no findings" in err
+    assert isan("run", *isan.program, "die", "0")[0] == 128 + signal.SIGKILL
+    status, _, err = isan("run", *isan.program, "nothing", "0")
+    assert status == 2 and "nothing was checked" in err
+
+
+def test_run_keeps_the_users_options_and_logs(isan, tmp_path):
+    kept = tmp_path / "some" / "logs"
+    status, out, err = isan("run", "--log", kept, "--", *isan.program, "options", "0",
+                            ISAN_OPTIONS="origin=native:quarantine=3", LD_PRELOAD=str(tmp_path / "libisan.so.0"))
+    options, preload = out.split()
+    assert options == "origin=native:quarantine=3:log_path=%s:exitcode=0" % kept
+    assert preload == ":".join([str(tmp_path / "libisan.so.0")] * 2)
+    assert len(list(kept.glob("isan.*.log"))) == 1
+    # Logs of earlier runs are not this run's.
+    isan("run", "--log", kept, *isan.program, "find", "0")
+    status, _, err = isan("run", *isan.program, "clean", "0", ISAN_OPTIONS="log_path=%s" % kept)
+    assert status == 0 and len(list(kept.glob("isan.*.log"))) == 3
+    status, _, err = isan("run", "--log", tmp_path, *isan.program, "clean", "0", ISAN_OPTIONS="log_path=%s" % kept)
+    assert status == 2 and len(err.splitlines()) == 1 and "leave one of them out" in err
+
+
+def test_run_passes_signals_on(isan):
+    process = isan.start("run", *isan.program, "wait", "0")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 33 and "SUMMARY" in err
+
+
+def test_run_says_what_is_wrong(isan, tmp_path):
+    (tmp_path / "plain.py").write_text("")
+    (tmp_path / "file").write_text("")
+    for args, words in ((["nosuchprogram"], "cannot find nosuchprogram"), ([tmp_path / "plain.py"], "not executable"),
+                        (["--log", tmp_path / "file" / "x", *isan.program, "clean", "0"], "cannot write logs"),
+                        (["--log", "a:b", *isan.program, "clean", "0"], "colon"),
+                        (["--version", "3.13", *isan.program, "clean", "0"], "--flavor")):
+        status, _, err = isan("run", *args)
+        assert status == 2 and words in err and len(err.splitlines()) == 1
+
+
+def test_run_replaces_python(isan, tmp_path):
+    fake = tmp_path / "mypython"
+    fake.write_text("#!/bin/sh\necho \"$@\"\nexit 2\n")
+    fake.chmod(0o755)
+    assert isan("run", "--python", fake, "--", "python3", "-c", "x")[1] == "-c x\n"
+    assert isan("run", "--python", fake, "--", "script.py", "a")[1] == "script.py a\n"
+    assert isan("run", "--python", fake, "--", "-m", "mod")[1] == "-m mod\n"
+
+
+def test_report_command(isan, foo, tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    w = story(foo)
+    w.process(hexversion=0)             # no Python to measure the residue of
+    path = w.write(logs)
+    status, out, err = isan("report", logs)
+    assert status == 86 and "SUMMARY: isan: 3 findings" in out and err == ""
+    status, out, _ = isan("report", "--format", "json", "-o", tmp_path / "r.json", path)
+    assert status == 86 and out == "" and len(json.loads((tmp_path / "r.json").read_text())["findings"]) == 3
+    assert isan("report", logs, PYTHONIOENCODING="ascii")[0] == 86
+    assert isan("report", tmp_path / "missing")[0] == 2
+    (tmp_path / "none").mkdir()
+    status, _, err = isan("report", tmp_path / "none")
+    assert status == 2 and "there is no isan.*.log" in err
+    foreign = tmp_path / "foreign"
+    foreign.write_text("x" * 5000)
+    status, out, err = isan("report", foreign)
+    assert status == 2 and out == "" and str(foreign) in err and "not a log of isan" in err
+    status, out, err = isan("report", foreign, path)
+    assert status == 2 and "share #1" in out and str(foreign) in err
+    path.write_bytes(path.read_bytes()[:-20])
+    status, out, err = isan("report", path)
+    assert status == 2 and "share #1" in out and "offset" in err
+    clean = Writer()
+    clean.process()
+    clean.exit()
+    path = clean.write(tmp_path)
+    assert isan("report", path)[0] == 0
+    assert isan("report", "--if-any", path) == (0, "", "")
+    assert "share #1" in isan("report", "--if-any", logs)[1]
