@@ -182,6 +182,9 @@ uint64_t isan__static_holding(const void *block, const void *object);
 void isan__statics_of(isan__slot_t slot,
     void (*visit)(uint64_t where, char *block, void *arg), void *arg);
 
+/* Raw blocks, of any interpreter, that the runtime's statics lead to. */
+void isan__runtime_reaches(struct isan__table *seen);
+
 /* watch.c: blocks with a story: a registered code object, an interpreter, an
  * object that was in a finding. */
 enum { ISAN__WATCH_CODE = 1, ISAN__WATCH_INTERP = 2, ISAN__WATCH_OBJECT = 4 };

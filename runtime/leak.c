@@ -21,6 +21,8 @@ struct analysis {
     uint32_t blocks, overflow;
     struct isan__table index;               /* key -> group + 1 */
     struct isan__table holders;             /* block -> address of the static */
+    struct isan__table kept;                /* raw blocks of the runtime's */
+    bool kept_known;
     struct { const void *type; char name[128]; } names[256];
 };
 
@@ -65,6 +67,15 @@ leaked(char *block, void *arg)
     uint32_t residue = ISAN__RESIDUE_none;
     if (o.flags & ISAN_OBJ_INTERNED && holder == 0) {
         residue = ISAN__RESIDUE_interned;
+    }
+    else if (word & ISAN__RAW) {
+        if (!a->kept_known) {
+            isan__runtime_reaches(&a->kept);
+            a->kept_known = true;
+        }
+        if (isan__table_get(&a->kept, (uint64_t)block) != 0) {
+            residue = ISAN__RESIDUE_process;
+        }
     }
     struct { uint64_t holder; uint32_t origin, flags, residue, raw; } key = {
         holder, residue ? 0 : o.origin,
@@ -156,6 +167,7 @@ isan__leaks_of(isan__slot_t slot)
     uint32_t blocks = a->blocks;
     isan__table_clear(&a->index);
     isan__table_clear(&a->holders);
+    isan__table_clear(&a->kept);
     isan__unmap(a->groups, MAX_GROUPS * sizeof *a->groups);
     isan__unmap(a, sizeof *a);
     return blocks;

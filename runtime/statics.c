@@ -2,8 +2,9 @@
  *
  * The walk runs inside dl_iterate_phdr, so that no module can be unmapped
  * under it.  Left out are isan itself, the C library and the dynamic linker,
- * which hold addresses for reasons of their own, and _PyRuntime, which is the
- * runtime's state and no variable anybody can move.
+ * which hold addresses for reasons of their own, and - as the culprit of
+ * anything - _PyRuntime, which is the runtime's state and no variable anybody
+ * can move.
  */
 #define _GNU_SOURCE
 #include <link.h>
@@ -14,17 +15,40 @@
 struct walk {
     void (*word)(uint64_t where, uint64_t value, void *arg);
     void *arg;
+    bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
 };
+
+static const char *
+base_name(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return slash ? slash + 1 : path ? path : "";
+}
 
 static bool
 left_out(const struct dl_phdr_info *info)
 {
     static const char *const names[] = { "libisan.so", "libc.so.", "ld-linux", "libunwind" };
-    const char *name = info->dlpi_name ? info->dlpi_name : "";
-    const char *slash = strrchr(name, '/');
-    name = slash ? slash + 1 : name;
+    const char *name = base_name(info->dlpi_name);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strncmp(name, names[i], strlen(names[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The module that has _PyRuntime, and the standard library's extensions. */
+static bool
+of_runtime(const struct dl_phdr_info *info)
+{
+    if (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL) {
+        return true;
+    }
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_LOAD
+            && (uintptr_t)isan__py.runtime - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
             return true;
         }
     }
@@ -36,7 +60,7 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
 {
     (void)size;
     struct walk *walk = arg;
-    if (left_out(info)) {
+    if (walk->runtime_only ? !of_runtime(info) : left_out(info)) {
         return 0;
     }
     uintptr_t runtime = (uintptr_t)isan__py.runtime;
@@ -48,7 +72,7 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
         uintptr_t p = (info->dlpi_addr + ph->p_vaddr + 7) & ~(uintptr_t)7;
         uintptr_t end = info->dlpi_addr + ph->p_vaddr + ph->p_memsz;
         for (; p + 8 <= end; p += 8) {
-            if (p - runtime < isan__py.runtime_size) {
+            if (!walk->runtime_only && p - runtime < isan__py.runtime_size) {
                 p = ((runtime + isan__py.runtime_size + 7) & ~(uintptr_t)7) - 8;
                 continue;
             }
@@ -79,7 +103,7 @@ uint64_t
 isan__static_holding(const void *block, const void *object)
 {
     struct search s = { (uint64_t)block, (uint64_t)object, 0 };
-    struct walk walk = { match, &s };
+    struct walk walk = { .word = match, .arg = &s };
     dl_iterate_phdr(walk_module, &walk);
     return s.found;
 }
@@ -108,6 +132,58 @@ isan__statics_of(isan__slot_t slot, void (*visit)(uint64_t where, char *block, v
                  void *arg)
 {
     struct holders h = { slot, visit, arg };
-    struct walk walk = { holds, &h };
+    struct walk walk = { .word = holds, .arg = &h };
     dl_iterate_phdr(walk_module, &walk);
+}
+
+/* Raw blocks the runtime can reach, breadth first.  They may be any thread's
+ * and be freed meanwhile, so they are read with care. */
+struct reach {
+    struct isan__table *seen;
+    uint64_t *queue;
+    size_t n;
+};
+enum { MAX_REACH = 1 << 20, MAX_BLOCK = 1 << 20 };
+
+static void
+reached(uint64_t where, uint64_t value, void *arg)
+{
+    struct reach *r = arg;
+    (void)where;
+    uint32_t word = isan__load((void *)value);
+    if ((word & (ISAN__START | ISAN__RAW)) == (ISAN__START | ISAN__RAW) && r->n < MAX_REACH
+        && isan__table_get(r->seen, value) == 0 && isan__table_put(r->seen, value, 1)) {
+        r->queue[r->n++] = value;
+    }
+}
+
+void
+isan__runtime_reaches(struct isan__table *seen)
+{
+    struct reach r = { .seen = seen, .queue = isan__map(MAX_REACH * sizeof *r.queue) };
+    struct walk walk = { .word = reached, .arg = &r, .runtime_only = true };
+    if (r.queue == NULL) {
+        return;
+    }
+    dl_iterate_phdr(walk_module, &walk);
+    for (size_t i = 0; i < r.n; i++) {
+        const char *block = (const char *)r.queue[i];
+        size_t size = isan__block_size(block);
+        uint64_t words[512];
+        if (size > MAX_BLOCK) {
+            continue;                       /* data, not structure */
+        }
+        for (size_t at = 0; at < size; at += sizeof words) {
+            size_t n = size - at < sizeof words ? size - at : sizeof words;
+            if (!isan__peek(words, block + at, n)) {
+                break;
+            }
+            for (size_t j = 0; j < n / 8; j++) {
+                if (words[j] >= 4096 && words[j] >> 47 == 0 && words[j] % ISAN__GRANULE == 0) {
+                    reached(0, words[j], &r);
+                }
+            }
+        }
+    }
+    isan__unmap(r.queue, MAX_REACH * sizeof *r.queue);
 }
