@@ -1,6 +1,5 @@
 """The report as text: what happened, where, and what to do about it."""
 
-import itertools
 import os
 import signal
 
