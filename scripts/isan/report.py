@@ -19,7 +19,6 @@ def add_arguments(parser):
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
-    parser.add_argument("--if-any", action="store_true", help="print nothing when there are no findings and no crash")
 
 
 def make(paths):
@@ -69,11 +68,8 @@ def main(args):
         return json_.render(report) if args.format == "json" else text.render(
             report, color, args.residue, args.full)
 
-    quiet = args.if_any and not (report["findings"] or report["crashes"] or report["errors"])
     try:
-        if quiet:
-            pass
-        elif args.output:
+        if args.output:
             with open(args.output, "w", encoding="utf-8") as file:
                 write(file, render(False))
         else:
