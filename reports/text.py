@@ -1,6 +1,5 @@
 """The report as text: what happened, where, and what to do about it."""
 
-import itertools
 import os
 import signal
 
@@ -108,6 +107,7 @@ class _Text:
         """The frames, a line each; runs of CPython's own in one line, except
         those next to what happened."""
         frames = list(enumerate(frames))
+        digits = max(2, len(str(len(frames) - 1)))
         width = min(36, max((len(escape(f["function"] or "?")) for _, f in frames), default=0))
         runs, last = [], None
         for item in frames:
@@ -130,8 +130,8 @@ class _Text:
                 place = self.place(frame)
                 if frame["kind"] == "python" and not frame["file"]:
                     place = "(Python code that was not recorded)"
-                self.say("%s#%-2d %s %-*s  %s" % (
-                    indent, number, "py" if frame["kind"] == "python" else " C", width,
+                self.say("%s#%-*d %s %-*s  %s" % (
+                    indent, digits, number, "py" if frame["kind"] == "python" else " C", width,
                     escape(frame["function"] or "?"), place))
             for _, frame in hidden:
                 previous = self.switch(previous, frame, indent)
@@ -270,7 +270,9 @@ class _Text:
         head = "the program%s was killed by %s in %s" % (
             " (process %d)" % crash["pid"] if self.several else "", name, self.who(crash["current"]))
         if stack:
-            head += " at " + self.where(users(stack))
+            head += " at " + self.where(stack[0])
+            if users(stack) is not stack[0]:
+                head += ", called from " + self.where(users(stack))
         if name in ("SIGSEGV", "SIGBUS"):
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))

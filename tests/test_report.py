@@ -7,10 +7,8 @@ import random
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest

@@ -74,6 +74,8 @@ def main(args):
                 write(file, render(False))
         else:
             write(sys.stdout, render(text.wants_color(sys.stdout)))
+    except BrokenPipeError:     # the reader had enough
+        raise
     except OSError as error:
         raise Problem("cannot write %s: %s" % (args.output or "the report", error.strerror))
     if complain(report):
