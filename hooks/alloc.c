@@ -112,7 +112,7 @@ slow_free(struct domain *d, void *p, void *pc)
     }
     if (d->id != RAW && owner != slot && slot != 0) {
         isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, p, pc);
-        if (!isan__same_gil(owner, slot)) {
+        if (!isan__share_obmalloc(owner, slot)) {
             return;
         }
     }
@@ -175,7 +175,7 @@ hook_realloc(void *ctx, void *p, size_t size)
     }
     if (d->id != RAW && (word & ISAN__FREED || (owner != slot && slot != 0))) {
         isan__trap(ISAN__KIND_free, ISAN__ACCESS_realloc, p, __builtin_return_address(0));
-        if (word & ISAN__FREED || !isan__same_gil(owner, slot)) {
+        if (word & ISAN__FREED || !isan__share_obmalloc(owner, slot)) {
             return copy(d, p, size);
         }
     }

@@ -11,7 +11,7 @@ static void
 set_slots(struct isan__thread *self)
 {
     isan__slot_t slot = self->tstate == NULL ? 0
-        : self->for_main ? isan__main_slot : self->slot;
+        : self->scope == ISAN__FOR_MAIN ? isan__main_slot : self->slot;
     self->free_slot = slot == 0 || self->finalizing ? ISAN__NOBODY : slot;
     isan__slot = slot;
 }
@@ -70,22 +70,24 @@ finalize(void *tstate)
     }
 }
 
+/* ISAN_SCOPE: the scope before and the new one, or 0 where there are none. */
 static int
-enter_main(void)
+enter(int scope)
 {
     struct isan__thread *self = &isan__self;
-    if (isan__interp_of(self->slot)->kind != ISAN_INTERP_LEGACY) {
+    if (!isan__interp_of(self->slot)->shares_main) {
         return 0;
     }
-    self->for_main++;
+    int before = self->scope ? self->scope : ISAN__USER_CODE;
+    self->scope = (uint8_t)scope;
     set_slots(self);
-    return 1;
+    return before;
 }
 
 static void
-leave_main(void)
+leave(int before)
 {
-    isan__self.for_main--;
+    isan__self.scope = (uint8_t)before;
     set_slots(&isan__self);
 }
 
@@ -147,5 +149,5 @@ const struct isan__hooks isan__hook_table = {
     .incref = incref, .decref = decref, .attribute = attribute,
     .create = create, .dealloc = dealloc,
     .attach = attach, .detach = detach, .finalize = finalize,
-    .enter_main = enter_main, .leave_main = leave_main,
+    .enter = enter, .leave = leave,
 };

@@ -133,6 +133,7 @@ struct isan__interp {
     void *interp;                           /* PyInterpreterState*, NULL once it has ended */
     uint32_t serial;                        /* 0: the slot is free */
     uint16_t kind;                          /* enum isan_interp_kind */
+    uint8_t  shares_main;                   /* main's obmalloc and interned strings */
     uint8_t  finalizing, ended;
     uint8_t  counted;                       /* ended, and `left` is valid */
     int64_t  id;
@@ -147,7 +148,7 @@ isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new o
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
-bool isan__same_gil(isan__slot_t a, isan__slot_t b);
+bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
 
 
 /* The state of a thread. */
@@ -157,7 +158,7 @@ struct isan__thread {
     isan__slot_t free_slot;                 /* what a freed block must carry for the fast path */
     uint8_t nested;                         /* in the allocator for a large block (hooks/alloc.c) */
     uint8_t finalizing;                     /* ending the interpreter it is in */
-    uint8_t for_main;                       /* doing the main interpreter's work (ISAN_FOR_MAIN) */
+    uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
     uint8_t depth;                          /* used entries of outer[] */
     char *tstate;                           /* attached now, or NULL */
     char *detached;                         /* the last one attached */

@@ -6,6 +6,8 @@
  * that ended have left behind is retagged, in one walk, to one slot for all of
  * them: their owner is then known only as an interpreter that ended.
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <string.h>
 
 #include "runtime/owner.h"
@@ -36,10 +38,23 @@ isan__interp_of(isan__slot_t slot)
 }
 
 bool
-isan__same_gil(isan__slot_t a, isan__slot_t b)
+isan__share_obmalloc(isan__slot_t a, isan__slot_t b)
 {
-    return isan__interp_of(a)->kind != ISAN_INTERP_OWN_GIL
-        && isan__interp_of(b)->kind != ISAN_INTERP_OWN_GIL;
+    return isan__interp_of(a)->shares_main && isan__interp_of(b)->shares_main;
+}
+
+/* PyInterpreterConfig (Include/cpython/pylifecycle.h) begins with
+ * use_main_obmalloc.  An interpreter with a GIL of its own may share it. */
+static bool
+uses_main_obmalloc(const void *interp)
+{
+    static int (*config_of)(int *config, const void *interp);
+    if (config_of == NULL) {
+        config_of = (int (*)(int *, const void *))
+            dlsym(RTLD_DEFAULT, "_PyInterpreterConfig_InitFromState");
+    }
+    int config[16] = { 0 };
+    return config_of != NULL && config_of(config, interp) == 0 && config[0] != 0;
 }
 
 static void
@@ -142,11 +157,13 @@ isan__slot_of_interp(const void *interp)
     /* Include/internal/pycore_runtime.h: the main interpreter is part of _PyRuntime. */
     if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
         i->kind = ISAN_INTERP_MAIN;
+        i->shares_main = 1;
         main_gil = gil;
         isan__main_slot = slot;
     }
     else {
         i->kind = gil == main_gil ? ISAN_INTERP_LEGACY : ISAN_INTERP_OWN_GIL;
+        i->shares_main = uses_main_obmalloc(interp);
     }
     isan__table_put(&by_interp, (uint64_t)interp, slot);
     isan__unlock(&lock);

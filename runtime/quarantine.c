@@ -25,7 +25,7 @@ give_back(struct entry e)
     uint32_t word = isan__load(block);
     isan__slot_t owner = (isan__slot_t)word;
     size_t size = isan__block_size(block);
-    bool ours = owner == isan__slot || isan__same_gil(owner, isan__slot);
+    bool ours = owner == isan__slot || isan__share_obmalloc(owner, isan__slot);
     bool ended = isan__interp_of(owner)->ended;
     if (word & ISAN__WATCHED) {
         isan__watched_block_gone(block);

@@ -45,8 +45,8 @@ struct isan__hooks {
     void (*attach)(void *tstate);
     void (*detach)(void);
     void (*finalize)(void *tstate);
-    int  (*enter_main)(void);
-    void (*leave_main)(void);
+    int  (*enter)(int scope);       /* what to give leave() */
+    void (*leave)(int before);
 };
 
 /* The slot of the interpreter this thread runs in; 0: do not check. */
@@ -119,19 +119,25 @@ isan__check_create(void *op)
     }
 }
 
-/* For the rest of the function, what an interpreter that shares the main
- * interpreter's state does is done on the main interpreter's behalf: the
- * dictionary of interned strings, for one.  0 in others. */
+/* Scopes, to the end of the function that has one at its entry: in them an
+ * interpreter that shares the main interpreter's obmalloc (and with it its
+ * interned strings) does what CPython means it to do.  0 in others. */
+enum {
+    ISAN__USER_CODE = 1,            /* back to normal: an extension's code runs */
+    ISAN__COPIES,                   /* copies objects of the main interpreter's */
+    ISAN__FOR_MAIN,                 /* works on the main interpreter's state, as it */
+};
+
 ISAN__INLINE void
-isan__leave_main(int *entered)
+isan__leave(int *before)
 {
-    if (*entered) {
-        isan__hooks->leave_main();
+    if (*before) {
+        isan__hooks->leave(*before);
     }
 }
-#define ISAN_FOR_MAIN(condition)                                        \
-    __attribute__((cleanup(isan__leave_main), unused)) int isan__for_main = \
-        (condition) && isan__hooks && isan__hooks->enter_main()
+#define ISAN_SCOPE(scope, condition)                                    \
+    __attribute__((cleanup(isan__leave), unused)) int isan__before =    \
+        (condition) && isan__hooks ? isan__hooks->enter(scope) : 0
 
 #define ISAN_ATTRIBUTE(op) isan__check_attribute(op)
 #define ISAN_CREATE(op)    isan__check_create(op)
