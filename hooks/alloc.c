@@ -25,11 +25,9 @@ static struct domain {
     allocator real;
     int id;                                 /* PYMEM_DOMAIN_RAW, _MEM, _OBJ: 0, 1, 2 */
     uint32_t flags;
+    size_t smallest;                        /* what to ask for at least */
 } domains[3] = { { .id = 0, .flags = ISAN__RAW }, { .id = 1 }, { .id = 2 } };
 enum { RAW = 0 };
-
-/* A block needs two granules (owner.h). */
-enum { SMALLEST = ISAN__GRANULE + 1 };
 
 /* Whose a new block is. Without a thread state only the RAW domain may be
  * used, and the block is nobody's. */
@@ -63,7 +61,7 @@ hook_malloc(void *ctx, size_t size)
 {
     struct domain *d = ctx;
     isan__slot_t slot = current(d);
-    size = size < SMALLEST ? SMALLEST : size;
+    size = size < d->smallest ? d->smallest : size;
     void *p = REAL(d, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         isan__tag(p, size, slot, isan__origin_here(), d->flags);
@@ -77,9 +75,9 @@ hook_calloc(void *ctx, size_t nelem, size_t elsize)
     struct domain *d = ctx;
     isan__slot_t slot = current(d);
     size_t size = nelem * elsize;           /* the caller has checked for overflow */
-    if (size < SMALLEST) {
+    if (size < d->smallest) {
         nelem = 1;
-        elsize = size = SMALLEST;
+        elsize = size = d->smallest;
     }
     void *p = REAL(d, d->real.calloc(d->real.ctx, nelem, elsize));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
@@ -167,7 +165,7 @@ hook_realloc(void *ctx, void *p, size_t size)
     if (p == NULL) {
         return hook_malloc(ctx, size);
     }
-    size = size < SMALLEST ? SMALLEST : size;
+    size = size < d->smallest ? d->smallest : size;
     uint32_t word = isan__load(p);
     isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
     if (!(word & ISAN__START)) {
@@ -206,13 +204,32 @@ isan__real_free(int domain, void *p)
     domains[domain].real.free(domains[domain].real.ctx, p);
 }
 
-/* Python sets its allocators again when it is initialised (PYTHONMALLOC,
- * -X dev; _PyRuntimeState_Init the second time), so this is called whenever
- * a main interpreter begins. */
+static void
+get(int domain, allocator *a)
+{
+    void (*f)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+    f(domain, a);
+}
+
+/* A block needs two granules (owner.h), so 17 bytes are asked for at least.
+ * But the debug hooks (_PyMem_DebugRawAlloc) put 16 bytes before a block and 8
+ * after it, room enough, and must know its real size to guard it.  They are
+ * on all domains or none (PyMem_SetupDebugHooks), and known by the letter
+ * before a block and the bytes in it; the RAW domain needs no thread state. */
+static size_t
+smallest(const allocator *raw)
+{
+    unsigned char *p = raw->malloc(raw->ctx, 1);
+    bool debug = p != NULL && p[0] == 0xcd && p[-8] == 'r';
+    raw->free(raw->ctx, p);
+    return debug ? 0 : ISAN__GRANULE + 1;
+}
+
+/* Python sets its allocators when it is initialised (PYTHONMALLOC, -X dev),
+ * so this is called when a main interpreter begins. */
 void
 isan__alloc_install(void)
 {
-    void (*get)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
     void (*set)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
     for (int i = 0; i < 3; i++) {
         allocator now, ours = {
@@ -221,7 +238,18 @@ isan__alloc_install(void)
         get(i, &now);
         if (now.malloc != hook_malloc) {
             domains[i].real = now;
+            domains[i].smallest = smallest(&domains[RAW].real);
             set(i, &ours);
         }
     }
+}
+
+/* Python has been initialised again and has its own allocators back
+ * (Python/pystate.c, _PyRuntimeState_Init). */
+bool
+isan__alloc_lost(void)
+{
+    allocator now;
+    get(RAW, &now);
+    return now.malloc == domains[RAW].real.malloc;
 }

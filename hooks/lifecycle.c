@@ -42,12 +42,16 @@ attach(void *tstate)
     if (ISAN__UNLIKELY(slot == 0 || isan__interp_of(slot)->interp != interp)) {
         slot = isan__slot_of_interp(interp);
         self->slot = slot;
-        if (isan__interp_of(slot)->kind == ISAN_INTERP_MAIN) {
-            isan__alloc_install();
-        }
     }
-    self->finalizing = isan__interp_of(slot)->finalizing
-        && isan__interp_of(slot)->kind != ISAN_INTERP_MAIN;
+    const struct isan__interp *i = isan__interp_of(slot);
+    self->finalizing = i->finalizing;
+    if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
+        if (isan__alloc_lost()) {
+            isan__main_again(slot);
+            self->slot = isan__slot_of_interp(interp);
+        }
+        self->finalizing = 0;               /* nobody is left to miss what it frees */
+    }
     set_slots(self);
 }
 

@@ -147,6 +147,7 @@ struct isan__interp *isan__interp_of(isan__slot_t slot);
 isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new one */
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
+void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
 
@@ -218,6 +219,7 @@ _Noreturn void isan__halt(void);                        /* halt_on_error: report
 /* hooks/ */
 extern const struct isan__hooks isan__hook_table;       /* hooks/lifecycle.c */
 void isan__alloc_install(void);                         /* hooks/alloc.c */
+bool isan__alloc_lost(void);
 void isan__real_free(int domain, void *p);
 
 #endif

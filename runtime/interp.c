@@ -167,6 +167,9 @@ isan__slot_of_interp(const void *interp)
     }
     isan__table_put(&by_interp, (uint64_t)interp, slot);
     isan__unlock(&lock);
+    if (i->kind == ISAN_INTERP_MAIN) {
+        isan__alloc_install();
+    }
     record(i, ISAN_INTERP_BEGIN, i->kind == ISAN_INTERP_MAIN ? 0 : isan__stack_here(NULL));
     /* Python/pystate.c, free_interpreter: freeing this block is the end. */
     char *block = isan__block_of(interp);
@@ -214,6 +217,18 @@ isan__interp_ended(isan__slot_t slot)
     if (left == 0) {
         release(slot);
     }
+}
+
+/* The main interpreter is part of _PyRuntime: its memory is not freed but used
+ * again by the next Py_Initialize. */
+void
+isan__main_again(isan__slot_t slot)
+{
+    struct isan__interp *i = isan__interp_of(slot);
+    isan__table_take(&by_interp, (uint64_t)i->interp);
+    i->interp = NULL;
+    i->ended = 1;
+    record(i, ISAN_INTERP_END, i->end_stack);
 }
 
 void
