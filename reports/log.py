@@ -32,7 +32,7 @@ _frame = struct.Struct("=IHHII")
 _interp = struct.Struct("=IHHqQII")
 _object = "QQIIII"
 _finding = struct.Struct("=IHHQQII" + _object + "QII")
-_leak = struct.Struct("=IIQQ" + _object + "QIIII")
+_leak = struct.Struct("=IIQQQQ" + _object + "QIIII")
 _crash = struct.Struct("=iiQIIII")
 _exit = struct.Struct("=Q")
 _pair = struct.Struct("=II")
@@ -45,7 +45,7 @@ Event = collections.namedtuple("Event", "serial event kind id time tid stack")
 Object = collections.namedtuple("Object", "address size serial owner origin flags")
 Finding = collections.namedtuple(
     "Finding", "offset id kind access count time tid current object holder used gone type")
-Leak = collections.namedtuple("Leak", "offset id residue count bytes object holder domain pairs type")
+Leak = collections.namedtuple("Leak", "offset id residue count bytes kept kept_bytes object holder domain pairs type")
 Crash = collections.namedtuple("Crash", "offset signal code address stack current tid")
 
 
@@ -198,7 +198,7 @@ class Log:
                 *f[13:], _strings(body[_finding.size:], 1)[0])
         elif kind == LEAK:
             f = _leak.unpack_from(body)
-            n_paired, domain, text_size, _ = f[11:]
+            n_paired, domain, text_size, _ = f[13:]
             if f[1] >= len(tables.RESIDUES):
                 raise Damaged("residue rule %d" % f[1])
             type = _strings(body[_leak.size:_leak.size + text_size], 1)[0] if text_size else ""
@@ -206,7 +206,7 @@ class Log:
             if begin + n_paired * _pair.size > len(body):
                 raise Damaged("its pairs are cut off")
             pairs = [_pair.unpack_from(body, begin + i * _pair.size) for i in range(n_paired)]
-            self.leaks[f[0]] = Leak(offset, *f[:4], Object(*f[4:10]), f[10],
+            self.leaks[f[0]] = Leak(offset, *f[:6], Object(*f[6:12]), f[12],
                                     {114: "r", 109: "m", 111: "o"}.get(domain, ""), pairs, type)
         elif kind == CRASH:
             self.crashes.append(Crash(offset, *_crash.unpack_from(body)[:-1]))

@@ -4,6 +4,7 @@ The report is the dictionary that the JSON renderer prints; the other renderers
 read it and nothing else.
 """
 
+import collections
 import hashlib
 import os
 import re
@@ -177,6 +178,7 @@ class _Builder:
     def leak(self, log, l):
         leak = self.common(log, "leak", "none", l.id, l.type, l.object, l.holder, l.count, l.offset)
         leak["bytes"], leak["domain"] = l.bytes, DOMAINS.get(l.domain)
+        leak["kept"] = {"count": l.kept, "bytes": l.kept_bytes}
         leak["residue"] = None
         if l.residue:
             rule = tables.RESIDUES[l.residue]
@@ -248,7 +250,9 @@ def subtract_residue(leaks, measured):
         left[allowance] -= covered
         each = leak["bytes"] // max(leak["count"], 1)
         if covered:
-            own.append(dict(leak, count=covered, bytes=each * covered if covered < leak["count"] else leak["bytes"],
+            all_of_it = covered == leak["count"]
+            own.append(dict(leak, count=covered, bytes=leak["bytes"] if all_of_it else each * covered,
+                            kept=leak["kept"] if all_of_it else {"count": 0, "bytes": 0},
                             residue={"rule": "measured", "reason": "an empty interpreter leaves as much"}))
         if covered < leak["count"]:
             users.append(dict(leak, count=leak["count"] - covered, bytes=leak["bytes"] - each * covered))
@@ -272,6 +276,7 @@ def _merge(findings):
         first["count"] += finding["count"]
         if "bytes" in finding:
             first["bytes"] += finding["bytes"]
+            first["kept"] = {key: first["kept"][key] + finding["kept"][key] for key in first["kept"]}
         if first.get("fate") != "leaked" and finding.get("fate") == "leaked":
             first["fate"] = "leaked"
         for key, value in (("owners", finding["owner"]), ("pids", finding["pid"])):
@@ -346,10 +351,22 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                 pair(other, l.id)
                 if other in log.findings:
                     by_id[other]["fate"] = "leaked"
-        for f in log.findings.values():         # those made after the leak was recorded
-            if f.object.serial and f.object.serial in leak_of:
-                pair(f.id, leak_of[f.object.serial])
-                pair(leak_of[f.object.serial], f.id)
+        # Findings made after the leak was recorded: about the sample, or about
+        # an object of the one group it can be in.
+        groups = collections.defaultdict(list)
+        for l in log.leaks.values():
+            groups[l.object.owner, l.type, l.object.address].append(l.id)
+            if l.object.origin:
+                groups[l.object.owner, l.type, l.object.origin, l.holder].append(l.id)
+        for f in log.findings.values():
+            o = f.object
+            if f.gone or o.flags & logs_.OBJ_FREED:
+                continue
+            same = (o.serial and leak_of.get(o.serial) or (groups[o.owner, f.type, o.address]
+                    or groups[o.owner, f.type, o.origin, f.holder] or [None])[0])
+            if same:
+                pair(f.id, same)
+                pair(same, f.id)
                 by_id[f.id]["fate"] = "leaked"
         for f in traps + leaks:
             # A pair may be with a finding made before the fork.

@@ -248,6 +248,9 @@ class _Text:
             self.say("  created where no Python code ran, or before isan could see it")
         if f["holder"]:
             self.say("  kept alive by %s" % self.holder(f["holder"]))
+        if f["kept"]["count"]:
+            self.say("  keeps alive: %s, %s" % (plural(f["kept"]["count"], "more block"),
+                                                plural(f["kept"]["bytes"], "byte")))
         if f["paired"]:
             serial = f["object"]["serial"]
             self.say("  traps on the same objects: %s%s" % (
@@ -286,7 +289,8 @@ class _Text:
         if not own:
             return
         interps = {(leak["pid"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
-        blocks, size = sum(l["count"] for l in own), sum(l["bytes"] for l in own)
+        blocks, size = (
+            sum(l[key] + l["kept"][key] for l in own) for key in ("count", "bytes"))
         n = len(interps)
         self.say("CPython's own residue: %s, %s per interpreter%s%s" % (
             plural(round(blocks / n), "block"), plural(round(size / n), "byte"),

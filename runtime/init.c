@@ -82,6 +82,7 @@ report_now(void)
         return -1;
     }
     *slash = 0;                             /* lib/, beside bin/ */
+    const char *log = isan__log_name();     /* the child below has none of its own */
     snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", PATH_MAX - 20, library);
     pid_t child = fork();
     if (child == 0) {
@@ -93,8 +94,8 @@ report_now(void)
             unsetenv(unset[i]);
         }
         dup2(STDERR_FILENO, STDOUT_FILENO);
-        execl(reporter, "isan", "report", "--if-any", isan__log_name(), (char *)NULL);
-        isan__say("cannot run %s; the log is %s", reporter, isan__log_name());
+        execl(reporter, "isan", "report", "--if-any", log, (char *)NULL);
+        isan__say("cannot run %s; the log is %s", reporter, log);
         _exit(127);
     }
     int status;

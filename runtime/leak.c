@@ -1,25 +1,45 @@
 /* What an interpreter left behind, when its memory has just been given back
- * (Python/pystate.c, free_interpreter): its blocks, grouped by type, creation
- * site and the static that holds them. */
+ * (Python/pystate.c, free_interpreter).
+ *
+ * Its blocks refer to each other; a leak is a block that something outside
+ * refers to - a static first of all - or that nothing refers to, or one of a
+ * cycle.  What such a root keeps alive is only counted with it.  The roots are
+ * grouped by type, creation site and static.
+ *
+ * References are found by looking at the words of a block, not by tp_traverse:
+ * there is no interpreter to run it in, and a leak is often just what
+ * tp_traverse does not know.
+ */
 #include <string.h>
 
 #include "runtime/owner.h"
 
-enum { MAX_PAIRS = 16 };
+enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16 };
 struct group {
     struct isan_object sample;
-    uint64_t count, bytes, holder;
+    uint64_t count, bytes, kept, kept_bytes, holder;
     uint32_t residue, raw, n_paired;
     uint32_t pairs[2 * MAX_PAIRS];
     char type[128];
 };
 
-enum { MAX_GROUPS = 1 << 16 };
+struct block {
+    char *start;
+    uint8_t referred;                       /* by another block that was left */
+    uint8_t claimed;                        /* counted in a group */
+};
+
 struct analysis {
+    isan__slot_t slot;
+    struct block *blocks;
+    size_t n_blocks, room;
+    uint32_t *queue;                        /* as many as blocks */
+    size_t queued;
     struct group *groups;
     size_t n;
-    uint32_t blocks, overflow;
-    struct isan__table index;               /* key -> group + 1 */
+    uint32_t left, overflow;
+    struct isan__table number;              /* block -> index in blocks + 1 */
+    struct isan__table index;               /* key -> index in groups + 1 */
     struct isan__table holders;             /* block -> address of the static */
     struct isan__table kept;                /* raw blocks of the runtime's */
     bool kept_known;
@@ -50,23 +70,76 @@ type_name(struct analysis *a, const char *op)
     return a->names[i].name;
 }
 
-static void
-leaked(char *block, void *arg)
+/* The group of a block: made if it is the first of its kind. */
+static struct group *
+group_of(struct analysis *a, char *block, uint32_t residue)
 {
-    struct analysis *a = arg;
-    uint32_t word = isan__load(block);
-    a->blocks++;
-    if (word & ISAN__FREED) {
-        return;                             /* quarantined: properly freed */
-    }
     struct isan_object o;
+    uint32_t raw = isan__load(block) & ISAN__RAW;
     char *op = isan__object_in(block);
     const char *type = op ? type_name(a, op) : "";
     isan__describe(&o, op ? op : block, block);
     uint64_t holder = isan__table_get(&a->holders, (uint64_t)block);
+    struct { uint64_t holder; uint32_t origin, flags, residue, raw; } key = {
+        residue ? 0 : holder, residue ? 0 : o.origin,
+        residue ? 0 : o.flags & (ISAN_OBJ_OBJECT | ISAN_OBJ_ORIGIN_STACK), residue, raw,
+    };
+    uint64_t hash = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 0)) | 1;
+    size_t i = isan__table_get(&a->index, hash);
+    if (i == 0) {
+        if (a->n == MAX_GROUPS) {
+            a->overflow++;
+            return NULL;
+        }
+        i = ++a->n;
+        isan__table_put(&a->index, hash, i);
+        struct group *g = &a->groups[i - 1];
+        g->sample = o;
+        g->holder = holder;
+        g->residue = residue;
+        g->raw = raw;
+        strcpy(g->type, type);
+    }
+    return &a->groups[i - 1];
+}
+
+/* The findings about a block go with the group it is counted in. */
+static void
+pair(struct group *g, char *block, bool root)
+{
+    uint32_t serial = isan__watched_serial(block), ids[8];
+    int n = serial ? isan__findings_of(serial, ids, 8) : 0;
+    if (n > 0 && root && g->n_paired == 0) {
+        /* The sample is the one the report can tell most of. */
+        isan__describe(&g->sample, (void *)(uintptr_t)(g->sample.flags & ISAN_OBJ_OBJECT
+            ? isan__object_in(block) : block), block);
+    }
+    for (int i = 0; i < n && g->n_paired < MAX_PAIRS; i++) {
+        g->pairs[2 * g->n_paired] = serial;
+        g->pairs[2 * g->n_paired + 1] = ids[i];
+        g->n_paired++;
+    }
+}
+
+/* Step 1: every block left.  What is the runtime's own is done with here. */
+static void
+collect(char *block, void *arg)
+{
+    struct analysis *a = arg;
+    uint32_t word = isan__load(block);
+    a->left++;
+    if (word & ISAN__FREED) {
+        return;                             /* quarantined: properly freed */
+    }
     uint32_t residue = ISAN__RESIDUE_none;
-    if (o.flags & ISAN_OBJ_INTERNED && holder == 0) {
-        residue = ISAN__RESIDUE_interned;
+    char *op = isan__object_in(block);
+    if (op != NULL) {
+        struct isan_object o;
+        isan__describe(&o, op, block);
+        if (o.flags & ISAN_OBJ_INTERNED
+            && isan__table_get(&a->holders, (uint64_t)block) == 0) {
+            residue = ISAN__RESIDUE_interned;
+        }
     }
     else if (word & ISAN__RAW) {
         if (!a->kept_known) {
@@ -77,41 +150,83 @@ leaked(char *block, void *arg)
             residue = ISAN__RESIDUE_process;
         }
     }
-    struct { uint64_t holder; uint32_t origin, flags, residue, raw; } key = {
-        holder, residue ? 0 : o.origin,
-        residue ? 0 : o.flags & (ISAN_OBJ_OBJECT | ISAN_OBJ_ORIGIN_STACK),
-        residue, word & ISAN__RAW,
-    };
-    uint64_t hash = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 0)) | 1;
-    size_t i = isan__table_get(&a->index, hash);
-    if (i == 0) {
-        if (a->n == MAX_GROUPS) {
-            a->overflow++;
-            return;
+    if (residue != ISAN__RESIDUE_none || a->n_blocks == a->room) {
+        struct group *g = group_of(a, block, residue);
+        if (g != NULL) {
+            g->count++;
+            g->bytes += isan__block_size(block);
         }
-        i = ++a->n;
-        isan__table_put(&a->index, hash, i);
-        struct group *g = &a->groups[i - 1];
-        g->sample = o;
-        g->holder = holder;
-        g->residue = residue;
-        g->raw = word & ISAN__RAW;
-        strcpy(g->type, type);
+        return;
     }
-    struct group *g = &a->groups[i - 1];
-    g->count++;
-    g->bytes += o.size;
-    if (o.serial != 0) {
-        uint32_t ids[8];
-        int n = isan__findings_of(o.serial, ids, 8);
-        if (n > 0 && g->n_paired == 0) {
-            g->sample = o;                  /* the one the report can tell most of */
+    a->blocks[a->n_blocks].start = block;
+    isan__table_put(&a->number, (uint64_t)block, ++a->n_blocks);
+}
+
+/* The blocks that block i refers to, but for itself. */
+static void
+each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, size_t))
+{
+    const char *block = a->blocks[i].start;
+    size_t size = isan__block_size(block);
+    for (size_t at = 0; at + 8 <= size; at += 8) {
+        uint64_t value;
+        memcpy(&value, block + at, sizeof value);
+        if (value < 4096 || value >> 47 != 0 || value % ISAN__GRANULE != 0) {
+            continue;
         }
-        for (int j = 0; j < n && g->n_paired < MAX_PAIRS; j++) {
-            g->pairs[2 * g->n_paired] = o.serial;
-            g->pairs[2 * g->n_paired + 1] = ids[j];
-            g->n_paired++;
+        uint32_t word = isan__load((void *)value);
+        if ((word & 0xffff) != a->slot || !(word & (ISAN__START | ISAN__OBJECT))) {
+            continue;
         }
+        char *start = isan__block_of((void *)value);
+        size_t number = start ? isan__table_get(&a->number, (uint64_t)start) : 0;
+        if (number != 0 && number - 1 != i) {
+            visit(a, number - 1);
+        }
+    }
+}
+
+static void
+refer(struct analysis *a, size_t i)
+{
+    a->blocks[i].referred = 1;
+}
+
+static void
+claim(struct analysis *a, size_t i)
+{
+    if (!a->blocks[i].claimed) {
+        a->blocks[i].claimed = 1;
+        a->queue[a->queued++] = (uint32_t)i;
+    }
+}
+
+/* Step 2: block i is a root; all it leads to is counted with it. */
+static void
+root(struct analysis *a, size_t i)
+{
+    if (a->blocks[i].claimed) {
+        return;
+    }
+    struct group *g = group_of(a, a->blocks[i].start, ISAN__RESIDUE_none);
+    a->queued = 0;
+    claim(a, i);
+    for (size_t next = 0; next < a->queued; next++) {
+        size_t j = a->queue[next];
+        char *block = a->blocks[j].start;
+        if (g != NULL) {
+            uint64_t size = isan__block_size(block);
+            if (j == i) {
+                g->count++;
+                g->bytes += size;
+            }
+            else {
+                g->kept++;
+                g->kept_bytes += size;
+            }
+            pair(g, block, j == i);
+        }
+        each_reference(a, j, claim);
     }
 }
 
@@ -127,6 +242,8 @@ report(const struct group *g)
     r->residue = g->residue;
     r->count = g->count;
     r->bytes = g->bytes;
+    r->kept = g->kept;
+    r->kept_bytes = g->kept_bytes;
     r->object = g->sample;
     r->holder = g->holder;
     r->n_paired = g->n_paired;
@@ -140,21 +257,52 @@ report(const struct group *g)
     }
 }
 
+static void
+count(char *block, void *arg)
+{
+    (void)block;
+    ++*(uint32_t *)arg;
+}
+
 uint32_t
 isan__leaks_of(isan__slot_t slot)
 {
+    uint32_t left = 0;
+    isan__blocks_of(slot, count, &left);
+    if (!isan__flags.leaks || left == 0) {
+        return left;
+    }
     struct analysis *a = isan__map(sizeof *a);
-    if (a == NULL
-        || (a->groups = isan__map(MAX_GROUPS * sizeof *a->groups)) == NULL) {
+    size_t blocks = left * sizeof *a->blocks, queue = left * sizeof *a->queue,
+        groups = MAX_GROUPS * sizeof *a->groups;
+    if (a == NULL || (a->groups = isan__map(groups)) == NULL
+        || (a->blocks = isan__map(blocks)) == NULL || (a->queue = isan__map(queue)) == NULL) {
         isan__log_note("no memory to look at what interpreter %lld left behind",
                        (long long)isan__interp_of(slot)->id);
-        isan__unmap(a, sizeof *a);
-        return UINT32_MAX / 2;              /* keep the slot */
     }
-    isan__modules_sync();
-    isan__statics_of(slot, held, a);
-    isan__blocks_of(slot, leaked, a);
-    if (isan__flags.leaks) {
+    else {
+        a->slot = slot;
+        a->room = left;
+        isan__modules_sync();
+        isan__statics_of(slot, held, a);
+        isan__blocks_of(slot, collect, a);
+        left = a->left;
+        for (size_t i = 0; i < a->n_blocks; i++) {
+            each_reference(a, i, refer);
+        }
+        for (size_t i = 0; i < a->n_blocks; i++) {
+            if (isan__table_get(&a->holders, (uint64_t)a->blocks[i].start) != 0) {
+                root(a, i);
+            }
+        }
+        for (size_t i = 0; i < a->n_blocks; i++) {
+            if (!a->blocks[i].referred) {
+                root(a, i);
+            }
+        }
+        for (size_t i = 0; i < a->n_blocks; i++) {
+            root(a, i);                     /* cycles */
+        }
         for (size_t i = 0; i < a->n; i++) {
             report(&a->groups[i]);
         }
@@ -163,12 +311,16 @@ isan__leaks_of(isan__slot_t slot)
                            "than are told apart", (long long)isan__interp_of(slot)->id,
                            a->overflow);
         }
+        isan__table_clear(&a->number);
+        isan__table_clear(&a->index);
+        isan__table_clear(&a->holders);
+        isan__table_clear(&a->kept);
     }
-    uint32_t blocks = a->blocks;
-    isan__table_clear(&a->index);
-    isan__table_clear(&a->holders);
-    isan__table_clear(&a->kept);
-    isan__unmap(a->groups, MAX_GROUPS * sizeof *a->groups);
-    isan__unmap(a, sizeof *a);
-    return blocks;
+    if (a != NULL) {
+        isan__unmap(a->groups, groups);
+        isan__unmap(a->blocks, blocks);
+        isan__unmap(a->queue, queue);
+        isan__unmap(a, sizeof *a);
+    }
+    return left;
 }

@@ -165,7 +165,8 @@ struct isan_rec_leak {
     struct isan_rec rec;
     uint32_t id;
     uint32_t residue;               /* index into the residue rules, 0: none */
-    uint64_t count, bytes;
+    uint64_t count, bytes;          /* blocks of the group */
+    uint64_t kept, kept_bytes;      /* blocks that only live because the group refers to them */
     struct isan_object object;      /* a sample of the group */
     uint64_t holder;                /* static that holds the sample, 0: none found */
     uint32_t n_paired;              /* pairs of u32: object serial, finding id */

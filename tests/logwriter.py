@@ -1,8 +1,12 @@
 """Writes logs as libisan.so would (runtime/log.h), for the reporter's tests."""
 
+import itertools
 import struct
 
 from reports import log, tables
+
+# Another for each object that is not given one.
+ADDRESSES = itertools.count(0x7f0000001000, 0x100)
 
 
 def strings(*texts):
@@ -72,8 +76,8 @@ class Writer:
                                             tid, stack))
 
     @staticmethod
-    def object(address=0x7f0000001000, size=64, serial=0, owner=0, origin=0, flags=log.OBJ_OBJECT):
-        return struct.pack("=QQIIII", address, size, serial, owner, origin, flags)
+    def object(address=None, size=64, serial=0, owner=0, origin=0, flags=log.OBJ_OBJECT):
+        return struct.pack("=QQIIII", address or next(ADDRESSES), size, serial, owner, origin, flags)
 
     def finding(self, id, kind, access="incref", count=1, current=0, holder=0, used=0, gone=0, type="dict", time=0,
                 tid=1, **object):
@@ -82,9 +86,10 @@ class Writer:
                                              time, tid, current)
                     + self.object(**object) + struct.pack("=QII", holder, used, gone) + strings(type))
 
-    def leak(self, id, count=1, bytes=64, holder=0, residue=0, domain="o", pairs=(), type="dict", **object):
+    def leak(self, id, count=1, bytes=64, kept=(0, 0), holder=0, residue=0, domain="o", pairs=(), type="dict",
+             **object):
         text = strings(type)
-        self.record(log.LEAK, struct.pack("=IIQQ", id, residue, count, bytes) + self.object(**object)
+        self.record(log.LEAK, struct.pack("=IIQQQQ", id, residue, count, bytes, *kept) + self.object(**object)
                     + struct.pack("=QIIII", holder, len(pairs), ord(domain), len(text), 0)
                     + text + b"\0" * (-len(text) % 8) + b"".join(struct.pack("=II", *p) for p in pairs))
 
