@@ -82,7 +82,7 @@ enter(int scope)
     if (!isan__interp_of(self->slot)->shares_main) {
         return 0;
     }
-    int before = self->scope ? self->scope : ISAN__USER_CODE;
+    int before = self->scope ? self->scope : ISAN__NORMAL;
     self->scope = (uint8_t)scope;
     set_slots(self);
     return before;

@@ -123,7 +123,8 @@ isan__check_create(void *op)
  * interpreter that shares the main interpreter's obmalloc (and with it its
  * interned strings) does what CPython means it to do.  0 in others. */
 enum {
-    ISAN__USER_CODE = 1,            /* back to normal: an extension's code runs */
+    ISAN__NORMAL = 1,
+    ISAN__INIT,                     /* an extension's PyInit function: nothing special, but told apart */
     ISAN__COPIES,                   /* copies objects of the main interpreter's */
     ISAN__FOR_MAIN,                 /* works on the main interpreter's state, as it */
 };

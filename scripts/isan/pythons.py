@@ -519,7 +519,8 @@ def build_in(work, source, flavor, prefix, log, progress):
         os.makedirs(stub)
         run(*cc, "-shared", "-Wl,-soname,libisan.so.0", "-o", f"{stub}/libisan.so.0", "-x", "c", os.devnull)
         libs = ["-Wl,--push-state,--no-as-needed", f"-L{stub}", "-l:libisan.so.0", "-Wl,--pop-state",
-                f"-Wl,--enable-new-dtags,-rpath,'{RUNPATH.replace('$', '$$')}'"]
+                # Last the stub where it will be, for a copy of the executable elsewhere.
+                f"-Wl,--enable-new-dtags,-rpath,'{RUNPATH.replace('$', '$$')}:{prefix}/lib/isan-stub'"]
 
     progress.step("configure")
     run("./configure", *configure_args(flavor, prefix))
