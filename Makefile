@@ -19,13 +19,13 @@ SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard s
 LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
 # What `make test` runs under: version-flavor.
-PYTHONS ?= 3.13-fast 3.13-debug 3.13-plain 3.14-fast 3.14-debug 3.14-plain
+PYTHONS ?= 3.13-fast 3.13-debug 3.13-plain 3.14-fast
 
 isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
 python = $(isan) python --flavor $(1) --version $(2)
 
-.PHONY: all help deps python demo test bench soak lint install clean
+.PHONY: all help deps python demo test cpython bench soak lint install clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -49,6 +49,11 @@ test: deps ## run the tests (PYTEST_ARGS=, PYTHONS="3.13-fast ...")
 	$(MAKE) all
 	set -e; for p in $(PYTHONS); do $(call python,$${p#*-},$${p%-*}); done
 	$(PYTHON) -m pytest tests $(PYTEST_ARGS)
+
+cpython: deps ## CPython's own tests under fast and debug, compared with plain (CPYTHON_ARGS=)
+	$(MAKE) all
+	set -e; for v in 3.13 3.14; do for f in plain fast debug; do $(call python,$$f,$$v); done; done
+	$(PYTHON) tests/cpython.py $(CPYTHON_ARGS)
 
 bench: deps ## fast against plain: time and memory (BENCH_ARGS=)
 	$(MAKE) all
