@@ -9,14 +9,32 @@
  */
 #include "runtime/owner.h"
 
-enum { MAX_BLOCKS = 1 << 22, SMALL = 512 };         /* SMALL_REQUEST_THRESHOLD */
+enum { FIRST_SIZE = 1 << 12, SMALL = 512 };         /* SMALL_REQUEST_THRESHOLD */
 
 static struct entry {
     uint64_t block : 48, domain : 16;
 } *ring;
-static size_t first, n;
+static size_t size, first, n;               /* entries: room for, oldest, how many */
 static uint64_t bytes;
 static isan__lock_t lock;
+
+static bool
+grow(void)
+{
+    size_t bigger = size ? 2 * size : FIRST_SIZE;
+    struct entry *to = isan__map(bigger * sizeof *to);
+    if (to == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        to[i] = ring[(first + i) % size];
+    }
+    isan__unmap(ring, size * sizeof *ring);
+    ring = to;
+    size = bigger;
+    first = 0;
+    return true;
+}
 
 static void
 give_back(struct entry e)
@@ -24,14 +42,14 @@ give_back(struct entry e)
     char *block = (char *)(uintptr_t)e.block;
     uint32_t word = isan__load(block);
     isan__slot_t owner = (isan__slot_t)word;
-    size_t size = isan__block_size(block);
+    size_t block_size = isan__block_size(block);
     bool ours = owner == isan__slot || isan__share_obmalloc(owner, isan__slot);
     bool ended = isan__interp_of(owner)->ended;
     if (word & ISAN__WATCHED) {
         isan__watched_block_gone(block);
     }
     isan__untag(block, word);
-    if (ours || (ended && size > SMALL)) {
+    if (ours || (ended && block_size > SMALL)) {
         isan__real_free(e.domain, block);
     }
     if (ended) {
@@ -44,26 +62,23 @@ bool
 isan__quarantine(char *block, int domain)
 {
     uint64_t budget = (uint64_t)isan__flags.quarantine << 20;
-    uint64_t size = isan__block_size(block);
-    if (size > budget) {
+    uint64_t block_size = isan__block_size(block);
+    if (block_size > budget) {
         return false;
     }
     isan__lock(&lock);
-    if (ring == NULL) {
-        ring = isan__map(MAX_BLOCKS * sizeof *ring);
-    }
-    if (ring == NULL) {
+    if (n == size && !grow()) {
         isan__unlock(&lock);
         return false;
     }
     __atomic_or_fetch(isan__word(block), ISAN__FREED, __ATOMIC_RELAXED);
-    bytes += size;
-    ring[(first + n++) % MAX_BLOCKS] =
+    bytes += block_size;
+    ring[(first + n++) % size] =
         (struct entry){ .block = (uint64_t)block & 0xffffffffffff, .domain = (uint16_t)domain };
     /* Give back without the lock: that runs the allocator under test. */
-    while (bytes > budget || n == MAX_BLOCKS) {
-        struct entry e = ring[first % MAX_BLOCKS];
-        first++;
+    while (bytes > budget) {
+        struct entry e = ring[first];
+        first = (first + 1) % size;
         n--;
         bytes -= isan__block_size((char *)(uintptr_t)e.block);
         isan__unlock(&lock);
