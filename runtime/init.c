@@ -146,6 +146,7 @@ forked(void)
     isan__log_forked();
     isan__traps_forked();
     isan__quarantine_forked();
+    isan__arenas_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which

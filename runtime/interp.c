@@ -82,7 +82,13 @@ retag(char *block, void *arg)
         uint32_t *w = isan__word(block);
         int n = w[0] & ISAN__LONG ? 3 : 2;
         for (int i = 0; i < n; i++) {
-            w[i] = (w[i] & 0xffff0000u) | (uint32_t)n_slots;
+            /* Unless somebody frees it just now. */
+            uint32_t is = w[i], becomes = (is & 0xffff0000u) | (uint32_t)n_slots;
+            if ((is & 0xffff) != from
+                || !__atomic_compare_exchange_n(&w[i], &is, becomes, false,
+                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+                return;
+            }
         }
         expired->left++;
     }
@@ -104,6 +110,8 @@ expire(void)
     isan__blocks_of(0, retag, expired);
     for (size_t i = 1; i < n_slots; i++) {
         if (slots[i].counted) {
+            __atomic_add_fetch(&expired->quarantined, slots[i].quarantined, __ATOMIC_SEQ_CST);
+            isan__arenas_handed_on(slots[i].serial, expired->serial);
             memset(&slots[i], 0, sizeof slots[i]);
         }
     }
@@ -207,9 +215,12 @@ isan__interp_ended(isan__slot_t slot)
     struct isan__interp *i = isan__interp_of(slot);
     isan__table_take(&by_interp, (uint64_t)i->interp);
     i->interp = NULL;
-    i->ended = 1;
+    __atomic_store_n(&i->ended, 1, __ATOMIC_SEQ_CST);
     record(i, ISAN_INTERP_END, i->end_stack);
     uint32_t left = isan__leaks_of(slot);
+    if (__atomic_load_n(&i->quarantined, __ATOMIC_SEQ_CST) == 0) {
+        isan__arenas_of_ended(i->serial);
+    }
     /* What is freed before `counted` is set stays in the sum: then the slot
      * is kept longer than needed, never too short. */
     __atomic_store_n(&i->left, left, __ATOMIC_RELAXED);
@@ -238,5 +249,17 @@ isan__interp_block_gone(isan__slot_t slot)
     if (__atomic_load_n(&i->counted, __ATOMIC_ACQUIRE)
         && __atomic_sub_fetch(&i->left, 1, __ATOMIC_RELAXED) == 0) {
         release(slot);
+    }
+}
+
+/* Either this or isan__interp_ended, whichever comes second, sees both that
+ * the interpreter has ended and that nothing is held back. */
+void
+isan__interp_unquarantined(isan__slot_t slot)
+{
+    struct isan__interp *i = isan__interp_of(slot);
+    if (__atomic_sub_fetch(&i->quarantined, 1, __ATOMIC_SEQ_CST) == 0
+        && __atomic_load_n(&i->ended, __ATOMIC_SEQ_CST)) {
+        isan__arenas_of_ended(i->serial);
     }
 }

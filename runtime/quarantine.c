@@ -52,6 +52,7 @@ give_back(struct entry e)
     if (ours || (ended && block_size > SMALL)) {
         isan__real_free(e.domain, block);
     }
+    isan__interp_unquarantined(owner);
     if (ended) {
         isan__interp_block_gone(owner);
     }
@@ -72,6 +73,8 @@ isan__quarantine(char *block, int domain)
         return false;
     }
     __atomic_or_fetch(isan__word(block), ISAN__FREED, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&isan__interp_of((isan__slot_t)isan__load(block))->quarantined, 1,
+                       __ATOMIC_RELAXED);
     bytes += block_size;
     ring[(first + n++) % size] =
         (struct entry){ .block = (uint64_t)block & 0xffffffffffff, .domain = (uint16_t)domain };
