@@ -118,18 +118,6 @@ isan__arenas_of_ended(uint32_t serial)
 }
 
 void
-isan__arenas_handed_on(uint32_t from, uint32_t to)
-{
-    isan__lock(&lock);
-    for (size_t i = 0; i < n; i++) {
-        if (arenas[i].serial == from) {
-            arenas[i].serial = to;
-        }
-    }
-    isan__unlock(&lock);
-}
-
-void
 isan__arenas_forked(void)
 {
     lock.word = 0;

@@ -138,7 +138,6 @@ struct isan__interp {
     uint8_t  counted;                       /* ended, and `left` is valid */
     int64_t  id;
     uint32_t left;                          /* blocks it left behind, when ended */
-    uint32_t quarantined;                   /* of its blocks, how many are held back */
     uint32_t end_stack;
 };
 extern isan__slot_t isan__main_slot;        /* 0: none yet */
@@ -150,7 +149,6 @@ void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
 void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
-void isan__interp_unquarantined(isan__slot_t slot);         /* one of `quarantined` is no more */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
 
 
@@ -213,6 +211,7 @@ uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the b
 
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
+uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
 void isan__quarantine_forked(void);
 
 /* init.c */
@@ -226,7 +225,6 @@ void isan__real_free(int domain, void *p);
 void isan__arenas_install(void);                        /* hooks/arena.c */
 /* The interpreter has ended and nothing of it is in quarantine (any more). */
 void isan__arenas_of_ended(uint32_t serial);
-void isan__arenas_handed_on(uint32_t from, uint32_t to);
 void isan__arenas_forked(void);
 
 #endif

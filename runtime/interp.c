@@ -110,8 +110,6 @@ expire(void)
     isan__blocks_of(0, retag, expired);
     for (size_t i = 1; i < n_slots; i++) {
         if (slots[i].counted) {
-            __atomic_add_fetch(&expired->quarantined, slots[i].quarantined, __ATOMIC_SEQ_CST);
-            isan__arenas_handed_on(slots[i].serial, expired->serial);
             memset(&slots[i], 0, sizeof slots[i]);
         }
     }
@@ -218,7 +216,7 @@ isan__interp_ended(isan__slot_t slot)
     __atomic_store_n(&i->ended, 1, __ATOMIC_SEQ_CST);
     record(i, ISAN_INTERP_END, i->end_stack);
     uint32_t left = isan__leaks_of(slot);
-    if (__atomic_load_n(&i->quarantined, __ATOMIC_SEQ_CST) == 0) {
+    if (isan__quarantine_holds(i->serial) == 0) {
         isan__arenas_of_ended(i->serial);
     }
     /* What is freed before `counted` is set stays in the sum: then the slot
@@ -249,17 +247,5 @@ isan__interp_block_gone(isan__slot_t slot)
     if (__atomic_load_n(&i->counted, __ATOMIC_ACQUIRE)
         && __atomic_sub_fetch(&i->left, 1, __ATOMIC_RELAXED) == 0) {
         release(slot);
-    }
-}
-
-/* Either this or isan__interp_ended, whichever comes second, sees both that
- * the interpreter has ended and that nothing is held back. */
-void
-isan__interp_unquarantined(isan__slot_t slot)
-{
-    struct isan__interp *i = isan__interp_of(slot);
-    if (__atomic_sub_fetch(&i->quarantined, 1, __ATOMIC_SEQ_CST) == 0
-        && __atomic_load_n(&i->ended, __ATOMIC_SEQ_CST)) {
-        isan__arenas_of_ended(i->serial);
     }
 }
