@@ -145,6 +145,7 @@ void isan__interps_init(void);
 /* Never NULL: slot 0 and free slots have serial 0. */
 struct isan__interp *isan__interp_of(isan__slot_t slot);
 isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new one */
+isan__slot_t isan__known_interp(const void *interp);        /* 0: none; it may be any pointer */
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
 void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */

@@ -132,13 +132,16 @@ take_slot(void)
 }
 
 isan__slot_t
+isan__known_interp(const void *interp)
+{
+    return interp ? (isan__slot_t)isan__table_get(&by_interp, (uint64_t)interp) : 0;
+}
+
+isan__slot_t
 isan__slot_of_interp(const void *interp)
 {
-    if (interp == NULL) {
-        return 0;
-    }
-    isan__slot_t slot = (isan__slot_t)isan__table_get(&by_interp, (uint64_t)interp);
-    if (slot != 0) {
+    isan__slot_t slot = isan__known_interp(interp);
+    if (slot != 0 || interp == NULL) {
         return slot;
     }
     isan__lock(&lock);

@@ -216,7 +216,7 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
         || !get(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)) {
         return 0;
     }
-    isan__slot_t slot = isan__slot_of_interp(interp);
+    isan__slot_t slot = isan__known_interp(interp);
     uint32_t serial = anybodys && slot == isan__self.slot ? 0 : isan__interp_of(slot)->serial;
     while (frame != NULL && n < max) {
         char owner;
