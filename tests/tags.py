@@ -59,11 +59,40 @@ class Block:
 
 
 def mapped():
-    """[(start, end, file or "")] of this process's memory."""
+    """[(start, end, permissions, file or "")] of this process's memory."""
     maps = []
     with open("/proc/self/maps", encoding="utf-8") as file:
         for line in file:
             fields = line.split(None, 5)
             start, end = (int(number, 16) for number in fields[0].split("-"))
-            maps.append((start, end, fields[5].strip() if len(fields) > 5 else ""))
+            maps.append((start, end, fields[1], fields[5].strip() if len(fields) > 5 else ""))
     return maps
+
+
+def written():
+    """(address, words) of the shadow pages that have been written: `words` are
+    the tags of 16 KiB of memory from `address` on."""
+    page = os.sysconf("SC_PAGESIZE")
+    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap, open("/proc/self/mem", "rb", buffering=0) as memory:
+        done = 0
+        for start, end, permissions, _ in mapped():
+            if permissions != "rw-p" or SHADOW <= start < 2 * SHADOW or end >> 47:
+                continue
+            first = max(SHADOW + (start >> 2) & -page, done)
+            done = max(done, SHADOW + (end >> 2) + page - 1 & -page)
+            if first >= done:
+                continue
+            pagemap.seek(first // page * 8)
+            entries = memoryview(pagemap.read((done - first) // page * 8)).cast("Q")
+            for i, entry in enumerate(entries):
+                if entry >> 62:
+                    memory.seek(first + i * page)
+                    yield (first + i * page - SHADOW << 2, memoryview(memory.read(page)).cast("I"))
+
+
+def blocks():
+    """(address, first word) of every tagged block."""
+    for address, words in written():
+        for i, word in enumerate(words):
+            if word & START:
+                yield address + i * GRANULE, word
