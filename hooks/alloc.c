@@ -231,6 +231,7 @@ void
 isan__alloc_install(void)
 {
     void (*set)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    isan__arenas_install();
     for (int i = 0; i < 3; i++) {
         allocator now, ours = {
             &domains[i], hook_malloc, hook_calloc, hook_realloc, hook_free,

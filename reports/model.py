@@ -63,7 +63,7 @@ class _Builder:
         return [dict(plain, inlined=i + 1 < len(found), **frame) for i, frame in enumerate(
             {k: f.get(k) for k in ("function", "file", "line", "start")} for f in found)] or [plain]
 
-    def stack(self, log, id, ours=False):
+    def stack(self, log, id, ours=False, creator=0):
         """The frames of a stack, innermost first, Python frames in the place
         of the evaluation loop's."""
         if not id:
@@ -71,7 +71,7 @@ class _Builder:
         owner, stack = log.stack(id)
         if stack is None:
             return []
-        python = [self.python_frame(log, f.site, self.interp(log, f.interp)) for f in stack.python]
+        python = [self.python_frame(log, f.site, self.interp(log, f.interp or creator)) for f in stack.python]
         entries = [f.flags & logs_.FRAME_ENTRY for f in stack.python]
         frames, done = [], 0
         for i, address in enumerate(stack.native):
@@ -115,7 +115,7 @@ class _Builder:
         if not object.origin:
             return []
         if object.flags & logs_.OBJ_ORIGIN_STACK:
-            return self.stack(log, object.origin)
+            return self.stack(log, object.origin, creator=object.owner)
         return [self.python_frame(log, object.origin, self.interp(log, object.owner))]
 
     def holder(self, log, address, offset):

@@ -84,7 +84,9 @@ report_now(void)
     *slash = 0;                             /* lib/, beside bin/ */
     const char *log = isan__log_name();     /* the child below has none of its own */
     snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", PATH_MAX - 20, library);
-    pid_t child = fork();
+    /* Not fork(): its handlers would take the child for one that goes on, with
+     * a log of its own, and may wait for a lock the crashed thread holds. */
+    pid_t child = _Fork();
     if (child == 0) {
         /* Nothing of the program's may reach the reporter's own Python. */
         static const char *const unset[] = {
@@ -144,6 +146,7 @@ forked(void)
     isan__log_forked();
     isan__traps_forked();
     isan__quarantine_forked();
+    isan__arenas_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which

@@ -145,6 +145,7 @@ void isan__interps_init(void);
 /* Never NULL: slot 0 and free slots have serial 0. */
 struct isan__interp *isan__interp_of(isan__slot_t slot);
 isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new one */
+isan__slot_t isan__known_interp(const void *interp);        /* 0: none; it may be any pointer */
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
 void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */
@@ -211,6 +212,7 @@ uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the b
 
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
+uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
 void isan__quarantine_forked(void);
 
 /* init.c */
@@ -221,5 +223,9 @@ extern const struct isan__hooks isan__hook_table;       /* hooks/lifecycle.c */
 void isan__alloc_install(void);                         /* hooks/alloc.c */
 bool isan__alloc_lost(void);
 void isan__real_free(int domain, void *p);
+void isan__arenas_install(void);                        /* hooks/arena.c */
+/* The interpreter has ended and nothing of it is in quarantine (any more). */
+void isan__arenas_of_ended(uint32_t serial);
+void isan__arenas_forked(void);
 
 #endif

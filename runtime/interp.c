@@ -3,8 +3,9 @@
  * A tag holds a slot, never a pointer or an id: those are reused.  A slot is
  * taken when its interpreter first runs and given back only when nothing
  * carries its tag any more.  Should all slots be taken, what the interpreters
- * that ended have left behind is retagged, in one walk, to one slot for all of
- * them: their owner is then known only as an interpreter that ended.
+ * that ended have left behind is retagged, in one walk, to one of two slots for
+ * all of them: their owner is then known only as an interpreter that ended, and
+ * whether it shared the main interpreter's obmalloc.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,7 +14,7 @@
 #include "runtime/owner.h"
 
 static struct isan__interp *slots;          /* slots[0] is nobody */
-static size_t n_slots;                      /* slots[n_slots] is for the retagged */
+static size_t n_slots;                      /* slots[n_slots] and the next are for the retagged */
 static isan__lock_t lock;
 static isan__slot_t last;                   /* slots are taken in a circle */
 static uint32_t next_serial = 1;
@@ -34,7 +35,7 @@ isan__interps_init(void)
 struct isan__interp *
 isan__interp_of(isan__slot_t slot)
 {
-    return &slots[slot <= n_slots ? slot : 0];
+    return &slots[slot <= n_slots + 1 ? slot : 0];
 }
 
 bool
@@ -77,14 +78,20 @@ static void
 retag(char *block, void *arg)
 {
     isan__slot_t from = (isan__slot_t)isan__load(block);
-    struct isan__interp *expired = arg;
-    if (from != n_slots && isan__interp_of(from)->counted) {
+    (void)arg;
+    if (from < n_slots && isan__interp_of(from)->counted) {
+        uint32_t to = (uint32_t)n_slots + isan__interp_of(from)->shares_main;
         uint32_t *w = isan__word(block);
         int n = w[0] & ISAN__LONG ? 3 : 2;
         for (int i = 0; i < n; i++) {
-            w[i] = (w[i] & 0xffff0000u) | (uint32_t)n_slots;
+            /* Unless somebody frees it just now. */
+            uint32_t is = w[i], becomes = (is & 0xffff0000u) | to;
+            if ((is & 0xffff) != from
+                || !__atomic_compare_exchange_n(&w[i], &is, becomes, false,
+                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+                return;
+            }
         }
-        expired->left++;
     }
 }
 
@@ -92,16 +99,19 @@ retag(char *block, void *arg)
 static void
 expire(void)
 {
-    struct isan__interp *expired = &slots[n_slots];
-    if (expired->serial == 0) {
-        expired->serial = next_serial++;
-        expired->id = -1;
-        expired->ended = expired->counted = 1;
-        expired->kind = ISAN_INTERP_OWN_GIL;
-        record(expired, ISAN_INTERP_BEGIN, 0);
-        record(expired, ISAN_INTERP_END, 0);
+    for (int shares = 0; shares < 2; shares++) {
+        struct isan__interp *expired = &slots[n_slots + (size_t)shares];
+        if (expired->serial == 0) {
+            expired->serial = next_serial++;
+            expired->id = -1;
+            expired->ended = 1;
+            expired->shares_main = (uint8_t)shares;
+            expired->kind = shares ? ISAN_INTERP_LEGACY : ISAN_INTERP_OWN_GIL;
+            record(expired, ISAN_INTERP_BEGIN, 0);
+            record(expired, ISAN_INTERP_END, 0);
+        }
     }
-    isan__blocks_of(0, retag, expired);
+    isan__blocks_of(0, retag, NULL);
     for (size_t i = 1; i < n_slots; i++) {
         if (slots[i].counted) {
             memset(&slots[i], 0, sizeof slots[i]);
@@ -126,13 +136,16 @@ take_slot(void)
 }
 
 isan__slot_t
+isan__known_interp(const void *interp)
+{
+    return interp ? (isan__slot_t)isan__table_get(&by_interp, (uint64_t)interp) : 0;
+}
+
+isan__slot_t
 isan__slot_of_interp(const void *interp)
 {
-    if (interp == NULL) {
-        return 0;
-    }
-    isan__slot_t slot = (isan__slot_t)isan__table_get(&by_interp, (uint64_t)interp);
-    if (slot != 0) {
+    isan__slot_t slot = isan__known_interp(interp);
+    if (slot != 0 || interp == NULL) {
         return slot;
     }
     isan__lock(&lock);
@@ -195,7 +208,7 @@ release(isan__slot_t slot)
 {
     isan__lock(&lock);
     struct isan__interp *i = isan__interp_of(slot);
-    if (slot != n_slots && i->counted && i->left == 0) {
+    if (i->counted && i->left == 0) {
         memset(i, 0, sizeof *i);
     }
     isan__unlock(&lock);
@@ -207,9 +220,12 @@ isan__interp_ended(isan__slot_t slot)
     struct isan__interp *i = isan__interp_of(slot);
     isan__table_take(&by_interp, (uint64_t)i->interp);
     i->interp = NULL;
-    i->ended = 1;
+    __atomic_store_n(&i->ended, 1, __ATOMIC_SEQ_CST);
     record(i, ISAN_INTERP_END, i->end_stack);
     uint32_t left = isan__leaks_of(slot);
+    if (isan__quarantine_holds(i->serial) == 0) {
+        isan__arenas_of_ended(i->serial);
+    }
     /* What is freed before `counted` is set stays in the sum: then the slot
      * is kept longer than needed, never too short. */
     __atomic_store_n(&i->left, left, __ATOMIC_RELAXED);

@@ -98,7 +98,8 @@ struct isan_frame {
     uint32_t site;                  /* 0: unknown */
     uint16_t flags;
     uint16_t pad;
-    uint32_t interp;                /* serial of the interpreter it ran in */
+    uint32_t interp;                /* serial of the interpreter it ran in; 0: the owner of
+                                     * the object whose origin this is */
     uint32_t pad2;
 };
 enum { ISAN_FRAME_ENTRY = 1 };

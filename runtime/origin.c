@@ -192,23 +192,6 @@ loads_extension(const char *frame)
     return word & LOADS;
 }
 
-uint32_t
-isan__origin_here(void)
-{
-    const char *tstate = isan__self.tstate, *frame;
-    if (isan__flags.origin == ISAN__ORIGIN_none || tstate == NULL
-        || (frame = top_frame(tstate)) == NULL) {
-        return 0;
-    }
-    uint32_t word, here = site(frame, &word);
-    if (ISAN__UNLIKELY((word & IMPORTS && loads_extension(frame))
-                       || isan__flags.origin == ISAN__ORIGIN_native)) {
-        uint32_t stack = isan__stack_here(NULL);
-        return stack != 0 && stack < STACKS ? stack + STACKS : here;
-    }
-    return here;
-}
-
 enum { MAX_NATIVE = 64, MAX_PYTHON = 64 };
 
 /* The frames of one thread state, innermost first.  Those of the current one
@@ -225,7 +208,7 @@ get(void *to, const void *from, size_t size, bool sound)
 }
 
 static int
-python_frames(const char *tstate, struct isan_frame *to, int max, bool sound)
+python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bool anybodys)
 {
     const char *interp, *frame;
     int n = 0;
@@ -233,7 +216,8 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound)
         || !get(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)) {
         return 0;
     }
-    uint32_t serial = isan__interp_of(isan__slot_of_interp(interp))->serial;
+    isan__slot_t slot = isan__known_interp(interp);
+    uint32_t serial = anybodys && slot == isan__self.slot ? 0 : isan__interp_of(slot)->serial;
     while (frame != NULL && n < max) {
         char owner;
         if (!get(&owner, frame + isan__py.frame_owner, 1, sound)) {
@@ -265,8 +249,8 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound)
     return n;
 }
 
-uint32_t
-isan__stack_here(void *ucontext)
+static uint32_t
+stack_here(void *ucontext, bool anybodys)
 {
     struct {
         uint64_t native[MAX_NATIVE];
@@ -275,11 +259,12 @@ isan__stack_here(void *ucontext)
     int native = isan__unwind(s.native, MAX_NATIVE, ucontext);
     int python = 0;
     if (isan__self.tstate != NULL) {
-        python = python_frames(isan__self.tstate, s.python, MAX_PYTHON, ucontext == NULL);
+        python = python_frames(isan__self.tstate, s.python, MAX_PYTHON, ucontext == NULL,
+                               anybodys);
     }
     for (int i = isan__self.depth; i-- > 0;) {
         python += python_frames(isan__self.outer[i], s.python + python, MAX_PYTHON - python,
-                                false);
+                                false, anybodys);
     }
     if (native + python == 0) {
         return 0;
@@ -304,4 +289,29 @@ isan__stack_here(void *ucontext)
     isan__log_publish(r, ISAN_REC_STACK);
     isan__table_put(&stacks, key, id);
     return id;
+}
+
+uint32_t
+isan__stack_here(void *ucontext)
+{
+    return stack_here(ucontext, false);
+}
+
+/* The stack of an import is the same in one interpreter after the other: theirs
+ * is called 0 in it, so that it is recorded once. */
+uint32_t
+isan__origin_here(void)
+{
+    const char *tstate = isan__self.tstate, *frame;
+    if (isan__flags.origin == ISAN__ORIGIN_none || tstate == NULL
+        || (frame = top_frame(tstate)) == NULL) {
+        return 0;
+    }
+    uint32_t word, here = site(frame, &word);
+    if (ISAN__UNLIKELY((word & IMPORTS && loads_extension(frame))
+                       || isan__flags.origin == ISAN__ORIGIN_native)) {
+        uint32_t stack = stack_here(NULL, true);
+        return stack != 0 && stack < STACKS ? stack + STACKS : here;
+    }
+    return here;
 }

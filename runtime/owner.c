@@ -42,6 +42,25 @@ isan__shadow_release(const void *start, size_t size)
     }
 }
 
+bool
+isan__shadow_trim(const void *start, size_t size)
+{
+    static const char zeros[PAGE];
+    uintptr_t from = (uintptr_t)isan__word(start);
+    uintptr_t to = (uintptr_t)isan__word((const char *)start + size);
+    bool empty = true;
+    for (uintptr_t p = from & ~(uintptr_t)(PAGE - 1); p < to; p += PAGE) {
+        uintptr_t low = p < from ? from : p, high = p + PAGE > to ? to : p + PAGE;
+        if (memcmp((void *)low, zeros, high - low) != 0) {
+            empty = false;
+        }
+        else if (high - low == PAGE) {
+            madvise((void *)p, PAGE, MADV_DONTNEED);
+        }
+    }
+    return empty;
+}
+
 /* Visit the blocks whose tags are in [from, to), a range of shadow words. */
 static void
 scan(const uint32_t *from, const uint32_t *to, isan__slot_t slot,

@@ -51,6 +51,9 @@ void isan__shadow_init(void);               /* exits the process when there is n
 /* Every block of `slot` (0: of all), in address order; the visitor may free it. */
 void isan__blocks_of(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
 void isan__shadow_release(const void *start, size_t size);
+/* Give back the pages of tags for memory that nobody allocates from any more,
+ * where they say nothing; true: they all do. */
+bool isan__shadow_trim(const void *start, size_t size);
 
 static inline uint32_t *
 isan__word(const void *p)

@@ -3,20 +3,40 @@
  * instead of hitting memory that has found a new use.
  *
  * A first-in-first-out ring within the budget of the option `quarantine`.
- * What cannot be given back any more - a small block of an own-GIL interpreter
- * that has ended, whose obmalloc is gone (Objects/obmalloc.c,
- * free_obmalloc_arenas keeps the arenas) - is only forgotten.
+ * What cannot be given back from here - a small block of another interpreter
+ * with an obmalloc of its own - is only forgotten: its arena goes as a whole
+ * once that interpreter has ended (hooks/arena.c).
  */
 #include "runtime/owner.h"
 
-enum { MAX_BLOCKS = 1 << 22, SMALL = 512 };         /* SMALL_REQUEST_THRESHOLD */
+enum { FIRST_SIZE = 1 << 12, SMALL = 512 };         /* SMALL_REQUEST_THRESHOLD */
 
 static struct entry {
     uint64_t block : 48, domain : 16;
+    uint32_t serial;                        /* of the interpreter */
 } *ring;
-static size_t first, n;
+static size_t size, first, n;               /* entries: room for, oldest, how many */
 static uint64_t bytes;
+static struct isan__table held;             /* interpreter's serial -> its blocks here */
 static isan__lock_t lock;
+
+static bool
+grow(void)
+{
+    size_t bigger = size ? 2 * size : FIRST_SIZE;
+    struct entry *to = isan__map(bigger * sizeof *to);
+    if (to == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        to[i] = ring[(first + i) % size];
+    }
+    isan__unmap(ring, size * sizeof *ring);
+    ring = to;
+    size = bigger;
+    first = 0;
+    return true;
+}
 
 static void
 give_back(struct entry e)
@@ -24,15 +44,28 @@ give_back(struct entry e)
     char *block = (char *)(uintptr_t)e.block;
     uint32_t word = isan__load(block);
     isan__slot_t owner = (isan__slot_t)word;
-    size_t size = isan__block_size(block);
+    size_t block_size = isan__block_size(block);
     bool ours = owner == isan__slot || isan__share_obmalloc(owner, isan__slot);
-    bool ended = isan__interp_of(owner)->ended;
+    const struct isan__interp *i = isan__interp_of(owner);
+    bool ended = i->ended || i->serial != e.serial;
     if (word & ISAN__WATCHED) {
         isan__watched_block_gone(block);
     }
     isan__untag(block, word);
-    if (ours || (ended && size > SMALL)) {
+    if (ours || block_size > SMALL) {       /* large ones are malloc's, whoever had them */
         isan__real_free(e.domain, block);
+    }
+    isan__lock(&lock);
+    uint64_t left = isan__table_take(&held, e.serial) - 1;
+    if (left != 0) {
+        isan__table_put(&held, e.serial, left);
+    }
+    isan__unlock(&lock);
+    /* Either this or isan__interp_ended, whichever comes second, sees both that
+     * the interpreter has ended and that nothing is held back.  Its slot may
+     * be another's by now. */
+    if (left == 0 && (i->serial != e.serial || __atomic_load_n(&i->ended, __ATOMIC_SEQ_CST))) {
+        isan__arenas_of_ended(e.serial);
     }
     if (ended) {
         isan__interp_block_gone(owner);
@@ -44,26 +77,26 @@ bool
 isan__quarantine(char *block, int domain)
 {
     uint64_t budget = (uint64_t)isan__flags.quarantine << 20;
-    uint64_t size = isan__block_size(block);
-    if (size > budget) {
+    uint64_t block_size = isan__block_size(block);
+    if (block_size > budget) {
         return false;
     }
     isan__lock(&lock);
-    if (ring == NULL) {
-        ring = isan__map(MAX_BLOCKS * sizeof *ring);
-    }
-    if (ring == NULL) {
+    if (n == size && !grow()) {
         isan__unlock(&lock);
         return false;
     }
     __atomic_or_fetch(isan__word(block), ISAN__FREED, __ATOMIC_RELAXED);
-    bytes += size;
-    ring[(first + n++) % MAX_BLOCKS] =
-        (struct entry){ .block = (uint64_t)block & 0xffffffffffff, .domain = (uint16_t)domain };
+    bytes += block_size;
+    uint32_t serial = isan__interp_of((isan__slot_t)isan__load(block))->serial;
+    ring[(first + n++) % size] = (struct entry){
+        .block = (uint64_t)block & 0xffffffffffff, .domain = (uint16_t)domain, .serial = serial,
+    };
+    isan__table_put(&held, serial, isan__table_get(&held, serial) + 1);
     /* Give back without the lock: that runs the allocator under test. */
-    while (bytes > budget || n == MAX_BLOCKS) {
-        struct entry e = ring[first % MAX_BLOCKS];
-        first++;
+    while (bytes > budget) {
+        struct entry e = ring[first];
+        first = (first + 1) % size;
         n--;
         bytes -= isan__block_size((char *)(uintptr_t)e.block);
         isan__unlock(&lock);
@@ -72,6 +105,15 @@ isan__quarantine(char *block, int domain)
     }
     isan__unlock(&lock);
     return true;
+}
+
+uint32_t
+isan__quarantine_holds(uint32_t serial)
+{
+    isan__lock(&lock);
+    uint32_t n_held = (uint32_t)isan__table_get(&held, serial);
+    isan__unlock(&lock);
+    return n_held;
 }
 
 void

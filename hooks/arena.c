@@ -1,0 +1,124 @@
+/* Arenas, from which pymalloc cuts its blocks (Objects/obmalloc.c, new_arena;
+ * PyObject_SetArenaAllocator).
+ *
+ * An interpreter with an obmalloc of its own that ends with a block still
+ * allocated leaves its arenas for good, and a release build always does
+ * (interned strings).  Nobody can allocate from them any more, so once the
+ * quarantine has let go of what was in them, isan gives back what they cost:
+ * the pages of tags that say nothing, and the whole arena where no block is
+ * left, which only the quarantine has kept from being freed.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+
+#include "runtime/owner.h"
+
+/* Include/cpython/objimpl.h */
+typedef struct {
+    void *ctx;
+    void *(*alloc)(void *ctx, size_t size);
+    void (*free)(void *ctx, void *arena, size_t size);
+} allocator;
+
+static allocator real;
+
+/* The arenas of interpreters with an obmalloc of their own. */
+enum { FIRST_SIZE = 512 };
+static struct arena {
+    char *start;
+    size_t size;
+    uint32_t serial;                        /* of the interpreter */
+} *arenas;
+static size_t n, room;
+static isan__lock_t lock;
+
+static void
+keep(struct arena a)
+{
+    isan__lock(&lock);
+    if (n == room) {
+        size_t bigger = room ? 2 * room : FIRST_SIZE;
+        struct arena *to = isan__map(bigger * sizeof *to);
+        if (to == NULL) {
+            isan__unlock(&lock);
+            return;                         /* then it is as without isan */
+        }
+        if (n > 0) {
+            memcpy(to, arenas, n * sizeof *to);
+        }
+        isan__unmap(arenas, room * sizeof *arenas);
+        arenas = to;
+        room = bigger;
+    }
+    arenas[n++] = a;
+    isan__unlock(&lock);
+}
+
+static void *
+hook_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    void *p = real.alloc(real.ctx, size);
+    const struct isan__interp *i = isan__interp_of(isan__self.slot);
+    if (p != NULL && i->serial != 0 && !i->shares_main) {
+        keep((struct arena){ p, size, i->serial });
+    }
+    return p;
+}
+
+static void
+hook_free(void *ctx, void *start, size_t size)
+{
+    (void)ctx;
+    isan__lock(&lock);
+    for (size_t i = 0; i < n; i++) {
+        if (arenas[i].start == start) {
+            arenas[i] = arenas[--n];
+            break;
+        }
+    }
+    isan__unlock(&lock);
+    isan__shadow_release(start, size);
+    real.free(real.ctx, start, size);
+}
+
+void
+isan__arenas_install(void)
+{
+    void (*get)(allocator *) = (void (*)(allocator *))dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator");
+    void (*set)(allocator *) = (void (*)(allocator *))dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
+    allocator now, ours = { NULL, hook_alloc, hook_free };
+    get(&now);
+    if (now.alloc != hook_alloc) {
+        real = now;
+        set(&ours);
+    }
+}
+
+void
+isan__arenas_of_ended(uint32_t serial)
+{
+    isan__lock(&lock);
+    for (size_t i = 0; i < n;) {
+        if (arenas[i].serial != serial) {
+            i++;
+            continue;
+        }
+        struct arena a = arenas[i];
+        arenas[i] = arenas[--n];
+        isan__unlock(&lock);
+        if (isan__shadow_trim(a.start, a.size)) {
+            real.free(real.ctx, a.start, a.size);
+        }
+        isan__lock(&lock);
+        i = 0;                              /* others may have changed the list */
+    }
+    isan__unlock(&lock);
+}
+
+void
+isan__arenas_forked(void)
+{
+    lock.word = 0;
+}

@@ -1,0 +1,181 @@
+"""Owner tags are exact: for every way of making an object, in every interpreter, over any number of them."""
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "ext"))
+from build import build  # noqa: E402
+
+WAYS = [node.name for node in ast.parse((HERE / "owner_ways.py").read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.args.args]
+
+pytestmark = pytest.mark.parametrize("version", ["3.13", "3.14"])
+
+
+@pytest.fixture
+def run(flavor_python, version, tmp_path):
+    """run(program, ...): its output; under isan, which must have nothing to say."""
+    def run(*program, options="", timeout=120):
+        done = subprocess.run(
+            [flavor_python("fast", version), *map(str, program)], capture_output=True, text=True, timeout=timeout,
+            env={**os.environ, "ISAN_OPTIONS": f"log_path={tmp_path / 'log'}:{options}", "PYTHONPATH": str(HERE)})
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
+    return run
+
+
+@pytest.fixture
+def findings(isan, tmp_path):
+    """findings(): those of all processes run, leaks of CPython's own left out."""
+    def findings():
+        done = subprocess.run([isan, "report", "--format", "json", tmp_path / "log"], capture_output=True, text=True)
+        assert done.returncode in (0, 86), done.stderr
+        return [f for f in json.loads(done.stdout)["findings"] if f["kind"] != "leak"]
+    return findings
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_way(way, run):
+    said = [line.split() for line in run(HERE / "owner_ways.py", way).splitlines()]
+    assert [kind for kind, _ in said] == ["main", "legacy", "isolated"]
+    assert len({slot for _, slot in said}) == 3
+
+
+# Everything an interpreter's garbage collector knows, and what that leads to,
+# as lines of a file: address, reference count, whether it is an interned str, type.
+REACH = """
+def reach(path):
+    import gc, sys
+    seen, todo = {}, gc.get_objects()
+    while todo:
+        o = todo.pop()
+        if id(o) not in seen:
+            seen[id(o)] = o
+            todo.extend(gc.get_referents(o))
+    with open(path, "w") as file:
+        for o in seen.values():
+            interned = isinstance(o, str) and sys._is_interned(o)
+            file.write(f"{id(o)} {sys.getrefcount(o)} {interned:d} {type(o).__qualname__}\\n")
+    return seen
+"""
+# What is wrong with them, seen from outside: the rules are those of runtime/rules.inc.
+WALK = """
+import tags
+IMMORTAL = 1 << 30
+
+def walk(path, mine, share=()):
+    '''`share`: the slots of the interpreters it shares interned strings with.'''
+    maps, n, wrong = tags.mapped(), 0, []
+    for line in open(path):
+        address, references, interned, type = line.rstrip().split(" ", 3)
+        address, references, n = int(address), int(references), n + 1
+        word = tags.word(address)
+        if word == 0:
+            where = [name for start, end, _, name in maps if start <= address < end]
+            is_static = where[0].startswith("/") or references >= IMMORTAL and where[0] == ""
+            if not is_static or references < IMMORTAL:
+                wrong.append(("no tag", type, references, where))
+        elif not word & tags.OBJECT:
+            wrong.append(("no mark", type, hex(word)))
+        elif word & 0xffff != mine and not (interned == "1" and word & 0xffff in share):
+            wrong.append(("of slot", word & 0xffff, "not", mine, type))
+        elif tags.Block(address).objects != [address]:
+            wrong.append(("not alone in its block", type))
+    return n, wrong
+"""
+
+INTERPRETERS_AT_ONCE = REACH + WALK + """
+import _interpreters, sys, tempfile, threading
+directory = tempfile.mkdtemp(dir=sys.argv[1])
+MAIN = tags.slot(id(tags))
+work = '''
+import collections, json, re
+class A: pass
+kept = [[A() for _ in range(50)], re.compile("a(b|c)+"), json.loads('{"a": [1.5, "x", null]}'), collections.Counter("abc")]
+kept[0][0].x = kept
+'''
+kinds = ["isolated", "legacy"] * 3
+interpreters = [_interpreters.create(kind) for kind in kinds]
+failed = []
+
+def fill(i):
+    failed.append(_interpreters.exec(interpreters[i], REACH + work + f"seen = reach({directory!r} + '/{i}')"))
+
+exec(work)
+threads = [threading.Thread(target=fill, args=(i,)) for i in range(len(kinds))]
+for t in threads: t.start()
+in_thread = []
+for t in threads: t.join()
+assert failed == [None] * len(kinds), failed
+own = threading.Thread(target=lambda: in_thread.append(reach(directory + "/main")))
+own.start(); own.join()
+slots = [tags.slot([int(line.split()[0]) for line in open(f"{directory}/{i}") if line.split()[2:] == ["0", "list"]][0])
+         for i in range(len(kinds))]
+assert len({MAIN, *slots}) == 1 + len(kinds), slots
+share = {MAIN, *slots[1::2]}
+n, wrong = walk(directory + "/main", MAIN, share)
+assert n > 10_000 and not wrong, (n, wrong[:20])
+for i, kind in enumerate(kinds):
+    n, wrong = walk(f"{directory}/{i}", slots[i], share if kind == "legacy" else ())
+    assert n > 5000 and not wrong, (kind, n, wrong[:20])
+for i in interpreters: _interpreters.destroy(i)
+"""
+
+
+def test_all_objects_of_interpreters_alive_at_once(run, findings, tmp_path):
+    run("-c", REACH_SOURCE(INTERPRETERS_AT_ONCE), tmp_path)
+    assert findings() == []
+
+
+def REACH_SOURCE(program):
+    """The program, which gives REACH itself to other interpreters."""
+    return f"REACH = {REACH!r}\n{program}"
+
+
+A_THOUSAND = WALK + """
+import _interpreters, sys, tempfile, os
+count, isolated = int(sys.argv[2]), int(sys.argv[3])
+path = tempfile.mkdtemp(dir=sys.argv[1]) + "/objects"
+MAIN = tags.slot(id(tags))
+code = '''
+import gc, posix
+class A: pass
+kept = [A() for _ in range(20)] + [[], {}, 1.5 * len(gc.__name__), object(), bytes(700)]
+kept += gc.get_objects()
+def tell(fd):
+    posix.write(fd, b"".join(id(o).to_bytes(8, "little") for o in kept))
+'''
+interpreters = []
+for i in range(count):
+    interpreters.append(_interpreters.create("isolated" if i < isolated else "legacy"))
+    assert _interpreters.exec(interpreters[-1], code) is None
+slots, objects = {MAIN}, 0
+for i in interpreters:
+    fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR)
+    assert _interpreters.exec(i, f"tell({fd})") is None
+    os.lseek(fd, 0, 0)
+    words = [tags.word(address) for address in memoryview(os.read(fd, 1 << 26)).cast("Q")]
+    os.close(fd)
+    mine = words[0] & 0xffff
+    assert mine not in slots and mine
+    slots.add(mine)
+    objects += len(words)
+    # Static types, which the collector knows too, have no tag.
+    assert {word & 0xffff for word in words} <= {mine, 0}, {word & 0xffff for word in words}
+    assert all(word & tags.OBJECT for word in words if word)
+    assert sum(word == 0 for word in words) < len(words) // 20
+print(len(slots) - 1, objects, flush=True)
+os._exit(0)         # to end them one after the other would take minutes
+"""
+
+
+def test_a_thousand_interpreters_alive_at_once(run, findings, tmp_path):
+    slots, objects = run("-c", A_THOUSAND, tmp_path, 1000, 24, timeout=170).split()
+    assert int(slots) == 1000 and int(objects) > 1_000_000
+    assert findings() == []
