@@ -84,7 +84,9 @@ report_now(void)
     *slash = 0;                             /* lib/, beside bin/ */
     const char *log = isan__log_name();     /* the child below has none of its own */
     snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", PATH_MAX - 20, library);
-    pid_t child = fork();
+    /* Without fork handlers: isan's own would take the log for the parent's,
+     * and a crash may have left those of others with a lock held. */
+    pid_t child = _Fork();
     if (child == 0) {
         /* Nothing of the program's may reach the reporter's own Python. */
         static const char *const unset[] = {

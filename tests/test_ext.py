@@ -61,7 +61,7 @@ def refused(error, function, *arguments):
         return True
     return False
 
-assert refused(RuntimeError, mod.getattr, "x")
+assert refused(RuntimeError, mod.getattr, "x") and refused(RuntimeError, mod.pass_to, print)
 class Plain:
     def method(self): self.calls = getattr(self, "calls", 0) + 1
     def method_one(self, value): self.value = value
@@ -93,7 +93,7 @@ for stored, present in (plain, "x"), (thing, "object"):
         delete(present)
         assert not hasattr(stored, present)
 mod.store(plain)
-assert mod.get_dict() is None
+assert mod.get_dict() is None and mod.pass_to(lambda passed: passed is plain)
 mod.store(thing)
 assert refused(TypeError, mod.delattr, "number")
 assert refused(AttributeError, mod.get_dict)
