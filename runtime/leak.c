@@ -18,7 +18,7 @@ enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16 };
 struct group {
     struct isan_object sample;
     uint64_t count, bytes, kept, kept_bytes, holder;
-    uint32_t residue, raw, n_paired;
+    uint32_t id, residue, raw, n_paired;
     uint32_t pairs[2 * MAX_PAIRS];
     char type[128];
 };
@@ -94,6 +94,7 @@ group_of(struct analysis *a, char *block, uint32_t residue)
         i = ++a->n;
         isan__table_put(&a->index, hash, i);
         struct group *g = &a->groups[i - 1];
+        g->id = isan__next_finding();
         g->sample = o;
         g->holder = holder;
         g->residue = residue;
@@ -225,6 +226,7 @@ root(struct analysis *a, size_t i)
                 g->kept_bytes += size;
             }
             pair(g, block, j == i);
+            isan__block_leaked(block, g->id);
         }
         each_reference(a, j, claim);
     }
@@ -238,7 +240,7 @@ report(const struct group *g)
     if (r == NULL) {
         return;
     }
-    r->id = isan__next_finding();
+    r->id = g->id;
     r->residue = g->residue;
     r->count = g->count;
     r->bytes = g->bytes;

@@ -179,7 +179,8 @@ def test_memory_freed_elsewhere(subject, kind, ended):
                 if ENDED:
                     owner.end()
                 second.run(f"import free_wrong\\ndef {prefix}{use}_{size}(): free_wrong.{prefix}{use}()\\n{prefix}{use}_{size}()")
-        second.run("free_wrong.grow(); free_wrong.release(); free_wrong.obj_release()")     # what grow() gave it is its own
+                if use == "grow":                       # what it gave them is their own
+                    second.run(f"free_wrong.{prefix}release()")
         second.end()
         first.end()
     """, KIND=kind, ENDED=ended)
@@ -246,12 +247,12 @@ def test_object_deallocated_elsewhere(subject, uninstrumented, kind, ended, inst
         if not ENDED:
             first.end()
     """, MAKE=MAKE.replace("MODULE", "dealloc_wrong"), KIND=kind, ENDED=ended,
-        extensions=None if instrumented else uninstrumented)
+        options="origin=native", extensions=None if instrumented else uninstrumented)
     assert run.status == 86 and run.report["crashes"] == []
     trap = run.one("free", "share", "stale", type="Kept")
     assert (trap["kind"], trap["access"], trap["count"]) == ("free", "dealloc", 1)
     assert (who(trap["owner"]), who(trap["current"])) == (interpreter(1, kind), interpreter(2, kind))
-    assert holder_of(trap) == ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *kept;"))
+    assert trap["holder"] is None       # Py_CLEAR has emptied it by then
     assert places(trap["stacks"]["used"], "dealloc_wrong.c") == [line_of("dealloc_wrong.c", "Py_CLEAR(kept)")]
     assert places(trap["stacks"]["created"], "dealloc_wrong.c") == [line_of("dealloc_wrong.c", "PyObject_CallNoArgs")]
     # Not deallocated by the wrong one, so it is what its owner leaves behind.
@@ -291,7 +292,13 @@ def test_attribute_of_a_borrowed_object(subject, kind, ended):
         first.run("import attr_borrowed as m; thing = m.Thing(); thing.number = 1; m.store(thing)")
         if ENDED:
             first.end()
-        second.run("import attr_borrowed as m; m.getattr_generic('number')")
+        second.run('''
+            import attr_borrowed as m
+            try:
+                m.getattr_generic("number")
+            except AttributeError:          # its type is gone, too
+                assert ENDED
+        '''.replace("ENDED", str(ENDED)))
         second.end()
         if not ENDED:
             first.end()
