@@ -64,6 +64,9 @@ hook_malloc(void *ctx, size_t size)
     size = size < d->smallest ? d->smallest : size;
     void *p = REAL(d, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
+        /* Where pymalloc had the link to its next free block: a leaked block
+         * that was never filled must not seem to keep that one (leak.c). */
+        *(void **)p = NULL;
         isan__tag(p, size, slot, isan__origin_here(), d->flags);
     }
     return p;

@@ -167,9 +167,14 @@ collect(char *block, void *arg)
 static void
 each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, size_t))
 {
-    const char *block = a->blocks[i].start;
+    char *block = a->blocks[i].start, *op = isan__object_in(block);
     size_t size = isan__block_size(block);
+    /* A PyGC_Head before the object links it to all others. */
+    size_t skip = op > block ? (size_t)(op - block) - ISAN__GRANULE : size;
     for (size_t at = 0; at + 8 <= size; at += 8) {
+        if (at == skip) {
+            at += ISAN__GRANULE;
+        }
         uint64_t value;
         memcpy(&value, block + at, sizeof value);
         if (value < 4096 || value >> 47 != 0 || value % ISAN__GRANULE != 0) {
