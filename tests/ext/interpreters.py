@@ -18,3 +18,13 @@ class Interpreter:
 
     def end(self):
         _interpreters.destroy(self.id)
+
+
+def queues():
+    """The module with create() and Queue(id) of _interpqueues."""
+    try:
+        from concurrent.interpreters import _queues     # PEP 734, 3.14
+        return _queues
+    except ImportError:
+        from test.support.interpreters import queues
+        return queues
