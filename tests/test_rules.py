@@ -131,8 +131,11 @@ def test_item_in_a_queue(subject):
         ''')
         sender.end()
     """)
-    assert run.healthy()
     assert residue(run, "process") == {1}
+    # 3.13 loses one block when it clears the item of a sender that ended: _queueitem_clear_data() means
+    # XID_IGNORE_EXC | XID_FREE, and has & (Modules/_interpqueuesmodule.c).
+    lost = {"3.13": [("leak", "PyMem_RawMalloc", 1)], "3.14": []}[subject.version]
+    assert [(finding["kind"], finding["domain"], finding["count"]) for finding in run.findings()] == lost
 
 
 def test_raw_memory_of_an_extension(subject):
@@ -151,23 +154,39 @@ def test_raw_memory_of_an_extension(subject):
 
 # --- residue: interned -------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_interned_strings_left(subject, kind):
-    """An extension loses its reference to one string and holds another in a static."""
-    program = """
-        interpreter = Interpreter(KIND)
-        interpreter.run(f'''
-            import sys, dealloc_wrong
-            for n in 10 ** 20, 10 ** 21:
-                dealloc_wrong.make(lambda: {STRING})
-        ''')
-        interpreter.end()
-    """
-    run = subject.run(program, KIND=kind, STRING="sys.intern('in' + str(n))")
-    assert residue(run, "interned") == {1}
-    (leak,) = run.findings()
-    assert holder_of(leak) == ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *kept;"))
+INTERNED_STRING = "sys.intern('in' + str(n))"
+LEFT = """
+interpreter = Interpreter(KIND)
+interpreter.run(f'''
+    import sys, dealloc_wrong
+    for n in 10 ** 20, 10 ** 21:
+        dealloc_wrong.make(lambda: {STRING})
+''')
+interpreter.end()
+"""
+KEPT = ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *kept;"))
 
-    run = subject.run(program, KIND=kind, STRING="'in' + str(n)")
+
+def left(subject, kind, string):
+    """An extension loses its reference to one string and holds another in a static."""
+    return subject.run(LEFT, KIND=kind, STRING=string)
+
+
+def test_interned_strings_left(subject):
+    # In the main interpreter's dictionary of them: there for all that come.  A static is an extension's own doing.
+    run = left(subject, "legacy", INTERNED_STRING)
+    assert residue(run, "interned") == {1}
+    assert [(leak["kind"], holder_of(leak)) for leak in run.findings()] == [("leak", KEPT)]
+    # In a dictionary that is gone: what CPython made immortal stays (3.13), what an extension lost is its leak.
+    run = left(subject, "isolated", INTERNED_STRING)
+    assert residue(run, "interned") == {"3.13": {1}, "3.14": set()}[subject.version]
+    assert sorted((leak["kind"], str(holder_of(leak))) for leak in run.findings(type="str")) \
+        == [("leak", str(KEPT)), ("leak", "None")]
+    assert len(run.findings()) == 2
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_strings_left(subject, kind):
+    run = left(subject, kind, "'in' + str(n)")
     assert [leak["kind"] for leak in run.findings(type="str")] == ["leak", "leak"]
     assert len(run.findings()) == 2
