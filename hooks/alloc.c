@@ -64,6 +64,9 @@ hook_malloc(void *ctx, size_t size)
     size = size < d->smallest ? d->smallest : size;
     void *p = REAL(d, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
+        /* Where pymalloc had the link to its next free block: a leaked block
+         * that was never filled must not seem to keep that one (leak.c). */
+        *(void **)p = NULL;
         isan__tag(p, size, slot, isan__origin_here(), d->flags);
     }
     return p;
@@ -186,8 +189,14 @@ hook_realloc(void *ctx, void *p, size_t size)
     char *q = REAL(d, d->real.realloc(d->real.ctx, p, size));
     char *now = q != NULL ? q : p;
     if (taggable(now)) {
-        isan__tag(now, q != NULL ? size : old, owner, origin,
-                  word & (ISAN__RAW | ISAN__WATCHED));
+        /* A foreign block of a shared obmalloc is whose it would be had it
+         * been copied to a new one. */
+        bool taken = q != NULL && d->id != RAW && slot != 0 && slot != owner;
+        isan__tag(now, q != NULL ? size : old, taken ? slot : owner,
+                  taken ? isan__origin_here() : origin, word & (ISAN__RAW | ISAN__WATCHED));
+        if (taken && isan__interp_of(owner)->ended) {
+            isan__interp_block_gone(owner);
+        }
         if (op != NULL) {
             *isan__word(now + (op - (char *)p)) |= ISAN__OBJECT;
         }

@@ -82,7 +82,6 @@ report_now(void)
         return -1;
     }
     *slash = 0;                             /* lib/, beside bin/ */
-    const char *log = isan__log_name();     /* the child below has none of its own */
     snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", PATH_MAX - 20, library);
     /* Not fork(): its handlers would take the child for one that goes on, with
      * a log of its own, and may wait for a lock the crashed thread holds. */
@@ -96,8 +95,8 @@ report_now(void)
             unsetenv(unset[i]);
         }
         dup2(STDERR_FILENO, STDOUT_FILENO);
-        execl(reporter, "isan", "report", "--if-any", log, (char *)NULL);
-        isan__say("cannot run %s; the log is %s", reporter, log);
+        execl(reporter, "isan", "report", "--if-any", isan__log_name(), (char *)NULL);
+        isan__say("cannot run %s; the log is %s", reporter, isan__log_name());
         _exit(127);
     }
     int status;

@@ -204,6 +204,7 @@ void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
 void isan__finding_became_leak(uint32_t finding, uint32_t leak);
+void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
 

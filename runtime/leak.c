@@ -18,7 +18,7 @@ enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16 };
 struct group {
     struct isan_object sample;
     uint64_t count, bytes, kept, kept_bytes, holder;
-    uint32_t residue, raw, n_paired;
+    uint32_t id, residue, raw, n_paired;
     uint32_t pairs[2 * MAX_PAIRS];
     char type[128];
 };
@@ -94,6 +94,7 @@ group_of(struct analysis *a, char *block, uint32_t residue)
         i = ++a->n;
         isan__table_put(&a->index, hash, i);
         struct group *g = &a->groups[i - 1];
+        g->id = isan__next_finding();
         g->sample = o;
         g->holder = holder;
         g->residue = residue;
@@ -166,9 +167,14 @@ collect(char *block, void *arg)
 static void
 each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, size_t))
 {
-    const char *block = a->blocks[i].start;
+    char *block = a->blocks[i].start, *op = isan__object_in(block);
     size_t size = isan__block_size(block);
+    /* A PyGC_Head before the object links it to all others. */
+    size_t skip = op > block ? (size_t)(op - block) - ISAN__GRANULE : size;
     for (size_t at = 0; at + 8 <= size; at += 8) {
+        if (at == skip) {
+            at += ISAN__GRANULE;
+        }
         uint64_t value;
         memcpy(&value, block + at, sizeof value);
         if (value < 4096 || value >> 47 != 0 || value % ISAN__GRANULE != 0) {
@@ -225,6 +231,7 @@ root(struct analysis *a, size_t i)
                 g->kept_bytes += size;
             }
             pair(g, block, j == i);
+            isan__block_leaked(block, g->id);
         }
         each_reference(a, j, claim);
     }
@@ -238,7 +245,7 @@ report(const struct group *g)
     if (r == NULL) {
         return;
     }
-    r->id = isan__next_finding();
+    r->id = g->id;
     r->residue = g->residue;
     r->count = g->count;
     r->bytes = g->bytes;

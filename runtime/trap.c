@@ -8,11 +8,12 @@
 
 #include "runtime/owner.h"
 
-/* Objects that were in findings, by serial: which findings. */
-enum { PER_OBJECT = 7, MAX_OBJECTS = 1 << 22 };
+/* Objects that were in findings or leaked, by serial: which findings. */
+enum { PER_OBJECT = 6, MAX_OBJECTS = 1 << 22, MAX_LEAKED = 1 << 16 };
 struct trapped {
     uint32_t n;
     uint32_t finding[PER_OBJECT];
+    uint32_t leak;
 };
 static struct trapped *objects;
 static uint32_t next_object = 1;
@@ -168,6 +169,23 @@ record(int kind, int access, const void *op, char *block, isan__slot_t current,
     return r;
 }
 
+/* So that what uses the block from now on is paired with its leak.  Few leaks
+ * are ever used again; the limit keeps isan's own memory from growing with the
+ * others. */
+void
+isan__block_leaked(char *block, uint32_t leak)
+{
+    static uint32_t n;
+    if (__atomic_fetch_add(&n, 1, __ATOMIC_RELAXED) >= MAX_LEAKED) {
+        __atomic_store_n(&n, MAX_LEAKED, __ATOMIC_RELAXED);
+        return;
+    }
+    struct trapped *t = trapped(serial_of(block));
+    if (t != NULL) {
+        t->leak = leak;
+    }
+}
+
 bool
 isan__trap(int kind, int access, const void *op, void *pc)
 {
@@ -216,7 +234,12 @@ isan__trap(int kind, int access, const void *op, void *pc)
         isan__table_put(&by_site, exact, (uint64_t)r);
     }
     __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
-    belongs(serial_of(block), r->id);
+    uint32_t serial = serial_of(block);
+    belongs(serial, r->id);
+    struct trapped *t = trapped(serial);
+    if (t != NULL && t->leak != 0 && r->gone == 0) {
+        r->gone = t->leak;
+    }
     if (isan__flags.halt_on_error) {
         isan__halt();
     }

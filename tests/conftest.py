@@ -7,6 +7,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "scripts"), ROOT]
 
 from isan import Problem, pythons  # noqa: E402
+from subject import VERSIONS, Subject  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,9 @@ def flavor_python():
             message = str(problem)
         pytest.fail(message, pytrace=False)
     return find
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def subject(request, isan, flavor_python, tmp_path_factory):
+    """The fast interpreter of each release, to run programs under isan with."""
+    return Subject(isan, flavor_python("fast", request.param), request.param, tmp_path_factory.mktemp)

@@ -61,7 +61,7 @@ def refused(error, function, *arguments):
         return True
     return False
 
-assert refused(RuntimeError, mod.getattr, "x")
+assert refused(RuntimeError, mod.getattr, "x") and refused(RuntimeError, mod.pass_to, print)
 class Plain:
     def method(self): self.calls = getattr(self, "calls", 0) + 1
     def method_one(self, value): self.value = value
@@ -93,12 +93,14 @@ for stored, present in (plain, "x"), (thing, "object"):
         delete(present)
         assert not hasattr(stored, present)
 mod.store(plain)
-assert mod.get_dict() is None
+assert mod.get_dict() is None and mod.pass_to(lambda passed: passed is plain)
 mod.store(thing)
 assert refused(TypeError, mod.delattr, "number")
 assert refused(AttributeError, mod.get_dict)
 thing.object = thing            # a cycle, for traverse and clear
 """
+
+SINGLE = "assert mod.shared == []; mod.shared.append(mod)"
 
 EXERCISE = {
     "attr_borrowed": ATTR,
@@ -107,18 +109,20 @@ EXERCISE = {
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
+    "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
 }
 
 
 @pytest.mark.parametrize("name", sorted({path.stem for path in EXT.glob("*.c")} | set(EXERCISE)))
-@pytest.mark.parametrize("where", ["main", "isolated"])
+@pytest.mark.parametrize("where", ["main", "other"])
 def test_extension_in_one_interpreter(name, where, tmp_path):
     build(f"{name}.c", subject(), tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
-    if where == "isolated":
+    if where == "other":
+        kind = "legacy" if name.startswith("single_") else "isolated"
         script = f"""
 import _interpreters
-interpreter = _interpreters.create("isolated")
+interpreter = _interpreters.create({kind!r})
 failed = _interpreters.exec(interpreter, {script!r})
 _interpreters.destroy(interpreter)
 if failed is not None:

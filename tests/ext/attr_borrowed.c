@@ -128,6 +128,13 @@ get_dict(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return have_stored() ? drop_value(PyObject_GenericGetDict(stored, NULL)) : NULL;
 }
 
+/* Python code gets at the object too; it is given a reference like any caller. */
+static PyObject *
+pass_to(PyObject *Py_UNUSED(module), PyObject *function)
+{
+    return have_stored() ? PyObject_CallOneArg(function, stored) : NULL;
+}
+
 /* Thing */
 
 struct thing {
@@ -262,6 +269,7 @@ static PyMethodDef methods[] = {
     {"call_method_object_args", call_method_object_args, METH_O, "PyObject_CallMethodObjArgs"},
     {"is_instance", is_instance, METH_O, "PyObject_IsInstance"},
     {"get_dict", get_dict, METH_NOARGS, "PyObject_GenericGetDict"},
+    {"pass_to", pass_to, METH_O, "pass_to(function): call it with the object"},
     {NULL, NULL, 0, NULL},
 };
 

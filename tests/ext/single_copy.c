@@ -1,0 +1,23 @@
+/* Single-phase initialisation: the runtime copies the dictionary of the first
+ * module into those of all other interpreters that share its GIL, and so the
+ * list in it.
+ *
+ * Bug: an interpreter that uses the list.  Healthy: the import alone, which is
+ * the runtime's doing. */
+#include <Python.h>
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "single_copy",
+    .m_size = -1,
+};
+
+PyMODINIT_FUNC
+PyInit_single_copy(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL && PyModule_Add(module, "shared", PyList_New(0)) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
+}

@@ -1,0 +1,19 @@
+/* The healthy twin of single_init.c: each interpreter's module has a list of
+ * its own. */
+#include <Python.h>
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "single_init_clean",
+    .m_size = 0,
+};
+
+PyMODINIT_FUNC
+PyInit_single_init_clean(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL && PyModule_Add(module, "shared", PyList_New(0)) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
+}

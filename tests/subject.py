@@ -1,0 +1,123 @@
+"""Programs under isan, each in a process of its own, and the reports on them."""
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+EXT = Path(__file__).resolve().parent / "ext"
+sys.path.insert(0, str(EXT))
+from build import build  # noqa: E402
+
+VERSIONS = ["3.13", "3.14"]
+# How long a program may take before it counts as hung.
+TIMEOUT = 60
+
+
+class Subject:
+    """The fast interpreter of one release and the test extensions, compiled for it with isan's header."""
+
+    def __init__(self, isan, python, version, make_directory):
+        self.isan, self.python, self.version, self.make_directory = isan, python, version, make_directory
+        self.extensions = make_directory("ext")
+        self.environment = {name: value for name, value in os.environ.items()
+                            if name != "ISAN_OPTIONS" and not name.startswith("PYTHON")}
+        flags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        self.cflags = flags.split()
+        for source in EXT.glob("*.c"):
+            build(source.name, python, self.extensions, self.cflags)
+
+    def extension(self, source, instrumented):
+        """The directory of one test extension, built with or without isan's header."""
+        directory = self.make_directory("ext")
+        build(source, self.python, directory, self.cflags if instrumented else ())
+        return directory
+
+    def env(self, options="", extensions=None, **more):
+        env = dict(self.environment, PYTHONPATH=f"{extensions or self.extensions}:{EXT}", **more)
+        return dict(env, ISAN_OPTIONS=options) if options else env
+
+    def program(self, script, names):
+        """The file of a program with these names bound."""
+        path = self.make_directory("run") / "program.py"
+        path.write_text("".join(["from interpreters import Interpreter\n",
+                                 *(f"{name} = {value!r}\n" for name, value in names.items()), textwrap.dedent(script)]))
+        return path
+
+    def run(self, script, options="", extensions=None, preexec=None, env=None, **names):
+        """`isan run` of a script that finds these names bound."""
+        path = self.program(script, names)
+        done = subprocess.run(
+            [self.isan, "run", "--flavor", "fast", "--version", self.version, "--log", path.parent / "log", "--",
+             "python", path], env=self.env(options, extensions, **(env or {})), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, preexec_fn=preexec)
+        return Run(self.isan, path, path.parent / "log", done)
+
+    def by_hand(self, script, options="", preexec=None, env=None, **names):
+        """The same without `isan run`."""
+        return subprocess.run([self.python, self.program(script, names)], env=self.env(options, **(env or {})),
+                              preexec_fn=preexec, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+
+
+class Run:
+    def __init__(self, isan, path, log, done):
+        self.isan, self.path, self.log = isan, path, log
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @functools.cached_property
+    def report(self):
+        done = subprocess.run([self.isan, "report", "--format", "json", self.log], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+        assert done.returncode in (0, 86), done.stderr + self.err
+        return json.loads(done.stdout)
+
+    def findings(self, *kinds, **wanted):
+        """Those of these kinds (all, if none is given) with these values; `type` and `python` are the object's."""
+        return [finding for finding in self.report["findings"]
+                if (not kinds or finding["kind"] in kinds)
+                and all({**finding["object"], **finding}[key] == value for key, value in wanted.items())]
+
+    def one(self, *kinds, **wanted):
+        found = self.findings(*kinds, **wanted)
+        assert len(found) == 1, f"{len(found)} findings {kinds} {wanted}:\n{self.err}"
+        return found[0]
+
+    def healthy(self):
+        """Nothing was found, and the program ended well."""
+        assert (self.status, self.report["findings"]) == (0, []), self.err
+        return True
+
+
+def who(interpreter):
+    return (interpreter["id"], interpreter["kind"]) if interpreter else None
+
+
+def line_of(source, text):
+    """The line of tests/ext/SOURCE with this text, which must be in one line only."""
+    lines = [number for number, line in enumerate((EXT / source).read_text().splitlines(), 1) if text in line]
+    assert len(lines) == 1, (source, text, lines)
+    return lines[0]
+
+
+def places(stack, source):
+    """The lines of tests/ext/SOURCE in a stack, innermost first."""
+    return [frame["line"] for frame in stack if (frame["file"] or "").endswith("tests/ext/" + source)]
+
+
+def holder_of(finding):
+    """The variable, source file and line of the static that holds the object."""
+    holder = finding["holder"]
+    if holder is None:
+        return None
+    assert re.fullmatch(r"\w+\.cpython-\d+-x86_64-linux-gnu\.so", os.path.basename(holder["module"])), holder
+    return holder["symbol"], os.path.basename(holder["file"]), holder["line"]
+
+
+def used_by(finding, function):
+    """Whether the innermost Python frame of the use is this function's."""
+    frames = [frame for frame in finding["stacks"]["used"] if frame["kind"] == "python"]
+    return bool(frames) and frames[0]["function"].split(".")[-1] == function

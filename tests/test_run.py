@@ -1,0 +1,229 @@
+"""How programs under isan end, and what is left of what was found: isan run, by hand, crashes, bad options, no room."""
+import resource
+import signal
+import subprocess
+
+import pytest
+
+from subject import TIMEOUT, who
+
+# One interpreter uses what another made.
+FINDING = """
+first, second = Interpreter(), Interpreter()
+for interpreter in first, second:
+    interpreter.run("import cache_static")
+"""
+END = "second.end()\nfirst.end()\n"
+HEALTHY = FINDING.replace("cache_static", "cache_state")
+BOTH_STACKS = "created in interpreter 1 (own GIL) at ", "touched in interpreter 2 (own GIL) at "
+
+
+def told(text):
+    """The report is there, with its stacks."""
+    return all(part in text for part in BOTH_STACKS) and "cache_exec" in text and "SUMMARY: isan: " in text
+
+
+# --- the end ----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("program, options, status", [
+    (HEALTHY, "", 0), (HEALTHY + "raise SystemExit(3)", "", 3), (FINDING, "", 86), (FINDING + "raise SystemExit(3)", "", 86),
+    (FINDING + "raise SystemExit(3)", "exitcode=0", 3), (FINDING, "exitcode=7", 7),
+])
+def test_exit_status(subject, program, options, status):
+    run = subject.run(program, options)
+    assert run.status == status
+    assert bool(run.report["findings"]) == ("cache_static" in program) == told(run.err)
+
+
+@pytest.mark.parametrize("program, options, status", [
+    (HEALTHY + "raise SystemExit(3)", "", 3), (FINDING, "", 86), (FINDING + "raise SystemExit(3)", "exitcode=0", 3),
+])
+def test_by_hand(subject, tmp_path, program, options, status):
+    done = subject.by_hand(program + "\nprint('done')" if "raise" not in program else program, options,
+                           env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == status
+    assert told(done.stderr) == ("cache_static" in program)
+    assert done.stdout == ("done\n" if "raise" not in program else "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_by_hand_without_a_report(subject, tmp_path):
+    """With log_path somebody else reads the log."""
+    done = subject.by_hand(FINDING, f"log_path={tmp_path}/log")
+    assert (done.returncode, done.stderr) == (0, "") and len(list((tmp_path / "log").iterdir())) == 1
+    assert done.returncode == 0
+
+
+def test_halt_on_error(subject, tmp_path):
+    program = FINDING + "print('not reached', flush=True)"
+    run = subject.run(program, "halt_on_error=1")
+    assert (run.status, run.out) == (86, "") and told(run.err)
+    assert len(run.report["findings"]) == 1
+    done = subject.by_hand(program, "halt_on_error=1", env={"TMPDIR": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (-signal.SIGABRT, "") and told(done.stderr)
+    assert list(tmp_path.iterdir()) == []
+    assert subject.run(HEALTHY, "halt_on_error=1").healthy()
+
+
+CRASH = """
+def crash():
+    ctypes.string_at(0)
+import ctypes, resource
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+crash()
+"""
+
+
+def test_crash(subject, tmp_path):
+    for program, status in (FINDING, 86), (HEALTHY, 128 + signal.SIGSEGV):
+        run = subject.run(program + CRASH)
+        assert run.status == status
+        (crash,) = run.report["crashes"]
+        assert (crash["signal"], who(crash["current"])) == (signal.SIGSEGV, (0, "main"))
+        assert [frame["function"] for frame in crash["stack"] if frame["kind"] == "python"][-2:] == ["crash", "<module>"]
+        assert bool(run.report["findings"]) == told(run.err) == (program == FINDING)
+        assert "SIGSEGV" in run.err
+    done = subject.by_hand(FINDING + CRASH, env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == -signal.SIGSEGV and told(done.stderr) and "SIGSEGV" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed(subject):
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    run = subject.run(FINDING + kill)
+    assert run.status == 86 and told(run.err)
+    assert run.findings("share", type="dict")
+    assert any("killed" in note["text"] for note in run.report["notes"])
+    run = subject.run(HEALTHY + kill)
+    assert (run.status, run.report["findings"]) == (128 + signal.SIGKILL, [])
+
+
+# --- forks and threads ----------------------------------------------------------------------------
+
+def test_fork(subject):
+    run = subject.run("""
+        import os
+        first = Interpreter()
+        first.run("import cache_static")
+        child = os.fork()
+        second = Interpreter()
+        second.run("import " + ("cache_state" if child else "cache_static"))
+        second.end()
+        if child == 0:
+            print(os.getpid(), flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0) == (child, 0)
+        first.end()
+    """)
+    assert run.status == 86
+    child = int(run.out)
+    assert sorted(process["pid"] for process in run.report["processes"])[-1:] != [] and len(run.report["processes"]) == 2
+    traps = run.findings("share", type="dict")
+    assert traps
+    for trap in traps:
+        assert trap["pid"] == child
+        assert (who(trap["owner"]), who(trap["current"])) == ((1, "own-gil"), (2, "own-gil"))
+        assert trap["holder"]["symbol"] == "cache" and trap["stacks"]["created"]
+    # The dictionary is the parent's leak all the same, and nothing else is wrong there.
+    assert [(finding["kind"], finding["object"]["type"]) for finding in run.findings() if finding["pid"] != child] \
+        == [("leak", "dict")]
+
+
+THREADS = """
+import threading
+interpreters = [Interpreter() for _ in range(4)]
+interpreters[0].run("import MODULE")
+ready = threading.Barrier(3)
+def work(interpreter):
+    ready.wait(30)
+    interpreter.run("import MODULE")
+threads = [threading.Thread(target=work, args=(interpreter,)) for interpreter in interpreters[1:]]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(30)
+for interpreter in reversed(interpreters):
+    interpreter.end()
+"""
+
+
+def test_threads(subject):
+    """Own-GIL interpreters in parallel; the recorder's checks are of the thread's own interpreter."""
+    assert subject.run(THREADS.replace("MODULE", "cache_state")).healthy()
+    run = subject.run(THREADS.replace("MODULE", "cache_static"))
+    assert run.status == 86 and run.report["crashes"] == []
+    (trap,) = [finding for finding in run.findings("share", access="incref", type="dict")
+               if "cache_exec" in [frame["function"] for frame in finding["stacks"]["used"]]]
+    assert (trap["count"], who(trap["owner"])) == (3, (1, "own-gil"))
+    assert who(trap["current"])[0] in (2, 3, 4) and trap["tid"] != trap["pid"]
+
+
+# --- options and other trouble --------------------------------------------------------------------------
+
+def test_help(subject, root):
+    done = subject.by_hand("print('not reached')", "help=1")
+    assert done.returncode == 0 and "not reached" not in done.stdout
+    with open(f"{root}/runtime/flags.inc", encoding="utf-8") as table:
+        names = [line.split("(")[1].split(",")[0] for line in table if line.startswith("ISAN_")]
+    listed = [line.split("=")[0].strip() for line in done.stdout.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert listed == names and "halt_on_error" in names
+    assert "default: 86" in done.stdout
+
+
+def refused(done, *parts):
+    """One sentence that says what to do, and nothing was run."""
+    assert (done.returncode, done.stdout) == (2, ""), done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("isan: ") and all(part in line for part in parts), line
+    return True
+
+
+@pytest.mark.parametrize("options, parts", [
+    ("nonsense=1", ("nonsense", "ISAN_OPTIONS=help=1")), ("halt_on_error", ("halt_on_error=",)),
+    ("halt_on_error=2", ("halt_on_error=2", "from 0 to 1")), ("exitcode=many", ("exitcode=many", "from 0 to 255")),
+    ("origin=somewhere", ("origin=somewhere", "none|python|native")),
+    ("log_path=/dev/null", ("/dev/null", "log_path")), ("log_path=/proc/isan", ("/proc/isan", "log_path")),
+])
+def test_bad_option(subject, options, parts):
+    assert refused(subject.by_hand("print('not reached')", options), *parts)
+
+
+def test_bad_option_of_a_run(subject, tmp_path):
+    for arguments, options, part in ((), "nonsense=1", "nonsense"), (("--log", "/proc/isan"), "", "/proc/isan"):
+        done = subprocess.run([subject.isan, "run", "--flavor", "fast", "--version", subject.version, *arguments, "--",
+                               "python", "-c", "print('not reached')"], env=subject.env(options), timeout=TIMEOUT,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert refused(done, part)
+
+
+def limit(what, size):
+    return lambda: resource.setrlimit(what, (size, size))
+
+
+def test_no_address_space(subject):
+    assert refused(subject.by_hand("print('not reached')", preexec=limit(resource.RLIMIT_AS, 8 << 30)), "ulimit -v")
+
+
+def test_no_room_for_a_log(subject, tmp_path):
+    done = subject.by_hand("print('not reached')", f"log_path={tmp_path}", preexec=limit(resource.RLIMIT_FSIZE, 1 << 16))
+    assert refused(done, str(tmp_path), "log_path")
+    assert list(tmp_path.iterdir()) == []
+
+
+MANY = """
+first, second = Interpreter(), Interpreter()
+first.run("import attr_borrowed as m\\nthing = m.Thing()\\nthing.number = 1\\nm.store(thing)")
+second.run("import attr_borrowed as m\\n" + "m.getattr('number')\\n" * 1000)
+second.run("print('done', flush=True)")
+"""
+
+
+def test_disk_full(subject):
+    """What no longer fits is counted; the program takes no harm."""
+    run = subject.run(MANY + END, preexec=limit(resource.RLIMIT_FSIZE, 1 << 20))
+    assert (run.status, run.out) == (86, "done\n")
+    assert run.report["dropped"] > 100 and run.report["errors"] == []
+    assert run.findings("share", access="attribute")
+    run = subject.run(MANY + END)
+    assert (run.status, run.out, run.report["dropped"]) == (86, "done\n", 0)
+    assert len(run.findings("share")) >= 1000
