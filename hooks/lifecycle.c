@@ -32,6 +32,9 @@ attach(void *tstate)
         }
         if (i > 0) {
             self->depth = (uint8_t)(i - 1);
+            /* Whoever makes an interpreter goes back when it is made
+             * (Python/pylifecycle.c, new_interpreter). */
+            isan__interp_of(self->slot)->running = 1;
         }
         else if (self->depth < ISAN__NESTED) {
             self->outer[self->depth++] = self->detached;
@@ -45,6 +48,7 @@ attach(void *tstate)
     }
     const struct isan__interp *i = isan__interp_of(slot);
     self->finalizing = i->finalizing;
+    self->running = i->running;
     if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
         if (isan__alloc_lost()) {
             isan__main_again(slot);

@@ -134,7 +134,7 @@ struct isan__interp {
     uint32_t serial;                        /* 0: the slot is free */
     uint16_t kind;                          /* enum isan_interp_kind */
     uint8_t  shares_main;                   /* main's obmalloc and interned strings */
-    uint8_t  finalizing, ended;
+    uint8_t  running, finalizing, ended;    /* made; its modules go; its memory is gone */
     uint8_t  counted;                       /* ended, and `left` is valid */
     int64_t  id;
     uint32_t left;                          /* blocks it left behind, when ended */
@@ -161,6 +161,7 @@ struct isan__thread {
     uint8_t nested;                         /* in the allocator for a large block (hooks/alloc.c) */
     uint8_t finalizing;                     /* ending the interpreter it is in */
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
+    uint8_t running;                        /* the interpreter it is in has been made */
     uint8_t depth;                          /* used entries of outer[] */
     char *tstate;                           /* attached now, or NULL */
     char *detached;                         /* the last one attached */

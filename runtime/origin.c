@@ -297,18 +297,25 @@ isan__stack_here(void *ucontext)
     return stack_here(ucontext, false);
 }
 
-/* The stack of an import is the same in one interpreter after the other: theirs
+/* The Python line; but the stack where that line says nothing: an extension's
+ * init functions run below importlib, or, single-phase, in the main interpreter
+ * without any frame, as what a host's C code does.  While an interpreter is
+ * being made or ends there is no frame either, and nothing to tell.
+ *
+ * The stack of an import is the same in one interpreter after the other: theirs
  * is called 0 in it, so that it is recorded once. */
 uint32_t
 isan__origin_here(void)
 {
-    const char *tstate = isan__self.tstate, *frame;
-    if (isan__flags.origin == ISAN__ORIGIN_none || tstate == NULL
-        || (frame = top_frame(tstate)) == NULL) {
+    const struct isan__thread *self = &isan__self;
+    if (isan__flags.origin == ISAN__ORIGIN_none || self->tstate == NULL) {
         return 0;
     }
-    uint32_t word, here = site(frame, &word);
+    const char *frame = top_frame(self->tstate);
+    uint32_t word = 0, here = frame ? site(frame, &word) : 0;
     if (ISAN__UNLIKELY((word & IMPORTS && loads_extension(frame))
+                       || (frame == NULL && self->running && !self->finalizing)
+                       || self->scope == ISAN__INIT
                        || isan__flags.origin == ISAN__ORIGIN_native)) {
         uint32_t stack = stack_here(NULL, true);
         return stack != 0 && stack < STACKS ? stack + STACKS : here;
