@@ -65,8 +65,11 @@ hook_malloc(void *ctx, size_t size)
     void *p = REAL(d, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         /* Where pymalloc had the link to its next free block: a leaked block
-         * that was never filled must not seem to keep that one (leak.c). */
-        *(void **)p = NULL;
+         * that was never filled must not seem to keep that one (leak.c).  The
+         * debug hooks, which may have put less than a pointer there, fill it. */
+        if (ISAN__LIKELY(d->smallest != 0)) {
+            *(void **)p = NULL;
+        }
         isan__tag(p, size, slot, isan__origin_here(), d->flags);
     }
     return p;
