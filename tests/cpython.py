@@ -35,12 +35,18 @@ def defects():
 
 
 def names(finding):
-    """What a pattern is matched against: functions, variable, type."""
+    """What a pattern is matched against: functions, variable, type, allocator."""
     for frames in finding["stacks"].values():
         yield from (frame["function"] for frame in frames if frame["function"])
     if finding["holder"]:
         yield finding["holder"]["symbol"] or ""
-    yield finding["object"]["type"] or ""
+    yield finding["object"]["type"] or finding.get("domain") or ""
+
+
+def is_known(finding, kind, pattern):
+    """Each part of PART+PART matches a name."""
+    return kind == finding["kind"] and all(
+        any(fnmatch.fnmatchcase(name, part) for name in names(finding)) for part in pattern.split("+"))
 
 
 def run(python, file, directory):
@@ -79,8 +85,7 @@ def main():
                 strange = []
                 for finding in findings:
                     for defect in known:
-                        kind, pattern, _ = defect
-                        if kind == finding["kind"] and any(fnmatch.fnmatchcase(n, pattern) for n in names(finding)):
+                        if is_known(finding, *defect[:2]):
                             seen.setdefault(defect, set()).add("%s %s" % (file, version))
                             break
                     else:
