@@ -288,7 +288,7 @@ def test_late_use_of_what_was_freed_is_recognised(kind, run, findings, flavor_py
 
 def test_soak(flavor_python, version):
     done = subprocess.run(
-        [sys.executable, HERE / "soak.py", "--python", flavor_python("fast", version), "--count", "200"],
+        [sys.executable, HERE / "soak.py", "--python", flavor_python("fast", version), "--count", "150"],
         capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "isan's own memory is flat" in done.stdout
