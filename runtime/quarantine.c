@@ -122,9 +122,3 @@ isan__quarantine_holds(uint32_t serial)
     isan__unlock(&lock);
     return n_held;
 }
-
-void
-isan__quarantine_forked(void)
-{
-    lock.word = 0;
-}
