@@ -116,9 +116,3 @@ isan__arenas_of_ended(uint32_t serial)
     }
     isan__unlock(&lock);
 }
-
-void
-isan__arenas_forked(void)
-{
-    lock.word = 0;
-}

@@ -140,12 +140,23 @@ crashed(int signal, siginfo_t *info, void *ucontext)
 }
 
 static void
+before_fork(void)
+{
+    isan__locks_fork(ISAN__FORK_BEFORE);
+}
+
+static void
+after_fork(void)
+{
+    isan__locks_fork(ISAN__FORK_PARENT);
+}
+
+static void
 forked(void)
 {
+    isan__locks_fork(ISAN__FORK_CHILD);
     isan__log_forked();
     isan__traps_forked();
-    isan__quarantine_forked();
-    isan__arenas_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which
@@ -182,7 +193,7 @@ start(void)
     isan__interps_init();
     isan__log_open();
     record_process();
-    pthread_atfork(NULL, NULL, forked);
+    pthread_atfork(before_fork, after_fork, forked);
     if (isan__flags.handle_crash) {
         for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
             struct sigaction action = { 0 };

@@ -77,10 +77,12 @@ uint64_t isan__now(void);                   /* CLOCK_REALTIME, ns */
 uint32_t isan__tid(void);
 
 /* A lock of isan's own for the slow paths: held for a few instructions, never
- * while anything outside isan runs, reset in a forked child. */
+ * while anything outside isan runs, free in a forked child. */
 typedef struct { int word; } isan__lock_t;
 void isan__lock(isan__lock_t *lock);
 void isan__unlock(isan__lock_t *lock);
+enum isan__fork { ISAN__FORK_BEFORE, ISAN__FORK_PARENT, ISAN__FORK_CHILD };
+void isan__locks_fork(enum isan__fork when);
 
 /* A growing table from 64-bit keys (not 0) to 64-bit values, under a lock. */
 struct isan__table {
@@ -159,6 +161,7 @@ struct isan__thread {
     isan__slot_t slot;                      /* last slot attached, even when detached now */
     isan__slot_t free_slot;                 /* what a freed block must carry for the fast path */
     uint8_t nested;                         /* in the allocator for a large block (hooks/alloc.c) */
+    uint8_t locks;                          /* of isan's, held */
     uint8_t finalizing;                     /* ending the interpreter it is in */
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
     uint8_t running;                        /* the interpreter it is in has been made */
@@ -215,7 +218,6 @@ uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the b
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
-void isan__quarantine_forked(void);
 
 /* init.c */
 _Noreturn void isan__halt(void);                        /* halt_on_error: report and abort */
@@ -228,6 +230,5 @@ void isan__real_free(int domain, void *p);
 void isan__arenas_install(void);                        /* hooks/arena.c */
 /* The interpreter has ended and nothing of it is in quarantine (any more). */
 void isan__arenas_of_ended(uint32_t serial);
-void isan__arenas_forked(void);
 
 #endif

@@ -2,7 +2,9 @@
  * still its own, so that a pointer somebody forgot to clear is recognised
  * instead of hitting memory that has found a new use.
  *
- * A first-in-first-out ring within the budget of the option `quarantine`.
+ * Two first-in-first-out rings, each within half the budget of the option
+ * `quarantine`: a block of main's obmalloc can be given back only by an
+ * interpreter that shares it, so one of those must be who makes it leave.
  * What cannot be given back from here - a small block of another interpreter
  * with an obmalloc of its own - is only forgotten: its arena goes as a whole
  * once that interpreter has ended (hooks/arena.c).
@@ -11,30 +13,33 @@
 
 enum { FIRST_SIZE = 1 << 12, SMALL = 512 };         /* SMALL_REQUEST_THRESHOLD */
 
-static struct entry {
+struct entry {
     uint64_t block : 48, domain : 16;
     uint32_t serial;                        /* of the interpreter */
-} *ring;
-static size_t size, first, n;               /* entries: room for, oldest, how many */
-static uint64_t bytes;
+};
+static struct ring {
+    struct entry *entries;
+    size_t size, first, n;                  /* room for, oldest, how many */
+    uint64_t bytes;
+} rings[2];                                 /* 1: of interpreters that share main's obmalloc */
 static struct isan__table held;             /* interpreter's serial -> its blocks here */
 static isan__lock_t lock;
 
 static bool
-grow(void)
+grow(struct ring *r)
 {
-    size_t bigger = size ? 2 * size : FIRST_SIZE;
+    size_t bigger = r->size ? 2 * r->size : FIRST_SIZE;
     struct entry *to = isan__map(bigger * sizeof *to);
     if (to == NULL) {
         return false;
     }
-    for (size_t i = 0; i < n; i++) {
-        to[i] = ring[(first + i) % size];
+    for (size_t i = 0; i < r->n; i++) {
+        to[i] = r->entries[(r->first + i) % r->size];
     }
-    isan__unmap(ring, size * sizeof *ring);
-    ring = to;
-    size = bigger;
-    first = 0;
+    isan__unmap(r->entries, r->size * sizeof *to);
+    r->entries = to;
+    r->size = bigger;
+    r->first = 0;
     return true;
 }
 
@@ -76,29 +81,31 @@ give_back(struct entry e)
 bool
 isan__quarantine(char *block, int domain)
 {
-    uint64_t budget = (uint64_t)isan__flags.quarantine << 20;
+    const struct isan__interp *owner = isan__interp_of((isan__slot_t)isan__load(block));
+    struct ring *r = &rings[owner->shares_main];
+    uint64_t budget = (uint64_t)isan__flags.quarantine << 19;
     uint64_t block_size = isan__block_size(block);
     if (block_size > budget) {
         return false;
     }
     isan__lock(&lock);
-    if (n == size && !grow()) {
+    if (r->n == r->size && !grow(r)) {
         isan__unlock(&lock);
         return false;
     }
     __atomic_or_fetch(isan__word(block), ISAN__FREED, __ATOMIC_RELAXED);
-    bytes += block_size;
-    uint32_t serial = isan__interp_of((isan__slot_t)isan__load(block))->serial;
-    ring[(first + n++) % size] = (struct entry){
+    uint32_t serial = owner->serial;
+    r->bytes += block_size;
+    r->entries[(r->first + r->n++) % r->size] = (struct entry){
         .block = (uint64_t)block & 0xffffffffffff, .domain = (uint16_t)domain, .serial = serial,
     };
     isan__table_put(&held, serial, isan__table_get(&held, serial) + 1);
     /* Give back without the lock: that runs the allocator under test. */
-    while (bytes > budget) {
-        struct entry e = ring[first];
-        first = (first + 1) % size;
-        n--;
-        bytes -= isan__block_size((char *)(uintptr_t)e.block);
+    while (r->bytes > budget) {
+        struct entry e = r->entries[r->first];
+        r->first = (r->first + 1) % r->size;
+        r->n--;
+        r->bytes -= isan__block_size((char *)(uintptr_t)e.block);
         isan__unlock(&lock);
         give_back(e);
         isan__lock(&lock);
@@ -114,10 +121,4 @@ isan__quarantine_holds(uint32_t serial)
     uint32_t n_held = (uint32_t)isan__table_get(&held, serial);
     isan__unlock(&lock);
     return n_held;
-}
-
-void
-isan__quarantine_forked(void)
-{
-    lock.word = 0;
 }

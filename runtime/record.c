@@ -149,7 +149,6 @@ isan__log_close(void)
 void
 isan__log_forked(void)
 {
-    file.lock.word = 0;
     if (file.base == NULL) {
         return;
     }

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,9 +143,46 @@ isan__tid(void)
     return (uint32_t)syscall(SYS_gettid);
 }
 
+/* A fork waits until no lock is held, and until it is done none is taken, so
+ * that the child finds what they guard whole.  Who has one may take another. */
+static int locked, forking;
+
+static void
+enter(void)
+{
+    while (isan__self.locks == 0) {
+        __atomic_add_fetch(&locked, 1, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&forking, __ATOMIC_SEQ_CST) == 0) {
+            break;
+        }
+        __atomic_sub_fetch(&locked, 1, __ATOMIC_SEQ_CST);
+        sched_yield();
+    }
+    isan__self.locks++;
+}
+
+void
+isan__locks_fork(enum isan__fork when)
+{
+    switch (when) {
+    case ISAN__FORK_BEFORE:
+        __atomic_add_fetch(&forking, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&locked, __ATOMIC_SEQ_CST) != 0) {
+            sched_yield();
+        }
+        break;
+    case ISAN__FORK_PARENT:
+        __atomic_sub_fetch(&forking, 1, __ATOMIC_SEQ_CST);
+        break;
+    case ISAN__FORK_CHILD:
+        locked = forking = 0;
+    }
+}
+
 void
 isan__lock(isan__lock_t *lock)
 {
+    enter();
     int expected = 0;
     if (__atomic_compare_exchange_n(&lock->word, &expected, 1, false,
                                     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
@@ -160,6 +198,9 @@ isan__unlock(isan__lock_t *lock)
 {
     if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2) {
         syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+    if (--isan__self.locks == 0) {
+        __atomic_sub_fetch(&locked, 1, __ATOMIC_SEQ_CST);
     }
 }
 

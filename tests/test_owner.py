@@ -179,3 +179,116 @@ def test_a_thousand_interpreters_alive_at_once(run, findings, tmp_path):
     slots, objects = run("-c", A_THOUSAND, tmp_path, 1000, 24, timeout=170).split()
     assert int(slots) == 1000 and int(objects) > 1_000_000
     assert findings() == []
+
+
+# Each interpreter leaks an object, takes one from a static and ends.  Its own
+# objects must have a tag that no leaked one has.
+REUSE = """
+import _interpreters, sys, os, tags
+directory, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+MAIN = tags.slot(id(tags))
+code = '''
+import sys, posix
+sys.path.insert(0, DIRECTORY)
+import cache_static, leak_ref
+leaked = leak_ref.make_object()
+mine = [[] for _ in range(30)]
+posix.write(FD, b"".join(id(o).to_bytes(8, "little") for o in [leaked, *mine]))
+CODE
+'''
+leaked, live, used = [], [], set()
+for i in range(count):
+    read, write = os.pipe()
+    program = code.replace("DIRECTORY", repr(directory)).replace("FD", str(write))
+    # Another line each time, so that each is a finding of its own.
+    program = program.replace("CODE", "\\n" * (i if i % 20 == 0 else 1) + "x = cache_static.cache; x.get(1); del x")
+    live.append(_interpreters.create(kind))
+    failed = _interpreters.exec(live[-1], program)
+    assert failed is None, failed.errdisplay
+    first, *mine = memoryview(os.read(read, 4096)).cast("Q")
+    os.close(read); os.close(write)
+    slots = {tags.slot(address) for address in mine}
+    assert len(slots) == 1 and not slots & {0, MAIN}, slots
+    used |= slots
+    of_ended = [address for address, interpreter in leaked if interpreter not in live]
+    for address in of_ended:
+        assert tags.slot(address) not in slots, "what an ended interpreter leaked is taken for a new one's"
+        assert tags.word(address) & tags.OBJECT
+    leaked.append((first, live[-1]))
+    if len(live) == 3:
+        _interpreters.destroy(live.pop(0))
+for interpreter in live:
+    _interpreters.destroy(interpreter)
+print(len(used), max(used), flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["legacy", "isolated"])
+def test_slots_are_used_again_but_never_one_that_something_carries(kind, run, findings, flavor_python, version, tmp_path):
+    for extension in "cache_static.c", "leak_ref.c":
+        build(extension, flavor_python("fast", version), tmp_path)
+    used, highest = map(int, run("-c", REUSE, tmp_path, kind, 120, options="slots=8:quarantine=1").split())
+    assert used > 3 and highest < 8
+    found = [f for f in findings() if f["object"]["type"] == "dict"]
+    assert found
+    # The first interpreter made the dict; two more live beside it, and then it has ended.
+    first = [f for f in found if f["kind"] == "share"]
+    assert {f["owner"]["id"] for f in first} <= {1}
+    assert all(f["current"]["id"] in (2, 3) for f in first)
+    stale = [f for f in found if f["kind"] == "stale"]
+    assert {f["owner"]["id"] for f in stale} == {1, -1}
+    assert len([f for f in stale if f["owner"]["id"] == -1]) >= 4
+    assert len(first) + len(stale) == len(found)
+
+
+QUARANTINE = """
+import _interpreters, sys, tags
+held = []
+for i in range(3):
+    for kind in "legacy", "isolated":
+        interpreter = _interpreters.create(kind)
+        assert _interpreters.exec(interpreter, "class A: pass\\nkept = [A() for _ in range(20000)]") is None
+        _interpreters.destroy(interpreter)
+        held.append(sum(tags.Block(address).size for address, word in tags.blocks() if word & tags.FREED))
+print(*held)
+"""
+
+
+@pytest.mark.parametrize("budget", [0, 1, 32])
+def test_quarantine_keeps_to_its_budget(budget, run):
+    held = list(map(int, run("-c", QUARANTINE, options=f"quarantine={budget}").split()))
+    if budget == 0:
+        assert held == [0] * len(held)
+    else:
+        assert max(held) > min(budget << 20, 16 << 20) - (64 << 10)
+        assert held == sorted(held) or budget == 1
+        assert all(n <= budget << 20 for n in held), held
+
+
+LATE_USE = """
+import _interpreters, sys
+code = f"import sys; sys.path.insert(0, {sys.argv[1]!r}); import attr_borrowed\\n"
+a, b = _interpreters.create(sys.argv[2]), _interpreters.create(sys.argv[2])
+assert _interpreters.exec(a, code + "class Thing: x = 1\\nattr_borrowed.store(thing := Thing())") is None
+_interpreters.destroy(a)
+failed = _interpreters.exec(b, code + "attr_borrowed.hasattr('x')")
+assert failed is None, failed.errdisplay
+_interpreters.destroy(b)
+"""
+
+
+@pytest.mark.parametrize("kind", ["legacy", "isolated"])
+def test_late_use_of_what_was_freed_is_recognised(kind, run, findings, flavor_python, version, tmp_path):
+    build("attr_borrowed.c", flavor_python("fast", version), tmp_path)
+    run("-c", LATE_USE, tmp_path, kind)
+    found = [f for f in findings() if f["object"]["type"] == "Thing"]
+    assert found and {f["kind"] for f in found} == {"stale"}
+    assert {(f["owner"]["id"], f["current"]["id"]) for f in found} == {(1, 2)}
+
+
+def test_soak(flavor_python, version):
+    done = subprocess.run(
+        [sys.executable, HERE / "soak.py", "--python", flavor_python("fast", version), "--count", "150"],
+        capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "isan's own memory is flat" in done.stdout
