@@ -88,7 +88,7 @@ class Run:
 
     def healthy(self):
         """Nothing was found, and the program ended well."""
-        assert (self.status, self.report["findings"]) == (0, []), self.err
+        assert (self.status, self.report["findings"], self.report["dropped"]) == (0, [], 0), self.err
         return True
 
 

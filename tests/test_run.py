@@ -49,9 +49,8 @@ def test_by_hand(subject, tmp_path, program, options, status):
 
 def test_by_hand_without_a_report(subject, tmp_path):
     """With log_path somebody else reads the log."""
-    done = subject.by_hand(FINDING, f"log_path={tmp_path}/log")
+    done = subject.by_hand(FINDING + END, f"log_path={tmp_path}/log")
     assert (done.returncode, done.stderr) == (0, "") and len(list((tmp_path / "log").iterdir())) == 1
-    assert done.returncode == 0
 
 
 def test_halt_on_error(subject, tmp_path):
@@ -101,32 +100,42 @@ def test_killed(subject):
 # --- forks and threads ----------------------------------------------------------------------------
 
 def test_fork(subject):
+    """The child has interpreters and a log of its own.  (CPython aborts in a child of a process with sub-interpreters.)"""
     run = subject.run("""
         import os
-        first = Interpreter()
-        first.run("import cache_static")
         child = os.fork()
-        second = Interpreter()
-        second.run("import " + ("cache_state" if child else "cache_static"))
+        first, second = Interpreter(), Interpreter()
+        for interpreter in first, second:
+            interpreter.run("import " + ("cache_state" if child else "cache_static"))
         second.end()
+        first.end()
         if child == 0:
             print(os.getpid(), flush=True)
             os._exit(0)
         assert os.waitpid(child, 0) == (child, 0)
-        first.end()
     """)
-    assert run.status == 86
+    assert run.status == 86 and told(run.err)
     child = int(run.out)
-    assert sorted(process["pid"] for process in run.report["processes"])[-1:] != [] and len(run.report["processes"]) == 2
+    pids = [process["pid"] for process in run.report["processes"]]
+    assert len(pids) == 2 and child in pids
+    assert {finding["pid"] for finding in run.findings()} == {child}
     traps = run.findings("share", type="dict")
-    assert traps
+    assert traps and run.findings("leak", type="dict")
     for trap in traps:
-        assert trap["pid"] == child
         assert (who(trap["owner"]), who(trap["current"])) == ((1, "own-gil"), (2, "own-gil"))
-        assert trap["holder"]["symbol"] == "cache" and trap["stacks"]["created"]
-    # The dictionary is the parent's leak all the same, and nothing else is wrong there.
-    assert [(finding["kind"], finding["object"]["type"]) for finding in run.findings() if finding["pid"] != child] \
-        == [("leak", "dict")]
+        assert trap["holder"]["symbol"] == "cache" and trap["stacks"]["created"] and trap["paired"]
+
+
+def test_fork_without_a_finding(subject):
+    run = subject.run("""
+        import os
+        child = os.fork()
+        if child:
+            assert os.waitpid(child, 0) == (child, 3 << 8)
+            raise SystemExit(4)
+        raise SystemExit(3)
+    """)
+    assert (run.status, run.report["findings"]) == (4, [])
 
 
 THREADS = """
@@ -213,17 +222,14 @@ def test_no_room_for_a_log(subject, tmp_path):
 MANY = """
 first, second = Interpreter(), Interpreter()
 first.run("import attr_borrowed as m\\nthing = m.Thing()\\nthing.number = 1\\nm.store(thing)")
-second.run("import attr_borrowed as m\\n" + "m.getattr('number')\\n" * 1000)
+second.run("import attr_borrowed as m\\n" + "m.getattr('number')\\n" * 150)
 second.run("print('done', flush=True)")
 """
 
 
 def test_disk_full(subject):
     """What no longer fits is counted; the program takes no harm."""
-    run = subject.run(MANY + END, preexec=limit(resource.RLIMIT_FSIZE, 1 << 20))
+    run = subject.run(MANY + END, preexec=limit(resource.RLIMIT_FSIZE, 1 << 19))
     assert (run.status, run.out) == (86, "done\n")
     assert run.report["dropped"] > 100 and run.report["errors"] == []
     assert run.findings("share", access="attribute")
-    run = subject.run(MANY + END)
-    assert (run.status, run.out, run.report["dropped"]) == (86, "done\n", 0)
-    assert len(run.findings("share")) >= 1000
