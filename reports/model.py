@@ -4,7 +4,6 @@ The report is the dictionary that the JSON renderer prints; the other renderers
 read it and nothing else.
 """
 
-import collections
 import hashlib
 import os
 import re
@@ -351,22 +350,10 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                 pair(other, l.id)
                 if other in log.findings:
                     by_id[other]["fate"] = "leaked"
-        # Findings made after the leak was recorded: about the sample, or about
-        # an object of the one group it can be in.
-        groups = collections.defaultdict(list)
-        for l in log.leaks.values():
-            groups[l.object.owner, l.type, l.object.address].append(l.id)
-            if l.object.origin:
-                groups[l.object.owner, l.type, l.object.origin, l.holder].append(l.id)
-        for f in log.findings.values():
-            o = f.object
-            if f.gone or o.flags & logs_.OBJ_FREED:
-                continue
-            same = (o.serial and leak_of.get(o.serial) or (groups[o.owner, f.type, o.address]
-                    or groups[o.owner, f.type, o.origin, f.holder] or [None])[0])
-            if same:
-                pair(f.id, same)
-                pair(same, f.id)
+        for f in log.findings.values():         # those made after the leak was recorded
+            if f.object.serial and f.object.serial in leak_of:
+                pair(f.id, leak_of[f.object.serial])
+                pair(leak_of[f.object.serial], f.id)
                 by_id[f.id]["fate"] = "leaked"
         for f in traps + leaks:
             # A pair may be with a finding made before the fork.

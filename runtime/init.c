@@ -125,6 +125,7 @@ static struct sigaction before[NSIG];
 static void
 crashed(int signal, siginfo_t *info, void *ucontext)
 {
+    isan__self.crashing = 1;
     struct isan_rec_crash *r = isan__log_reserve(sizeof *r);
     if (r != NULL) {
         r->signal = signal;

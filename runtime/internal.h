@@ -162,6 +162,7 @@ struct isan__thread {
     isan__slot_t free_slot;                 /* what a freed block must carry for the fast path */
     uint8_t nested;                         /* in the allocator for a large block (hooks/alloc.c) */
     uint8_t locks;                          /* of isan's, held */
+    uint8_t crashing;                       /* waits for none of them longer than a second */
     uint8_t finalizing;                     /* ending the interpreter it is in */
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
     uint8_t running;                        /* the interpreter it is in has been made */

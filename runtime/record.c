@@ -73,6 +73,23 @@ create(const char *directory, bool anonymous)
     return -1;
 }
 
+/* At its start a process that cannot have a log is told so and ends; a forked
+ * child goes on without one. */
+static void __attribute__((format(printf, 1, 2)))
+no_log(const char *format, ...)
+{
+    char why[768];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    if (file.parent[0] == 0) {
+        isan__die("%s", why);
+    }
+    isan__recording = false;
+    isan__say("%s; nothing more is recorded of process %d", why, (int)getpid());
+}
+
 void
 isan__log_open(void)
 {
@@ -88,23 +105,24 @@ isan__log_open(void)
         }
     }
     else if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
-        isan__die("cannot make the log directory %s: %s; give another log_path",
-                  directory, strerror(errno));
+        no_log("cannot make the log directory %s: %s; give another log_path",
+               directory, strerror(errno));
+        return;
     }
     file.fd = create(directory, anonymous);
     if (file.fd < 0) {
-        isan__die("cannot write a log in %s: %s; give another log_path",
-                  directory, strerror(errno));
+        no_log("cannot write a log in %s: %s; give another log_path",
+               directory, strerror(errno));
+        return;
     }
-    if (!extend(STEP)) {
+    char *base = !extend(STEP) ? NULL
+        : mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
+    if (base == NULL || base == MAP_FAILED) {
         unlink(file.name);
-        isan__die("no room for a log in %s; give another log_path", directory);
-    }
-    char *base = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
-    if (base == MAP_FAILED) {
-        unlink(file.name);
-        isan__die("no address space for the log: %s; raise the limit (ulimit -v)",
-                  strerror(errno));
+        close(file.fd);
+        no_log(base == NULL ? "no room for a log in %s; give another log_path"
+               : "no address space for a log in %s; raise the limit (ulimit -v)", directory);
+        return;
     }
     file.room = STEP;
     file.base = base;
@@ -193,6 +211,9 @@ isan__log_reserve(size_t size)
     }
     if (file.base == NULL) {
         isan__log_open();
+        if (file.base == NULL) {
+            return NULL;
+        }
     }
     size = (size + 7) & ~(size_t)7;
     uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);

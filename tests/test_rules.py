@@ -37,6 +37,15 @@ def test_none(subject):
     assert shared(subject, "isolated", "None").healthy()
 
 
+def test_immortal_on_the_heap(subject):
+    """Names in code are made immortal by the interpreter that compiles it; looking at one's attribute takes no
+    reference, so that only the rule stands between it and a finding."""
+    script = HAND_OVER.replace("def take(object): pass\\nm.pass_to(take)", "m.getattr('__class__')")
+    assert subject.run(script, KIND="isolated", OBJECT="'a_name_in_code'").healthy()
+    run = subject.run(script, KIND="isolated", OBJECT="'not a name ' * len(sys.path)")
+    assert run.status == 86 and run.findings("share", access="attribute", type="str")
+
+
 # --- rule: interned ----------------------------------------------------------------------
 
 INTERNED, NOT_INTERNED = "sys.intern('in' + str(10 ** 20))", "'in' + str(10 ** 20)"
