@@ -37,6 +37,12 @@ def flavor_python():
     return find
 
 
+@pytest.fixture(scope="session")
+def plain(flavor_python):
+    """The default release without isan."""
+    return flavor_python("plain")
+
+
 @pytest.fixture(scope="session", params=VERSIONS)
 def subject(request, isan, flavor_python, tmp_path_factory):
     """The fast interpreter of each release, to run programs under isan with."""

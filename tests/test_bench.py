@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pythons import subject
 
 BENCH = Path(__file__).resolve().parent / "bench"
 RUN = BENCH / "run.py"
@@ -52,17 +51,17 @@ def test_there_are_workloads_enough():
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_workload_runs_in_silence(name):
+def test_workload_runs_in_silence(name, plain):
     environment = {**bench.child_environment(), "ISAN_BENCH_SCALE": "0.01"}
-    done = subprocess.run([subject(), "-S", BENCH / "workloads" / f"{name}.py"], env=environment,
+    done = subprocess.run([plain, "-S", BENCH / "workloads" / f"{name}.py"], env=environment,
                           capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("name", [bench.PARALLEL, bench.SERIAL])
-def test_interpreters_need_a_python_that_has_them(name, tmp_path):
+def test_interpreters_need_a_python_that_has_them(name, tmp_path, plain):
     """As before 3.13: no module _interpreters."""
-    done = subprocess.run([subject(), "-S", "-c", f"""
+    done = subprocess.run([plain, "-S", "-c", f"""
 import runpy, sys
 sys.modules["_interpreters"] = None
 sys.path.insert(0, {str(BENCH / "workloads")!r})

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pythons import subject
 
 EXT = Path(__file__).resolve().parent / "ext"
 sys.path.insert(0, str(EXT))
@@ -115,8 +114,8 @@ EXERCISE = {
 
 @pytest.mark.parametrize("name", sorted({path.stem for path in EXT.glob("*.c")} | set(EXERCISE)))
 @pytest.mark.parametrize("where", ["main", "other"])
-def test_extension_in_one_interpreter(name, where, tmp_path):
-    build(f"{name}.c", subject(), tmp_path)
+def test_extension_in_one_interpreter(name, where, tmp_path, plain):
+    build(f"{name}.c", plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
         kind = "legacy" if name.startswith("single_") else "isolated"
@@ -128,7 +127,7 @@ _interpreters.destroy(interpreter)
 if failed is not None:
     raise SystemExit(failed.errdisplay)
 """
-    done = subprocess.run([subject(), "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([plain, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
