@@ -16,7 +16,7 @@ from . import report as report_
 DESCRIPTION = "Run a program under the sanitizer and report on stderr what was found."
 EPILOG = ("Without --flavor, PROGRAM runs with libisan.so preloaded.  With --flavor or --python, a PROGRAM called python,"
           " python3 or python3.N is replaced by that interpreter; anything else is what that interpreter gets as its"
-          " arguments (a script, -c, -m).  Exit status: %d if there are findings (the option exitcode changes it), else"
+          " arguments (a script; -c or -m after --).  Exit status: %d if there are findings (the option exitcode changes it), else"
           " the program's, 128+N if signal N killed it; 2 for wrong usage." % tables.OPTIONS["exitcode"].default)
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?$")
