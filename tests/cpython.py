@@ -43,10 +43,11 @@ def names(finding):
     yield finding["object"]["type"] or finding.get("domain") or ""
 
 
-def is_known(finding, kind, pattern):
-    """Each part of PART+PART matches a name."""
+def is_known(finding, file, version, kind, pattern):
+    """Each part of PART+PART matches a name, the test file or the release."""
     return kind == finding["kind"] and all(
-        any(fnmatch.fnmatchcase(name, part) for name in names(finding)) for part in pattern.split("+"))
+        any(fnmatch.fnmatchcase(name, part) for name in [file, version, *names(finding)])
+        for part in pattern.split("+"))
 
 
 def run(python, file, directory):
@@ -85,7 +86,7 @@ def main():
                 strange = []
                 for finding in findings:
                     for defect in known:
-                        if is_known(finding, *defect[:2]):
+                        if is_known(finding, file, version, *defect[:2]):
                             seen.setdefault(defect, set()).add("%s %s" % (file, version))
                             break
                     else:
