@@ -6,8 +6,6 @@
  * interpreter's allocator would be taken for malloc's and end the process, so
  * it is kept instead, and shows up as its owner's leak.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <string.h>
 
 #include "runtime/owner.h"
@@ -34,6 +32,7 @@ enum { RAW = 0 };
 static inline isan__slot_t
 current(const struct domain *d)
 {
+    isan__refresh(d->id == RAW);
     isan__slot_t slot = isan__slot;
     if (ISAN__UNLIKELY(slot == 0 && d->id == RAW)) {
         slot = ISAN__NOBODY;
@@ -104,6 +103,7 @@ static void __attribute__((noinline))
 slow_free(struct domain *d, void *p, void *pc)
 {
     uint32_t word = isan__load(p);
+    isan__refresh(d->id == RAW);
     if (!(word & ISAN__START)) {
         d->real.free(d->real.ctx, p);       /* from before isan, or no multiple of 16 */
         return;
@@ -115,7 +115,9 @@ slow_free(struct domain *d, void *p, void *pc)
         return;
     }
     if (d->id != RAW && owner != slot && slot != 0) {
-        isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, p, pc);
+        /* On a stock Python this is the first to see that an object dies. */
+        char *op = isan__stock ? isan__recognise(p, true) : NULL;
+        isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, op ? op : p, pc);
         if (!isan__share_obmalloc(owner, slot)) {
             return;
         }
@@ -172,6 +174,7 @@ hook_realloc(void *ctx, void *p, size_t size)
         return hook_malloc(ctx, size);
     }
     size = size < d->smallest ? d->smallest : size;
+    isan__refresh(d->id == RAW);
     uint32_t word = isan__load(p);
     isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
     if (!(word & ISAN__START)) {
@@ -187,7 +190,7 @@ hook_realloc(void *ctx, void *p, size_t size)
      * here, so its tags go first. */
     size_t old = isan__block_size(p);
     uint32_t origin = isan__block_origin(p);
-    char *op = isan__object_in(p);
+    char *op = isan__marked_in(p);
     isan__untag(p, word);
     char *q = REAL(d, d->real.realloc(d->real.ctx, p, size));
     char *now = q != NULL ? q : p;
@@ -219,7 +222,7 @@ isan__real_free(int domain, void *p)
 static void
 get(int domain, allocator *a)
 {
-    void (*f)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+    void (*f)(int, allocator *) = (void (*)(int, allocator *))isan__python_symbol("PyMem_GetAllocator");
     f(domain, a);
 }
 
@@ -242,7 +245,7 @@ smallest(const allocator *raw)
 void
 isan__alloc_install(void)
 {
-    void (*set)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    void (*set)(int, allocator *) = (void (*)(int, allocator *))isan__python_symbol("PyMem_SetAllocator");
     isan__arenas_install();
     for (int i = 0; i < 3; i++) {
         allocator now, ours = {

@@ -8,8 +8,6 @@
  * the pages of tags that say nothing, and the whole arena where no block is
  * left, which only the quarantine has kept from being freed.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <string.h>
 
 #include "runtime/owner.h"
@@ -86,8 +84,8 @@ hook_free(void *ctx, void *start, size_t size)
 void
 isan__arenas_install(void)
 {
-    void (*get)(allocator *) = (void (*)(allocator *))dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator");
-    void (*set)(allocator *) = (void (*)(allocator *))dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
+    void (*get)(allocator *) = (void (*)(allocator *))isan__python_symbol("PyObject_GetArenaAllocator");
+    void (*set)(allocator *) = (void (*)(allocator *))isan__python_symbol("PyObject_SetArenaAllocator");
     allocator now, ours = { NULL, hook_alloc, hook_free };
     get(&now);
     if (now.alloc != hook_alloc) {

@@ -1,10 +1,10 @@
-/* What the checks and edits of an instrumented Python call: see
- * include/isan/refcount.h and anchors.txt. */
+/* What the checks and edits of an instrumented Python call (include/isan/
+ * refcount.h and anchors.txt); on a stock Python stock.c and boundary.c do. */
 #include <string.h>
 
 #include "runtime/owner.h"
 
-__thread struct isan__thread isan__self;
+__thread struct isan__thread isan__self = { .home = &isan__nowhere };
 
 /* What this thread's checks compare with, from where it is. */
 static void
@@ -47,6 +47,7 @@ attach(void *tstate)
         self->slot = slot;
     }
     const struct isan__interp *i = isan__interp_of(slot);
+    self->home = i;
     self->finalizing = i->finalizing;
     self->running = i->running;
     if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
@@ -139,18 +140,24 @@ dealloc(void *op)
     return 1;
 }
 
-/* new_reference: an object from a free list is a new one in an old block. */
+/* new_reference: an object from a free list is a new one in an old block.  On
+ * a stock Python the one before may have been another interpreter's. */
 static void
 create(void *op)
 {
-    uint32_t word = isan__load(op);
-    if ((word & 0xffff) == isan__slot) {
-        char *block = isan__block_of(op);
-        if (block != NULL) {
-            isan__set_origin(block, isan__origin_here());
-            *isan__word(op) |= ISAN__OBJECT;
-        }
+    isan__refresh(false);
+    char *block = isan__block_of(op);
+    if (block == NULL || isan__slot == 0) {
+        return;
     }
+    if ((isan__load(op) & 0xffff) != isan__slot) {
+        if (!isan__stock) {
+            return;
+        }
+        isan__retag(block, isan__slot);
+    }
+    isan__set_origin(block, isan__origin_here());
+    *isan__word(op) |= ISAN__OBJECT;
 }
 
 const struct isan__hooks isan__hook_table = {

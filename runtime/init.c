@@ -14,7 +14,7 @@
 
 #include "runtime/owner.h"
 
-static bool active;
+static bool allowed, active;
 
 static void
 record_process(void)
@@ -43,7 +43,8 @@ record_process(void)
         argc += words[i] == 0;
     }
     /* A pydebug build exports the negative-refcount reporter; a fast one not. */
-    const char *flavor = dlsym(RTLD_DEFAULT, "_Py_NegativeRefcount") ? "debug" : "fast";
+    const char *flavor = isan__stock ? "stock"
+        : isan__python_symbol("_Py_NegativeRefcount") ? "debug" : "fast";
     const char *text[] = { exe, cwd, flavor, options };
     size_t size = (size_t)n;
     for (int i = 0; i < 4; i++) {
@@ -170,29 +171,52 @@ instrumented(void)
         && theirs.dli_fbase != ours.dli_fbase;
 }
 
-__attribute__((constructor)) static void
-start(void)
+/* What this process executes is not to load isan. */
+static void
+leave_children(void)
 {
-    /* ld.so ignores LD_PRELOAD for set-user-ID programs unless the library is
-     * in a trusted directory; so does isan (getauxval(3), AT_SECURE). */
-    if (getauxval(AT_SECURE)) {
+    const char *given = getenv("LD_PRELOAD");
+    char kept[4096], *to = kept;
+    if (given == NULL || strlen(given) >= sizeof kept) {
         return;
     }
-    if (dlsym(RTLD_DEFAULT, "_PyRuntime") == NULL) {
-        return;
+    while (*given != 0) {                   /* a list, with spaces or colons (ld.so(8)) */
+        size_t n = strcspn(given, " :");
+        const char *name = given + n;
+        while (name > given && name[-1] != '/') {
+            name--;
+        }
+        if (n > 0 && strncmp(name, "libisan.so", 10) != 0) {
+            to = mempcpy(to, given, n);
+            *to++ = ':';
+        }
+        given += n + (given[n] != 0);
     }
+    *to = 0;
+    if (to == kept) {
+        unsetenv("LD_PRELOAD");
+    }
+    else {
+        to[-1] = 0;
+        setenv("LD_PRELOAD", kept, 1);
+    }
+}
+
+/* There is a Python in this process. */
+static void
+begin(void)
+{
     isan__flags_init();
     if (!isan__python_init()) {
         return;
     }
-    if (!instrumented()) {
-        isan__say("this Python was not built with isan/refcount.h, so nothing is checked; "
-                  "use the debug interpreter (isan run --flavor fast)");
-        return;
-    }
     isan__shadow_init();
     isan__interps_init();
+    isan__stock = !instrumented();
     isan__log_open();
+    if (!isan__flags.follow_children) {
+        leave_children();
+    }
     record_process();
     pthread_atfork(before_fork, after_fork, forked);
     if (isan__flags.handle_crash) {
@@ -205,6 +229,36 @@ start(void)
     }
     active = true;
     isan__hooks = &isan__hook_table;
+    if (isan__stock) {
+        isan__stock_begin();
+        isan__boundary_modules();
+    }
+}
+
+__attribute__((constructor)) static void
+start(void)
+{
+    /* ld.so ignores LD_PRELOAD for set-user-ID programs unless the library is
+     * in a trusted directory; so does isan (getauxval(3), AT_SECURE). */
+    allowed = getauxval(AT_SECURE) == 0;
+    if (allowed && isan__python_in(RTLD_DEFAULT)) {
+        allowed = false;                    /* once is enough */
+        begin();
+    }
+}
+
+/* A host has loaded a plug-in, which may have brought Python in, or Python an
+ * extension. */
+void
+isan__loaded(void *handle)
+{
+    if (allowed && isan__python_in(handle)) {
+        allowed = false;
+        begin();
+    }
+    else if (isan__stock) {
+        isan__boundary_modules();
+    }
 }
 
 __attribute__((destructor)) static void

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "isan/refcount.h"
 #include "runtime/log.h"
@@ -61,6 +62,8 @@ struct isan__flags {
 extern struct isan__flags isan__flags;
 void isan__flags_init(void);                /* exits the process on a bad option */
 
+struct dl_phdr_info;                        /* <link.h> */
+
 /* util.c: what replaces libc where libc may not be used. */
 void *isan__map(size_t size);               /* zeroed, NULL when there is none */
 void isan__unmap(void *p, size_t size);
@@ -109,23 +112,31 @@ void isan__log_publish(void *record, uint32_t type);
 void isan__log_dropped(void);
 void isan__log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* python.c: the layout of the Python in this process, from _Py_DebugOffsets. */
+/* python.c: the Python in this process, its symbols and its layout. */
 struct isan__python {
     uint32_t hexversion;                    /* 0: none found */
     const char *runtime;                    /* &_PyRuntime */
     size_t runtime_size;
-    uint16_t interp_id, interp_gil, interp_size;
-    uint16_t ts_interp, ts_frame;
+    void *(*current)(void);                 /* the current thread state, or NULL */
+    bool one_gil;                           /* for all threads of the process (3.11) */
+    bool has_cframe;                        /* between thread state and frame (3.11, 3.12) */
+    uint16_t interp_id, interp_gil;
+    uint16_t interp_finalizing;             /* not 0 from the beginning of its end on */
+    uint16_t ts_interp, ts_frame, cframe_frame;
     uint16_t frame_previous, frame_executable, frame_instr, frame_owner;
+    uint16_t frame_is_entry;                /* 0: there is none */
     uint16_t code_filename, code_qualname, code_linetable, code_firstlineno, code_units;
     uint16_t type_name, type_flags;
     uint16_t bytes_size, bytes_data;
     uint16_t unicode_state, unicode_length, unicode_ascii;
+    uint16_t unicode_header;                /* how much more one with other characters has */
     const void *code_type, *unicode_type, *type_type;
-    size_t sizeof_interp;
 };
 extern struct isan__python isan__py;
-bool isan__python_init(void);
+/* What was loaded (dlopen's result, RTLD_DEFAULT at the start) brings a Python. */
+bool isan__python_in(void *handle);
+bool isan__python_init(void);               /* false: it has said why */
+void *isan__python_symbol(const char *name);        /* NULL: this Python has none */
 /* The type name of an object that may be damaged; false if it makes no sense. */
 bool isan__type_name(const void *op, char *name, size_t size);
 
@@ -143,6 +154,7 @@ struct isan__interp {
     uint32_t end_stack;
 };
 extern isan__slot_t isan__main_slot;        /* 0: none yet */
+extern const struct isan__interp isan__nowhere;
 void isan__interps_init(void);
 /* Never NULL: slot 0 and free slots have serial 0. */
 struct isan__interp *isan__interp_of(isan__slot_t slot);
@@ -153,6 +165,7 @@ void isan__interp_ended(isan__slot_t slot);                 /* its memory has ju
 void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
+void isan__retag(char *block, isan__slot_t to);             /* it is another's now */
 
 
 /* The state of a thread. */
@@ -167,11 +180,61 @@ struct isan__thread {
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
     uint8_t running;                        /* the interpreter it is in has been made */
     uint8_t depth;                          /* used entries of outer[] */
+    const struct isan__interp *home;        /* of slot */
     char *tstate;                           /* attached now, or NULL */
     char *detached;                         /* the last one attached */
     char *outer[ISAN__NESTED];              /* detached for a nested interpreter on this thread */
 };
 extern __thread struct isan__thread isan__self __attribute__((tls_model("initial-exec")));
+
+/* hooks/stock.c: a Python that tells nobody when a thread changes its thread
+ * state, so that isan must look. */
+extern bool isan__stock;
+void isan__stock_begin(void);
+void isan__switched(char *tstate, bool raw);
+
+/* Look where this thread is.  `raw`: it may be without the GIL. */
+static inline void
+isan__refresh(bool raw)
+{
+    if (!isan__stock) {
+        return;
+    }
+    const struct isan__thread *self = &isan__self;
+    char *tstate = isan__py.current(), *interp;
+    if (ISAN__LIKELY(tstate == self->tstate)) {
+        if (tstate == NULL) {
+            return;
+        }
+        memcpy(&interp, tstate + isan__py.ts_interp, sizeof interp);
+        if (ISAN__LIKELY(interp == self->home->interp)) {
+            uint32_t finalizing;
+            memcpy(&finalizing, interp + isan__py.interp_finalizing, sizeof finalizing);
+            if (ISAN__LIKELY(finalizing == 0 || self->home->finalizing)) {
+                return;
+            }
+        }
+    }
+    isan__switched(tstate, raw);
+}
+static inline void
+isan__here(void)
+{
+    isan__refresh(true);
+}
+
+/* hooks/got.c: the functions that a module imports: substitute() is asked for
+ * each and returns what is to be called instead, or NULL.  `call`: it is only
+ * called, its address not compared or stored (a PLT entry's). */
+void isan__got_rewrite(const struct dl_phdr_info *info,
+    void *(*substitute)(const char *name, bool call, void *arg), void *arg);
+
+/* hooks/reftrace.c: objects are created and destroyed (3.13 and later). */
+extern bool isan__tracing;
+void isan__reftrace_keep(void);             /* install, or take back, the tracer */
+
+/* hooks/boundary.c: the C-API calls of extensions on a stock Python. */
+void isan__boundary_modules(void);          /* in all modules that are new */
 
 /* origin.c: sites and stacks. */
 uint32_t isan__site_here(void);             /* of the current Python frame; 0: none */
@@ -184,6 +247,8 @@ int isan__unwind(uint64_t *pcs, int max, void *ucontext);
 void isan__modules_sync(void);              /* record modules loaded since */
 
 /* statics.c: who holds it. */
+bool isan__has_runtime(const struct dl_phdr_info *info);    /* this module */
+bool isan__runtime_has(uint64_t address);                   /* in that module */
 /* The address of a module's static that points at the block or its object, or 0. */
 uint64_t isan__static_holding(const void *block, const void *object);
 /* Every word in a module's writable data that points at a block of slot. */
@@ -221,6 +286,7 @@ bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
 
 /* init.c */
+void isan__loaded(void *handle);            /* by dlopen */
 _Noreturn void isan__halt(void);                        /* halt_on_error: report and abort */
 
 /* hooks/ */

@@ -7,8 +7,6 @@
  * all of them: their owner is then known only as an interpreter that ended, and
  * whether it shared the main interpreter's obmalloc.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <string.h>
 
 #include "runtime/owner.h"
@@ -19,8 +17,9 @@ static isan__lock_t lock;
 static isan__slot_t last;                   /* slots are taken in a circle */
 static uint32_t next_serial = 1;
 static struct isan__table by_interp;        /* PyInterpreterState* -> slot */
-static const void *main_gil;
+static const void *main_gil;                /* NULL: the only one */
 isan__slot_t isan__main_slot;
+const struct isan__interp isan__nowhere;
 
 void
 isan__interps_init(void)
@@ -44,18 +43,22 @@ isan__share_obmalloc(isan__slot_t a, isan__slot_t b)
     return isan__interp_of(a)->shares_main && isan__interp_of(b)->shares_main;
 }
 
-/* PyInterpreterConfig (Include/cpython/pylifecycle.h) begins with
- * use_main_obmalloc.  An interpreter with a GIL of its own may share it. */
+/* An interpreter with a GIL of its own may share the main one's obmalloc.
+ * PyInterpreterConfig (Include/cpython/pylifecycle.h) begins with
+ * use_main_obmalloc; 3.12 has Py_RTFLAGS_USE_MAIN_OBMALLOC (Include/internal/
+ * pycore_interp.h); 3.11 nothing else. */
 static bool
 uses_main_obmalloc(const void *interp)
 {
-    static int (*config_of)(int *config, const void *interp);
-    if (config_of == NULL) {
-        config_of = (int (*)(int *, const void *))
-            dlsym(RTLD_DEFAULT, "_PyInterpreterConfig_InitFromState");
+    int (*config_of)(int *, const void *) = (int (*)(int *, const void *))
+        isan__python_symbol("_PyInterpreterConfig_InitFromState");
+    int (*has_feature)(const void *, unsigned long) = (int (*)(const void *, unsigned long))
+        isan__python_symbol("_PyInterpreterState_HasFeature");
+    if (config_of != NULL) {
+        int config[16] = { 0 };
+        return config_of(config, interp) == 0 && config[0] != 0;
     }
-    int config[16] = { 0 };
-    return config_of != NULL && config_of(config, interp) == 0 && config[0] != 0;
+    return has_feature == NULL || has_feature(interp, 1ul << 5);
 }
 
 static void
@@ -74,24 +77,33 @@ record(const struct isan__interp *interp, int event, uint32_t stack)
     }
 }
 
+void
+isan__retag(char *block, isan__slot_t to)
+{
+    uint32_t *w = isan__word(block);
+    isan__slot_t from = (isan__slot_t)w[0];
+    int n = w[0] & ISAN__LONG ? 3 : 2;
+    for (int i = 0; i < n; i++) {
+        /* Unless somebody frees it just now. */
+        uint32_t is = w[i], becomes = (is & 0xffff0000u) | to;
+        if ((is & 0xffff) != from
+            || !__atomic_compare_exchange_n(&w[i], &is, becomes, false,
+                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+            return;
+        }
+    }
+    if (from < n_slots && to < n_slots) {
+        isan__interp_block_gone(from);
+    }
+}
+
 static void
-retag(char *block, void *arg)
+retag_ended(char *block, void *arg)
 {
     isan__slot_t from = (isan__slot_t)isan__load(block);
     (void)arg;
     if (from < n_slots && isan__interp_of(from)->counted) {
-        uint32_t to = (uint32_t)n_slots + isan__interp_of(from)->shares_main;
-        uint32_t *w = isan__word(block);
-        int n = w[0] & ISAN__LONG ? 3 : 2;
-        for (int i = 0; i < n; i++) {
-            /* Unless somebody frees it just now. */
-            uint32_t is = w[i], becomes = (is & 0xffff0000u) | to;
-            if ((is & 0xffff) != from
-                || !__atomic_compare_exchange_n(&w[i], &is, becomes, false,
-                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-                return;
-            }
-        }
+        isan__retag(block, (isan__slot_t)(n_slots + isan__interp_of(from)->shares_main));
     }
 }
 
@@ -111,7 +123,7 @@ expire(void)
             record(expired, ISAN_INTERP_END, 0);
         }
     }
-    isan__blocks_of(0, retag, NULL);
+    isan__blocks_of(0, retag_ended, NULL);
     for (size_t i = 1; i < n_slots; i++) {
         if (slots[i].counted) {
             memset(&slots[i], 0, sizeof slots[i]);
@@ -167,6 +179,9 @@ isan__slot_of_interp(const void *interp)
     i->serial = next_serial++;
     memcpy(&i->id, (const char *)interp + isan__py.interp_id, sizeof i->id);
     memcpy(&gil, (const char *)interp + isan__py.interp_gil, sizeof gil);
+    if (isan__py.one_gil) {
+        gil = NULL;
+    }
     /* Include/internal/pycore_runtime.h: the main interpreter is part of _PyRuntime. */
     if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
         i->kind = ISAN_INTERP_MAIN;

@@ -181,7 +181,7 @@ each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, si
             continue;
         }
         uint32_t word = isan__load((void *)value);
-        if ((word & 0xffff) != a->slot || !(word & (ISAN__START | ISAN__OBJECT))) {
+        if ((word & 0xffff) != a->slot || !isan__begins_something(word)) {
             continue;
         }
         char *start = isan__block_of((void *)value);
@@ -214,7 +214,10 @@ root(struct analysis *a, size_t i)
     if (a->blocks[i].claimed) {
         return;
     }
-    struct group *g = group_of(a, a->blocks[i].start, ISAN__RESIDUE_none);
+    uint64_t holder = isan__table_get(&a->holders, (uint64_t)a->blocks[i].start);
+    struct group *g = group_of(a, a->blocks[i].start,
+                               isan__py.one_gil && isan__runtime_has(holder)
+                               ? ISAN__RESIDUE_runtime : ISAN__RESIDUE_none);
     a->queued = 0;
     claim(a, i);
     for (size_t next = 0; next < a->queued; next++) {

@@ -44,7 +44,7 @@ copy_str(char *to, size_t size, const char *str)
         return;                             /* a subclass's; no name of code is one */
     }
     unsigned kind = state >> 2 & 7;
-    const char *data = str + isan__py.unicode_ascii + (state >> 6 & 1 ? 0 : 16);
+    const char *data = str + isan__py.unicode_ascii + (state >> 6 & 1 ? 0 : isan__py.unicode_header);
     size_t n = 0;
     for (int64_t i = 0; i < length && n + 5 < size; i++) {
         uint32_t c = 0;
@@ -87,8 +87,8 @@ register_code(char *code)
     char *block = isan__block_of(code);
     const void *type;
     memcpy(&type, code + 8, sizeof type);
-    if (type != isan__py.code_type || block == NULL
-        || (size_t)(code - block) + ISAN__CODE_SITE >= isan__block_size(block)) {
+    if (type != isan__py.code_type
+        || (block != NULL && (size_t)(code - block) + ISAN__CODE_SITE >= isan__block_size(block))) {
         return 0;                           /* the shim frames' static code */
     }
     char filename[1024], qualname[512];
@@ -138,7 +138,10 @@ register_code(char *code)
         isan__table_put(&codes, key, base);
     }
     *isan__word(code + ISAN__CODE_SITE) = base;
-    isan__watch(block, ISAN__WATCH_CODE, 0);
+    if (block != NULL) {                    /* 3.11 and 3.12 have static code (deepfreeze) */
+        *isan__word(code) |= ISAN__OBJECT;  /* for watch.c: not marked on a stock Python */
+        isan__watch(block, ISAN__WATCH_CODE, 0);
+    }
     return base;
 }
 
@@ -161,8 +164,9 @@ site(const char *frame, uint32_t *word)
     }
     memcpy(&instr, frame + isan__py.frame_instr, sizeof instr);
     uint32_t base = *word & ~MARKS;
-    return base == NO_SITES ? 0
-        : base + (uint32_t)((size_t)(instr - (code + isan__py.code_units)) / 2);
+    ptrdiff_t unit = (instr - (code + isan__py.code_units)) / 2;
+    /* Before 3.13 a frame that has not begun points before its first unit. */
+    return base == NO_SITES ? 0 : base + (unit > 0 ? (uint32_t)unit : 0);
 }
 
 static const char *
@@ -170,6 +174,9 @@ top_frame(const char *tstate)
 {
     const char *frame;
     memcpy(&frame, tstate + isan__py.ts_frame, sizeof frame);
+    if (isan__py.has_cframe) {
+        memcpy(&frame, frame + isan__py.cframe_frame, sizeof frame);
+    }
     return frame;
 }
 
@@ -213,19 +220,24 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
     const char *interp, *frame;
     int n = 0;
     if (!get(&interp, tstate + isan__py.ts_interp, sizeof interp, sound)
-        || !get(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)) {
+        || !get(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)
+        || (isan__py.has_cframe
+            && !get(&frame, frame + isan__py.cframe_frame, sizeof frame, sound))) {
         return 0;
     }
     isan__slot_t slot = isan__known_interp(interp);
     uint32_t serial = anybodys && slot == isan__self.slot ? 0 : isan__interp_of(slot)->serial;
     while (frame != NULL && n < max) {
-        char owner;
-        if (!get(&owner, frame + isan__py.frame_owner, 1, sound)) {
+        char owner, is_entry = 0;
+        if (!get(&owner, frame + isan__py.frame_owner, 1, sound)
+            || (isan__py.frame_is_entry != 0
+                && !get(&is_entry, frame + isan__py.frame_is_entry, 1, sound))) {
             break;
         }
         if (owner >= 3) {
-            /* FRAME_OWNED_BY_CSTACK (3.13), _INTERPRETER (3.14): where one
-             * activation of the evaluation loop began. */
+            /* FRAME_OWNED_BY_CSTACK (3.12), _INTERPRETER (3.14): where one
+             * activation of the evaluation loop began; in 3.11 the frame has
+             * a flag. */
             if (n > 0) {
                 to[n - 1].flags |= ISAN_FRAME_ENTRY;
             }
@@ -237,6 +249,7 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
             if (sound || isan__peek(&probe, executable(frame), 1)) {
                 to[n].site = site(frame, &word);
             }
+            to[n].flags = is_entry ? ISAN_FRAME_ENTRY : 0;
             n++;
         }
         if (!get(&frame, frame + isan__py.frame_previous, sizeof frame, sound)) {

@@ -146,9 +146,17 @@ isan__block_of(const void *op)
     return NULL;
 }
 
-/* Where the object of a block begins, or NULL: raw memory. */
+/* Can a pointer to this granule be one to a block or an object?  Unmarked ones
+ * begin at one of the first granules, which are those that have a tag. */
+static inline bool
+isan__begins_something(uint32_t word)
+{
+    return isan__stock || (word & (ISAN__START | ISAN__OBJECT)) != 0;
+}
+
+/* Where the object of a block begins, or NULL: none is marked. */
 static inline char *
-isan__object_in(char *block)
+isan__marked_in(char *block)
 {
     const uint32_t *w = isan__word(block);
     int n = w[0] & ISAN__LONG ? 3 : 2;
@@ -158,6 +166,17 @@ isan__object_in(char *block)
         }
     }
     return NULL;
+}
+
+/* The same, or NULL: raw memory.  Nobody marks the objects of a stock Python
+ * before 3.13, or with origin=none: there they are recognised when asked for.
+ * `dead`: its count may be 0. */
+char *isan__recognise(char *block, bool dead);
+static inline char *
+isan__object_in(char *block)
+{
+    char *op = isan__marked_in(block);
+    return op != NULL || !isan__stock ? op : isan__recognise(block, false);
 }
 
 #endif

@@ -1,76 +1,126 @@
-/* The layout of the Python in this process, without its internal headers:
- * _PyRuntime begins with _Py_DebugOffsets (3.13 and later, Include/internal/
- * pycore_runtime.h, pycore_debug_offsets.h), 64-bit numbers throughout. */
+/* The Python in this process: its symbols, and the layout of what isan reads
+ * without its internal headers.  From 3.13 on _PyRuntime begins with
+ * _Py_DebugOffsets (Include/internal/pycore_runtime.h, pycore_debug_offsets.h),
+ * 64-bit numbers throughout; 3.11 and 3.12 never change their layout any more,
+ * so it is written down here (tests/test_layout.py asks their headers).
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <link.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/internal.h"
 
 struct isan__python isan__py;
+static void *handle = RTLD_DEFAULT;         /* of what brought the runtime */
 
-/* Which number of the table is what, by release. */
+/* Bytes in 3.11 and 3.12, the number's place in _Py_DebugOffsets in 3.13 and 3.14. */
 static const struct where {
     uint16_t *to;
-    int v313, v314;
+    uint16_t v[4];
 } table[] = {
-    { &isan__py.interp_id,        7,  7 },
-    { &isan__py.interp_gil,      14, 15 },
-    { &isan__py.ts_interp,       22, 25 },
-    { &isan__py.ts_frame,        23, 26 },
-    { &isan__py.frame_previous,  29, 32 },
-    { &isan__py.frame_executable, 30, 33 },
-    { &isan__py.frame_instr,     31, 34 },
-    { &isan__py.frame_owner,     33, 36 },
-    { &isan__py.code_filename,   35, 40 },
-    { &isan__py.code_qualname,   37, 42 },
-    { &isan__py.code_linetable,  38, 43 },
-    { &isan__py.code_firstlineno, 39, 44 },
-    { &isan__py.code_units,      43, 48 },
-    { &isan__py.type_name,       47, 53 },
-    { &isan__py.type_flags,      49, 55 },
-    { &isan__py.bytes_size,      65, 75 },
-    { &isan__py.bytes_data,      66, 76 },
-    { &isan__py.unicode_state,   68, 78 },
-    { &isan__py.unicode_length,  69, 79 },
-    { &isan__py.unicode_ascii,   70, 80 },
+    /*                           3.11 3.12 3.13 3.14 */
+    { &isan__py.interp_id,        { 48,   8,  7,  7 } },
+    { &isan__py.interp_gil,       { 0,  384, 14, 15 } },
+    { &isan__py.interp_finalizing, { 84, 104, 10, 11 } },
+    { &isan__py.ts_interp,        { 16,  16, 22, 25 } },
+    { &isan__py.ts_frame,         { 56,  56, 23, 26 } },
+    { &isan__py.frame_previous,   { 48,   8, 29, 32 } },
+    { &isan__py.frame_executable, { 32,   0, 30, 33 } },
+    { &isan__py.frame_instr,      { 56,  56, 31, 34 } },
+    { &isan__py.frame_owner,      { 69,  70, 33, 36 } },
+    { &isan__py.code_filename,    { 112, 112, 35, 40 } },
+    { &isan__py.code_qualname,    { 128, 128, 37, 42 } },
+    { &isan__py.code_linetable,   { 136, 136, 38, 43 } },
+    { &isan__py.code_firstlineno, { 72,  68, 39, 44 } },
+    { &isan__py.code_units,       { 184, 192, 43, 48 } },
+    { &isan__py.type_name,        { 24,  24, 47, 53 } },
+    { &isan__py.type_flags,       { 168, 168, 49, 55 } },
+    { &isan__py.bytes_size,       { 16,  16, 65, 75 } },
+    { &isan__py.bytes_data,       { 32,  32, 66, 76 } },
+    { &isan__py.unicode_state,    { 32,  32, 68, 78 } },
+    { &isan__py.unicode_length,   { 16,  16, 69, 79 } },
+    { &isan__py.unicode_ascii,    { 48,  40, 70, 80 } },
 };
-enum { RUNTIME_SIZE = 3, INTERP_SIZE = 6 };
+enum { V311, V312, V313, V314, KNOWN };
+
+void *
+isan__python_symbol(const char *name)
+{
+    return dlsym(handle, name);
+}
+
+/* The module at from has been loaded (RTLD_DEFAULT: the program starts): does
+ * it bring a Python runtime? */
+bool
+isan__python_in(void *from)
+{
+    if (dlsym(from, "_PyRuntime") == NULL || dlsym(from, "Py_GetVersion") == NULL) {
+        return false;
+    }
+    handle = from;
+    return true;
+}
+
+/* Public data: its size is in the symbol table. */
+static size_t
+symbol_size(const void *symbol)
+{
+    Dl_info info;
+    const ElfW(Sym) *sym = NULL;
+    return dladdr1(symbol, &info, (void **)&sym, RTLD_DL_SYMENT) != 0 && sym != NULL
+        ? sym->st_size : 0;
+}
 
 bool
 isan__python_init(void)
 {
-    const char *runtime = dlsym(RTLD_DEFAULT, "_PyRuntime");
-    const unsigned long *version = dlsym(RTLD_DEFAULT, "Py_Version");
-    if (runtime == NULL || version == NULL) {
+    /* Usable before Py_Initialize (Doc/c-api/init.rst). */
+    const char *version = ((const char *(*)(void))isan__python_symbol("Py_GetVersion"))();
+    char *dot;
+    long major = strtol(version, &dot, 10), minor = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
+    if (major != 3 || minor < 11 || minor > 14) {
+        isan__say("this is Python %ld.%ld; isan knows 3.11 to 3.14 and stays out of its way",
+                  major, minor);
         return false;
     }
-    unsigned minor = *version >> 16;
-    if (minor != 0x030d && minor != 0x030e) {
-        isan__say("this is Python %lu.%lu; isan knows 3.13 and 3.14 and stays out of its way",
-                  *version >> 24, *version >> 16 & 0xff);
-        return false;
-    }
-    const uint64_t *offsets = (const uint64_t *)runtime;
-    if (offsets[2] != 0) {
+    int v = (int)minor - 11;
+    isan__py.runtime = isan__python_symbol("_PyRuntime");
+    const uint64_t *offsets = v < V313 ? NULL : (const uint64_t *)isan__py.runtime;
+    if (offsets != NULL && offsets[2] != 0) {
         isan__say("this is a free-threaded Python, without a GIL: isan stays out of its way");
         return false;
     }
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        uint64_t offset = offsets[minor == 0x030d ? table[i].v313 : table[i].v314];
+        uint64_t offset = offsets ? offsets[table[i].v[v]] : table[i].v[v];
         if (offset > 0xffff) {
             isan__say("_Py_DebugOffsets of this Python makes no sense: isan stays out of its way");
             return false;
         }
         *table[i].to = (uint16_t)offset;
     }
-    isan__py.runtime = runtime;
-    isan__py.runtime_size = offsets[RUNTIME_SIZE];
-    isan__py.sizeof_interp = offsets[INTERP_SIZE];
-    isan__py.code_type = dlsym(RTLD_DEFAULT, "PyCode_Type");
-    isan__py.unicode_type = dlsym(RTLD_DEFAULT, "PyUnicode_Type");
-    isan__py.type_type = dlsym(RTLD_DEFAULT, "PyType_Type");
-    isan__py.hexversion = (uint32_t)*version;
+    if (offsets != NULL) {
+        /* `_finalizing`, `_finalizing_id` and `gc` follow each other in struct
+         * _is (Include/internal/pycore_interp.h); the table has the last. */
+        isan__py.interp_finalizing -= 16;
+    }
+    /* Before 3.13 the current frame is the C frame's (struct _PyCFrame). */
+    isan__py.cframe_frame = v == V311 ? 8 : 0;
+    isan__py.has_cframe = v < V313;
+    isan__py.frame_is_entry = v == V311 ? 68 : 0;
+    isan__py.one_gil = v == V311;
+    isan__py.unicode_header = v == V311 ? 24 : 16;
+    isan__py.runtime_size = symbol_size(isan__py.runtime);
+    isan__py.code_type = isan__python_symbol("PyCode_Type");
+    isan__py.unicode_type = isan__python_symbol("PyUnicode_Type");
+    isan__py.type_type = isan__python_symbol("PyType_Type");
+    isan__py.hexversion = (uint32_t)*(const unsigned long *)isan__python_symbol("Py_Version");
+    /* Python/pystate.c; public under the first name from 3.13 on. */
+    isan__py.current = isan__python_symbol("PyThreadState_GetUnchecked");
+    if (isan__py.current == NULL) {
+        isan__py.current = isan__python_symbol("_PyThreadState_UncheckedGet");
+    }
     return true;
 }
 

@@ -38,13 +38,10 @@ left_out(const struct dl_phdr_info *info)
     return false;
 }
 
-/* The module that has _PyRuntime, and the standard library's extensions. */
-static bool
-of_runtime(const struct dl_phdr_info *info)
+/* The module that has _PyRuntime. */
+bool
+isan__has_runtime(const struct dl_phdr_info *info)
 {
-    if (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL) {
-        return true;
-    }
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         if (ph->p_type == PT_LOAD
@@ -53,6 +50,45 @@ of_runtime(const struct dl_phdr_info *info)
         }
     }
     return false;
+}
+
+struct place {
+    uint64_t address;
+    bool found;
+};
+
+static int
+look_in(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct place *place = arg;
+    (void)size;
+    if (!isan__has_runtime(info)) {
+        return 0;
+    }
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        place->found |= ph->p_type == PT_LOAD
+            && place->address - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz;
+    }
+    return 1;
+}
+
+bool
+isan__runtime_has(uint64_t address)
+{
+    struct place place = { address, false };
+    if (address != 0) {
+        dl_iterate_phdr(look_in, &place);
+    }
+    return place.found;
+}
+
+/* That, and the standard library's extensions. */
+static bool
+of_runtime(const struct dl_phdr_info *info)
+{
+    return isan__has_runtime(info)
+        || (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL);
 }
 
 static int
@@ -119,7 +155,7 @@ holds(uint64_t where, uint64_t value, void *arg)
 {
     struct holders *h = arg;
     uint32_t word = isan__load((void *)value);
-    if ((word & 0xffff) == h->slot && word & (ISAN__START | ISAN__OBJECT)) {
+    if ((word & 0xffff) == h->slot && isan__begins_something(word)) {
         char *block = isan__block_of((void *)value);
         if (block != NULL) {
             h->visit(where, block, h->arg);

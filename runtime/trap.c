@@ -37,15 +37,43 @@ immortal(const void *op)
 }
 
 static bool
-interned(const void *op)
+is_str(const void *op)
 {
-    const void *type = *(void *const *)((const char *)op + 8);
-    return type == isan__py.unicode_type
-        && (*((const uint32_t *)((const char *)op + isan__py.unicode_state)) & 3) != 0;
+    return *(void *const *)((const char *)op + 8) == isan__py.unicode_type;
 }
 
 static bool
-excused(const void *op, bool object, isan__slot_t owner, isan__slot_t current)
+interned(const void *op)
+{
+    return is_str(op)
+        && (*((const uint32_t *)((const char *)op + isan__py.unicode_state)) & 3) != 0;
+}
+
+/* May the object be one that died unseen and is used again, by the interpreter
+ * that had its memory in a free list (Objects/floatobject.c, listobject.c,
+ * tupleobject.c, dictobject.c)?  If a static holds it, it is what it seems. */
+static bool
+recycled(const void *op, char *block, isan__slot_t current)
+{
+    static const char *const names[] = {
+        "PyFloat_Type", "PyList_Type", "PyTuple_Type", "PyDict_Type",
+    };
+    const void *type = *(void *const *)((const char *)op + 8);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (type == isan__python_symbol(names[i])) {
+            if (isan__static_holding(block, op) != 0) {
+                return false;
+            }
+            isan__retag(block, current);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+excused(int access, const void *op, char *block, bool object, isan__slot_t owner,
+        isan__slot_t current)
 {
 #define ISAN_RULE(name, reason, condition) if (condition) return true;
 #include "runtime/rules.inc"
@@ -200,7 +228,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
     if (owner == current && !freed) {
         return false;
     }
-    if (excused(op, object && !freed, owner, current)) {
+    if (excused(access, op, block, object && !freed, owner, current)) {
         return false;
     }
     if (kind == ISAN__KIND_share && isan__interp_of(owner)->ended) {

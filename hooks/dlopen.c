@@ -1,0 +1,63 @@
+/* dlopen: a host may bring Python in with a plug-in, and Python its extensions. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/internal.h"
+
+typedef void *open_function(const char *, int);
+
+/* A name without a slash is looked for along the caller's RUNPATH too, but to
+ * the dynamic linker the caller is isan: look there for it, as dlopen(3) says,
+ * with the path that dlinfo(3) gives.  True: `path` is the file. */
+static bool
+find(const char *name, const void *caller, char *path, size_t size)
+{
+    Dl_info info;
+    struct link_map *map = NULL;
+    Dl_serinfo many;
+    if (dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map == NULL
+        || dlinfo(map, RTLD_DI_SERINFOSIZE, &many) != 0) {
+        return false;
+    }
+    Dl_serinfo *info_of = malloc(many.dls_size);
+    bool found = false;
+    if (info_of != NULL && dlinfo(map, RTLD_DI_SERINFOSIZE, info_of) == 0
+        && dlinfo(map, RTLD_DI_SERINFO, info_of) == 0) {
+        for (unsigned i = 0; i < info_of->dls_cnt && !found; i++) {
+            int n = snprintf(path, size, "%s/%s", info_of->dls_serpath[i].dls_name, name);
+            found = n > 0 && (size_t)n < size && access(path, R_OK) == 0;
+        }
+    }
+    free(info_of);
+    return found;
+}
+
+__attribute__((visibility("default"))) void *
+dlopen(const char *name, int flags)
+{
+    static open_function *real;
+    char path[PATH_MAX];
+    if (real == NULL) {
+        real = (open_function *)dlsym(RTLD_NEXT, "dlopen");
+    }
+    void *handle = NULL;
+    if (name != NULL && name[0] != 0 && strchr(name, '/') == NULL
+        && (handle = real(name, flags | RTLD_NOLOAD)) == NULL
+        && find(name, __builtin_return_address(0), path, sizeof path)) {
+        handle = real(path, flags);
+    }
+    if (handle == NULL) {
+        handle = real(name, flags);
+    }
+    if (handle != NULL) {
+        isan__loaded(handle);
+        dlerror();                          /* what isan looked for in vain is no error of the caller's */
+    }
+    return handle;
+}

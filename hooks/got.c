@@ -1,0 +1,97 @@
+/* The functions a module calls in others: its GOT, as the relocations of its
+ * dynamic section describe it (System V ABI, x86-64 supplement, 4.4 and 5.2).
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "runtime/internal.h"
+
+struct relocations {
+    const ElfW(Rela) *first;
+    size_t size;                            /* bytes */
+};
+
+/* glibc relocates the addresses in most modules' dynamic sections, but not in
+ * all (the vDSO's). */
+static uintptr_t
+address(const struct dl_phdr_info *info, uintptr_t value)
+{
+    return value < info->dlpi_addr ? value + info->dlpi_addr : value;
+}
+
+/* RELRO has made the page read-only, unless binding is lazy. */
+static void
+store(const struct dl_phdr_info *info, uintptr_t at, void *value)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = at & ~(page - 1);
+    bool relro = false;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        relro |= ph->p_type == PT_GNU_RELRO && at - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz;
+    }
+    if (relro && mprotect((void *)start, page, PROT_READ | PROT_WRITE) != 0) {
+        return;
+    }
+    __atomic_store_n((void **)at, value, __ATOMIC_RELAXED);
+    /* Writable before it is read-only: a page that RELRO shares with other
+     * data keeps what it had. */
+    if (relro) {
+        for (int i = 0; i < info->dlpi_phnum; i++) {
+            const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+            uintptr_t from = info->dlpi_addr + ph->p_vaddr;
+            if (ph->p_type == PT_GNU_RELRO && start >= (from & ~(page - 1))
+                && start + page <= from + ph->p_memsz) {
+                mprotect((void *)start, page, PROT_READ);
+            }
+        }
+    }
+}
+
+void
+isan__got_rewrite(const struct dl_phdr_info *info,
+                  void *(*substitute)(const char *name, bool call, void *arg), void *arg)
+{
+    const ElfW(Dyn) *dynamic = NULL;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
+            dynamic = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+        }
+    }
+    const ElfW(Sym) *symbols = NULL;
+    const char *strings = NULL;
+    struct relocations table[2] = { { NULL, 0 }, { NULL, 0 } };
+    for (; dynamic != NULL && dynamic->d_tag != DT_NULL; dynamic++) {
+        uintptr_t value = dynamic->d_un.d_val, pointer = address(info, value);
+        switch (dynamic->d_tag) {
+        case DT_SYMTAB: symbols = (const ElfW(Sym) *)pointer; break;
+        case DT_STRTAB: strings = (const char *)pointer; break;
+        case DT_JMPREL: table[0].first = (const ElfW(Rela) *)pointer; break;
+        case DT_PLTRELSZ: table[0].size = value; break;
+        case DT_RELA: table[1].first = (const ElfW(Rela) *)pointer; break;
+        case DT_RELASZ: table[1].size = value; break;
+        default: break;
+        }
+    }
+    if (symbols == NULL || strings == NULL) {
+        return;
+    }
+    for (int t = 0; t < 2; t++) {
+        size_t n = table[t].first != NULL ? table[t].size / sizeof *table[t].first : 0;
+        for (size_t i = 0; i < n; i++) {
+            const ElfW(Rela) *r = &table[t].first[i];
+            unsigned long type = ELF64_R_TYPE(r->r_info), symbol = ELF64_R_SYM(r->r_info);
+            if ((type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT) && symbol != 0) {
+                uintptr_t at = info->dlpi_addr + r->r_offset;
+                void *to = substitute(strings + symbols[symbol].st_name,
+                                      type == R_X86_64_JUMP_SLOT, arg);
+                if (to != NULL && *(void **)at != to) {
+                    store(info, at, to);
+                }
+            }
+        }
+    }
+}

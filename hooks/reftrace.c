@@ -1,0 +1,65 @@
+/* PyRefTracer (3.13 and later, Objects/object.c): the creation and destruction
+ * of every object, those from free lists included, which no allocator sees.
+ *
+ * There is one tracer for the process, and tracemalloc uses it too
+ * (Python/tracemalloc.c, _PyTraceMalloc_TraceRef): whoever comes later takes
+ * the place of the other.  So isan looks from time to time whether it is still
+ * there, and passes on to whom it finds instead.
+ */
+#include "runtime/owner.h"
+
+typedef int (*tracer)(void *op, int event, void *data);
+enum { CREATE, DESTROY };                   /* PyRefTracerEvent, Include/cpython/object.h */
+
+bool isan__tracing;
+static struct { tracer function; void *data; } next;
+
+static int
+trace(void *op, int event, void *data)
+{
+    (void)data;
+    if (event == CREATE) {
+        isan__check_create(op);
+    }
+    else if (isan__foreign(op)) {
+        isan__here();
+        if (isan__foreign(op)) {
+            isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0));
+            /* It goes into this interpreter's free list, or is freed. */
+            char *block = isan__block_of(op);
+            if (block != NULL
+                && isan__share_obmalloc((isan__slot_t)isan__load(block), isan__slot)) {
+                isan__retag(block, isan__slot);
+            }
+        }
+    }
+    return next.function != NULL ? next.function(op, event, next.data) : 0;
+}
+
+void
+isan__reftrace_keep(void)
+{
+    static int (*set)(tracer, void *);
+    static tracer (*get)(void **);
+    static int (*check)(void);
+    static bool looked;
+    if (!looked) {
+        set = (int (*)(tracer, void *))isan__python_symbol("PyRefTracer_SetTracer");
+        get = (tracer (*)(void **))isan__python_symbol("PyRefTracer_GetTracer");
+        check = (int (*)(void))isan__python_symbol("PyGILState_Check");
+        looked = true;
+    }
+    /* Nothing but where an object of a free list was created depends on it;
+     * a pydebug build aborts if it is not called with the GIL. */
+    if (set == NULL || isan__flags.origin == ISAN__ORIGIN_none || !check()) {
+        return;
+    }
+    void *data;
+    tracer now = get(&data);
+    if (now != trace) {
+        next.data = data;
+        next.function = now;
+        set(trace, NULL);
+        isan__tracing = true;
+    }
+}

@@ -1,0 +1,154 @@
+/* A stock Python: what its hook points and a look at its thread state tell.
+ *
+ * The allocators are installed when the main interpreter gets its GIL: by then
+ * PYTHONMALLOC and -X dev have been obeyed (Python/preconfig.c,
+ * _PyPreConfig_Write), and no object is there yet (Python/pylifecycle.c,
+ * pycore_create_interpreter).  What shows that is its call of
+ * pthread_cond_init (Python/ceval_gil.c, create_gil); no audit event does,
+ * since there is no thread state that hooks could be called with.
+ *
+ * Which interpreter a thread runs in is looked up whenever it allocates, calls
+ * the C API through boundary.c, or does something that needs a closer look.
+ */
+#define _GNU_SOURCE
+#include <link.h>
+#include <pthread.h>
+
+#include "runtime/owner.h"
+
+bool isan__stock;
+
+static int
+gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
+{
+    if (isan__main_slot == 0) {
+        isan__alloc_install();
+    }
+    else if (isan__alloc_lost()) {          /* Python is initialised again */
+        isan__main_again(isan__main_slot);
+        isan__alloc_install();
+    }
+    return pthread_cond_init(cond, attributes);
+}
+
+static void *
+substitute(const char *name, bool call, void *arg)
+{
+    (void)call;
+    (void)arg;
+    return strcmp(name, "pthread_cond_init") == 0 ? (void *)gil_created : NULL;
+}
+
+static int
+rewrite_runtime(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    if (!isan__has_runtime(info)) {
+        return 0;
+    }
+    isan__got_rewrite(info, substitute, arg);
+    return 1;
+}
+
+void
+isan__stock_begin(void)
+{
+    int (*is_initialized)(void) = (int (*)(void))isan__python_symbol("Py_IsInitialized");
+    dl_iterate_phdr(rewrite_runtime, NULL);
+    if (is_initialized()) {
+        isan__say("Python was running before isan was loaded: what there is already is not "
+                  "checked; preload libisan.so when the process starts (LD_PRELOAD, isan run)");
+        isan__alloc_install();
+    }
+}
+
+/* 3.11 has one current thread state for the process, that of whoever holds the
+ * GIL; without the GIL it may be gone at any moment. */
+static bool
+of_this_thread(const char *tstate)
+{
+    enum { THREAD_ID = 152 };               /* offsetof(PyThreadState, thread_id) in 3.11 */
+    unsigned long id;
+    return isan__peek(&id, tstate + THREAD_ID, sizeof id) && id == (unsigned long)pthread_self();
+}
+
+void
+isan__switched(char *tstate, bool raw)
+{
+    if (tstate != NULL && raw && isan__py.one_gil && !of_this_thread(tstate)) {
+        tstate = NULL;
+    }
+    if (tstate == NULL) {
+        if (isan__self.tstate != NULL) {
+            isan__hook_table.detach();
+        }
+        return;
+    }
+    isan__hook_table.attach(tstate);
+    isan__reftrace_keep();
+    uint32_t finalizing;
+    const struct isan__interp *home = isan__self.home;
+    if (home->interp != NULL) {
+        memcpy(&finalizing, (const char *)home->interp + isan__py.interp_finalizing,
+               sizeof finalizing);
+        if (finalizing != 0 && !home->finalizing) {
+            isan__hook_table.finalize(tstate);
+        }
+    }
+}
+
+/* Include/object.h, PyTypeObject.tp_basicsize: after PyVarObject and tp_name. */
+enum { TP_BASICSIZE = 32 };
+#define TYPE_SUBCLASS (1ul << 31)           /* Py_TPFLAGS_TYPE_SUBCLASS */
+
+/* Is there a PyObject at op?  Its type must be one, which is what the type of
+ * that says, and its size must fit. */
+static bool
+is_object(const char *op, size_t size, bool dead)
+{
+    struct { uint64_t count; const char *type; } head;
+    const char *meta, *name;
+    unsigned long flags;
+    int64_t basicsize;
+    char first;
+    if (size < sizeof head) {
+        return false;
+    }
+    memcpy(&head, op, sizeof head);
+    /* A count of an object on the heap is less than 2^32; 3.14 keeps flags in
+     * the uppermost 16 bits (Include/refcount.h). */
+    if ((head.count >> 32 & 0xffff) != 0 || ((uint32_t)head.count == 0 && !dead)
+        || (uintptr_t)head.type < 4096 || (uintptr_t)head.type % 8 != 0) {
+        return false;
+    }
+    return isan__peek(&meta, head.type + 8, sizeof meta)
+        && (uintptr_t)meta >= 4096 && (uintptr_t)meta % 8 == 0
+        && isan__peek(&flags, meta + isan__py.type_flags, sizeof flags)
+        && (flags & TYPE_SUBCLASS) != 0
+        && isan__peek(&basicsize, head.type + TP_BASICSIZE, sizeof basicsize)
+        && basicsize >= 16 && (uint64_t)basicsize <= size
+        && isan__peek(&name, head.type + isan__py.type_name, sizeof name)
+        && isan__peek(&first, name, 1) && first != 0;
+}
+
+/* What comes before an object in its block: nothing, a PyGC_Head, or that and
+ * the managed dictionary's and weak references' pre-header. */
+char *
+isan__recognise(char *block, bool dead)
+{
+    uint32_t word = isan__load(block);
+    size_t size = isan__block_size(block);
+    dead |= (word & ISAN__FREED) != 0;
+    if (word & ISAN__RAW) {
+        return NULL;
+    }
+    for (size_t before = 0; before <= 2 * ISAN__GRANULE && before < size; before += ISAN__GRANULE) {
+        if (is_object(block + before, size - before, dead)) {
+            if (dead) {                     /* nobody will tell any more */
+                __atomic_or_fetch(isan__word(block + before), ISAN__OBJECT, __ATOMIC_RELAXED);
+            }
+            return block + before;
+        }
+    }
+    return NULL;
+}
