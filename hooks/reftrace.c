@@ -9,6 +9,8 @@
 #include "runtime/owner.h"
 
 typedef int (*tracer)(void *op, int event, void *data);
+typedef tracer getter(void **data);
+typedef int setter(tracer function, void *data);
 enum { CREATE, DESTROY };                   /* PyRefTracerEvent, Include/cpython/object.h */
 
 bool isan__tracing;
@@ -39,13 +41,13 @@ trace(void *op, int event, void *data)
 void
 isan__reftrace_keep(void)
 {
-    static int (*set)(tracer, void *);
-    static tracer (*get)(void **);
+    static setter *set;
+    static getter *get;
     static int (*check)(void);
     static bool looked;
     if (!looked) {
-        set = (int (*)(tracer, void *))isan__python_symbol("PyRefTracer_SetTracer");
-        get = (tracer (*)(void **))isan__python_symbol("PyRefTracer_GetTracer");
+        set = (setter *)isan__python_symbol("PyRefTracer_SetTracer");
+        get = (getter *)isan__python_symbol("PyRefTracer_GetTracer");
         check = (int (*)(void))isan__python_symbol("PyGILState_Check");
         looked = true;
     }
