@@ -91,10 +91,13 @@ class _Builder:
     @staticmethod
     def without_ours(frames):
         first = 0
-        for first, frame in enumerate(frames):
-            if frame["kind"] == "python" or not (
-                    _OUR_LIBRARY.match(os.path.basename(frame["module"] or ""))
-                    or frame["inlined"] and _REFCOUNT.match(frame["function"] or "")):
+        for i, frame in enumerate(frames):
+            if frame["kind"] == "python":
+                break
+            name = os.path.basename(frame["module"] or "")
+            if _OUR_LIBRARY.match(name) or frame["inlined"] and _REFCOUNT.match(frame["function"] or ""):
+                first = i + 1
+            elif not _C_LIBRARY.match(name):    # which calls us back (dl_iterate_phdr)
                 break
         return frames[first:]
 
@@ -146,7 +149,8 @@ class _Builder:
             "object": {"type": type or None, "address": object.address, "serial": object.serial or None,
                        "size": object.size, "python": bool(object.flags & logs_.OBJ_OBJECT),
                        "freed": bool(object.flags & logs_.OBJ_FREED),
-                       "interned": bool(object.flags & logs_.OBJ_INTERNED)},
+                       "interned": bool(object.flags & logs_.OBJ_INTERNED),
+                       "recycled": bool(object.flags & logs_.OBJ_RECYCLED)},
             "owner": self.interp(log, object.owner), "current": None,
             "holder": self.holder(log, holder, offset),
             "stacks": {"created": self.created(log, object)},

@@ -200,6 +200,11 @@ class _Text:
     def process_of(self, f):
         return " in process %s" % ", ".join(map(str, f["pids"])) if self.several else ""
 
+    def recycled(self, f):
+        if f["object"]["recycled"]:
+            self.say("    (or an earlier object in the same memory was: before Python 3.13, and with origin=none,"
+                     " recycled floats, lists, tuples and dicts are not seen)")
+
     def title(self, f, headline):
         self.say("%s %s" % (self.paint("kind", "isan: %s #%d:" % (f["kind"], f["id"])),
                             self.paint("title", headline + self.process_of(f))))
@@ -210,13 +215,15 @@ class _Text:
         created = f["stacks"]["created"]
         if created:
             self.location("created in %s" % owner, created, f)
+            self.recycled(f)
         else:
             self.say("  created in %s, where is not known" % owner)
         if f["holder"] and f["kind"] != "static":
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            self.location("%s%s in %s" % (_DONE.get(f["access"], "touched"), self.times(f["count"]),
+            self.location("reached from %s, which has imported it too: found" % self.who(f["current"])
+                          if f["kind"] == "static" else "%s%s in %s" % (_DONE.get(f["access"], "touched"), self.times(f["count"]),
                                           self.who(f["current"])), used, f)
         elif f["count"] > 1:
             self.say("  seen%s" % self.times(f["count"]))
@@ -244,6 +251,7 @@ class _Text:
         created = f["stacks"]["created"]
         if created:
             self.location("created", created, f)
+            self.recycled(f)
         else:
             self.say("  created where no Python code ran, or before isan could see it")
         if f["holder"]:

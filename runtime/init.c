@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -256,8 +257,14 @@ isan__loaded(void *handle)
         allowed = false;
         begin();
     }
-    else if (isan__stock) {
-        isan__boundary_modules();
+    else if (active) {
+        struct link_map *map;
+        if (isan__stock) {
+            isan__boundary_modules();
+        }
+        if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+            isan__imported(map->l_addr);
+        }
     }
 }
 

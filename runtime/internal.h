@@ -255,6 +255,14 @@ uint64_t isan__static_holding(const void *block, const void *object);
 void isan__statics_of(isan__slot_t slot,
     void (*visit)(uint64_t where, char *block, void *arg), void *arg);
 
+/* The current interpreter imports the module at base; what its statics hold of
+ * the others' is reported. */
+void isan__imported(uintptr_t base);
+/* Report what the statics hold of all modules that several have imported. */
+void isan__look_at_statics(void);
+bool isan__within_module_def(uint64_t where);
+bool isan__within_static_type(uint64_t where);
+
 /* Raw blocks, of any interpreter, that the runtime's statics lead to. */
 void isan__runtime_reaches(struct isan__table *seen);
 
@@ -270,6 +278,9 @@ void isan__watched_block_moved(char *from, char *to);
 /* The object (or block) at op was used, with `access`, by the instruction
  * before pc.  True: a finding; false: it is excused or was not foreign. */
 bool isan__trap(int kind, int access, const void *op, void *pc);
+/* The static at `where` holds the object at op, which interpreter `other`
+ * (serial) can reach as well as its owner. */
+void isan__static_holds(uint64_t where, const void *op, char *block, uint32_t other);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);

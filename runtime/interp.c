@@ -215,6 +215,9 @@ isan__interp_finalizing(isan__slot_t slot)
         i->finalizing = 1;
         i->end_stack = isan__stack_here(NULL);
         record(i, ISAN_INTERP_FINALIZING, i->end_stack);
+        if (i->kind == ISAN_INTERP_MAIN) {
+            isan__look_at_statics();        /* for the last time */
+        }
     }
 }
 

@@ -294,6 +294,7 @@ isan__leaks_of(isan__slot_t slot)
         a->slot = slot;
         a->room = left;
         isan__modules_sync();
+        isan__look_at_statics();
         isan__statics_of(slot, held, a);
         isan__blocks_of(slot, collect, a);
         left = a->left;

@@ -132,6 +132,7 @@ enum {
     ISAN_OBJ_FREED = 2,             /* already deallocated: a dangling pointer */
     ISAN_OBJ_ORIGIN_STACK = 4,      /* `origin` is a stack id, else a site */
     ISAN_OBJ_INTERNED = 8,          /* a str in an interned dictionary */
+    ISAN_OBJ_RECYCLED = 16,         /* `origin` may be an earlier object's in the same memory */
 };
 struct isan_object {
     uint64_t address;

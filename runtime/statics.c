@@ -16,7 +16,14 @@ struct walk {
     void (*word)(uint64_t where, uint64_t value, void *arg);
     void *arg;
     bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
+    bool shared_only;                       /* those that several interpreters have imported */
+    uintptr_t base;                         /* this one; 0: any */
+    uint64_t importers;                     /* of the one being walked */
 };
+
+/* A module's load address -> serials of the first and of the last interpreter
+ * that imported it; the same, or none, if there is only one. */
+static struct isan__table imports;
 
 static const char *
 base_name(const char *path)
@@ -99,6 +106,13 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (walk->runtime_only ? !of_runtime(info) : left_out(info)) {
         return 0;
     }
+    if (walk->shared_only) {
+        walk->importers = isan__table_get(&imports, info->dlpi_addr);
+        if (walk->importers >> 32 == 0
+            || (walk->base != 0 && walk->base != info->dlpi_addr)) {
+            return 0;
+        }
+    }
     uintptr_t runtime = (uintptr_t)isan__py.runtime;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -170,6 +184,81 @@ isan__statics_of(isan__slot_t slot, void (*visit)(uint64_t where, char *block, v
     struct holders h = { slot, visit, arg };
     struct walk walk = { .word = holds, .arg = &h };
     dl_iterate_phdr(walk_module, &walk);
+}
+
+/* Is the word part of an object in the module's data of a type that CPython
+ * fills in itself (rules.inc)? */
+static bool
+within(uint64_t where, const void *type, size_t size)
+{
+    for (uint64_t at = where & ~(uint64_t)7; where - at < size; at -= 8) {
+        const void *is;
+        if (isan__peek(&is, (const char *)at + 8, sizeof is) && is == type) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+isan__within_module_def(uint64_t where)
+{
+    /* Include/moduleobject.h: PyModuleDef_Base, where m_copy is the last. */
+    return within(where, isan__python_symbol("PyModuleDef_Type"), 40);
+}
+
+bool
+isan__within_static_type(uint64_t where)
+{
+    /* Include/cpython/object.h: sizeof(PyTypeObject), 408 to 416 bytes. */
+    return within(where, isan__py.type_type, 416);
+}
+
+static void
+look_at(uint64_t where, uint64_t value, void *arg)
+{
+    const struct walk *walk = arg;
+    uint32_t word = isan__load((void *)value);
+    isan__slot_t owner = (isan__slot_t)word;
+    if (owner == 0 || owner == ISAN__NOBODY || !isan__begins_something(word)) {
+        return;
+    }
+    char *block = isan__block_of((void *)value);
+    if (block == NULL || isan__object_in(block) != (void *)value) {
+        return;
+    }
+    uint32_t first = (uint32_t)walk->importers, other = (uint32_t)(walk->importers >> 32);
+    isan__static_holds(where, (void *)value, block,
+                       isan__interp_of(owner)->serial == other ? first : other);
+}
+
+void
+isan__look_at_statics(void)
+{
+    struct walk walk = { .word = look_at, .arg = &walk, .shared_only = true };
+    dl_iterate_phdr(walk_module, &walk);
+}
+
+/* An interpreter has called dlopen, as it does for every import of an
+ * extension, the first or not (Python/dynload_shlib.c). */
+void
+isan__imported(uintptr_t base)
+{
+    isan__here();
+    uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
+    uint64_t known = isan__table_get(&imports, base);
+    uint32_t first = (uint32_t)known;
+    if (serial == 0) {
+        return;
+    }
+    if (first == 0) {
+        isan__table_put(&imports, base, serial);
+    }
+    else if (first != serial) {
+        isan__table_put(&imports, base, (uint64_t)serial << 32 | first);
+        struct walk walk = { .word = look_at, .arg = &walk, .shared_only = true, .base = base };
+        dl_iterate_phdr(walk_module, &walk);
+    }
 }
 
 /* Raw blocks the runtime can reach, breadth first.  They may be any thread's

@@ -49,26 +49,31 @@ interned(const void *op)
         && (*((const uint32_t *)((const char *)op + isan__py.unicode_state)) & 3) != 0;
 }
 
-/* May the object be one that died unseen and is used again, by the interpreter
- * that had its memory in a free list (Objects/floatobject.c, listobject.c,
- * tupleobject.c, dictobject.c)?  If a static holds it, it is what it seems. */
+/* Of a type that has free lists (Objects/floatobject.c, listobject.c,
+ * tupleobject.c, dictobject.c), where nobody tells of births and deaths? */
 static bool
-recycled(const void *op, char *block, isan__slot_t current)
+may_be_recycled(const void *op)
 {
     static const char *const names[] = {
         "PyFloat_Type", "PyList_Type", "PyTuple_Type", "PyDict_Type",
     };
     const void *type = *(void *const *)((const char *)op + 8);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (type == isan__python_symbol(names[i])) {
-            if (isan__static_holding(block, op) != 0) {
-                return false;
-            }
-            isan__retag(block, current);
-            return true;
-        }
+    bool found = false;
+    for (size_t i = 0; isan__stock && !isan__tracing && i < sizeof names / sizeof *names; i++) {
+        found |= type == isan__python_symbol(names[i]);
     }
-    return false;
+    return found;
+}
+
+/* Such an object is taken for the current interpreter's, unless a static holds it. */
+static bool
+recycled(const void *op, char *block, isan__slot_t current)
+{
+    if (!may_be_recycled(op) || isan__static_holding(block, op) != 0) {
+        return false;
+    }
+    isan__retag(block, current);
+    return true;
 }
 
 static bool
@@ -76,8 +81,10 @@ excused(int access, const void *op, char *block, bool object, isan__slot_t owner
         isan__slot_t current)
 {
 #define ISAN_RULE(name, reason, condition) if (condition) return true;
+#define ISAN_STATIC_RULE(name, reason, condition)
 #include "runtime/rules.inc"
 #undef ISAN_RULE
+#undef ISAN_STATIC_RULE
     return false;
 }
 
@@ -152,6 +159,9 @@ isan__describe(struct isan_object *o, const void *op, char *block)
             o->flags |= ISAN_OBJ_INTERNED;
         }
     }
+    if (o->flags & ISAN_OBJ_OBJECT && may_be_recycled(op)) {
+        o->flags |= ISAN_OBJ_RECYCLED;
+    }
     if (word & ISAN__FREED) {
         o->flags |= ISAN_OBJ_FREED;
     }
@@ -171,7 +181,7 @@ serial_of(char *block)
 }
 
 static struct isan_rec_finding *
-record(int kind, int access, const void *op, char *block, isan__slot_t current,
+record(int kind, int access, const void *op, char *block, uint64_t holder, uint32_t current,
        const char *type)
 {
     uint32_t stack = isan__stack_here(NULL);
@@ -184,8 +194,8 @@ record(int kind, int access, const void *op, char *block, isan__slot_t current,
     r->access = (uint16_t)access;
     r->time_ns = isan__now();
     r->tid = isan__tid();
-    r->current = isan__interp_of(current)->serial;
-    r->holder = isan__static_holding(block, op);
+    r->current = current;
+    r->holder = holder;
     r->used = stack;
     memcpy(r->text, type, n);
     r->id = isan__next_finding();
@@ -253,7 +263,8 @@ isan__trap(int kind, int access, const void *op, void *pc)
         uint64_t named = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 1)) | 1;
         r = (void *)isan__table_get(&by_name, named);
         if (r == NULL) {
-            r = record(kind, access, op, block, current, type);
+            r = record(kind, access, op, block, isan__static_holding(block, op),
+                       isan__interp_of(current)->serial, type);
             if (r == NULL) {
                 return true;
             }
@@ -272,6 +283,36 @@ isan__trap(int kind, int access, const void *op, void *pc)
         isan__halt();
     }
     return true;
+}
+
+void
+isan__static_holds(uint64_t where, const void *op, char *block, uint32_t other)
+{
+    isan__slot_t owner = (isan__slot_t)isan__load(block);
+    bool freed = isan__load(block) & ISAN__FREED;
+    char type[256];
+#define ISAN_RULE(name, reason, condition)
+#define ISAN_STATIC_RULE(name, reason, condition) if (condition) return;
+#include "runtime/rules.inc"
+#undef ISAN_RULE
+#undef ISAN_STATIC_RULE
+    struct { uint64_t where, object; } key = { where, (uint64_t)block ^ (uint64_t)owner << 48 };
+    uint64_t exact = isan__hash(&key, sizeof key, 2) | 1;
+    if (isan__table_get(&by_site, exact) != 0) {
+        return;                             /* looked at before */
+    }
+    if (!isan__type_name(op, type, sizeof type)) {
+        strcpy(type, "?");
+    }
+    struct isan_rec_finding *r = record(ISAN__KIND_static, ISAN__ACCESS_none, op, block, where,
+                                        other, type);
+    if (r != NULL) {
+        r->count = 1;
+        isan__table_put(&by_site, exact, (uint64_t)r);
+        if (isan__flags.halt_on_error) {
+            isan__halt();
+        }
+    }
 }
 
 /* After a fork the records belong to the parent's log. */

@@ -46,4 +46,12 @@ def plain(flavor_python):
 @pytest.fixture(scope="session", params=VERSIONS)
 def subject(request, isan, flavor_python, tmp_path_factory):
     """The fast interpreter of each release, to run programs under isan with."""
-    return Subject(isan, flavor_python("fast", request.param), request.param, tmp_path_factory.mktemp)
+    return Subject(isan, flavor_python("fast", request.param), tmp_path_factory.mktemp, request.param)
+
+
+@pytest.fixture(scope="session", params=["system", *VERSIONS, *os.environ.get("ISAN_TEST_PYTHONS", "").split()])
+def stock(request, isan, flavor_python, tmp_path_factory):
+    """Stock Pythons: Debian's own, plain builds, and those ISAN_TEST_PYTHONS names."""
+    python = ("/usr/bin/python3" if request.param == "system"
+              else flavor_python("plain", request.param) if request.param in VERSIONS else request.param)
+    return Subject(isan, python, tmp_path_factory.mktemp, stock=True)

@@ -47,7 +47,7 @@ def measure():
 
 
 def soak(count):
-    import _interpreters
+    from interpreters import Interpreter
     samples, began, step = [], time.monotonic(), max(count // 12, 1)
     print("interpreters   seconds   isan KiB   tags KiB   tags of leaks KiB   process KiB   log KiB", flush=True)
     for i in range(count + 1):
@@ -57,10 +57,10 @@ def soak(count):
             print(f"{i:12} {time.monotonic() - began:9.1f} {own:10} {other:10} {left:19} {everything:13} {log // 1024:9}",
                   flush=True)
         kind, code = PLANS[i % len(PLANS)]
-        interpreter = _interpreters.create(kind)
-        if code and (failed := _interpreters.exec(interpreter, code)):
-            raise SystemExit(f"soak.py: {code!r} failed in an interpreter that is {kind}: {failed.errdisplay}")
-        _interpreters.destroy(interpreter)
+        interpreter = Interpreter(kind)
+        if code:
+            interpreter.run(code)
+        interpreter.end()
     half = [sample for sample in samples if sample[0] >= count // 3] or samples
     (first, *then), (last, *now) = half[0], half[-1]
     own, other, log = (after - before for before, after in zip(then, now))
@@ -77,6 +77,7 @@ def main():
                                      epilog="Exit status: 0 when flat, 1 when not, 2 for wrong usage.")
     parser.add_argument("--count", type=int, default=3000, help="interpreters to create and end (default: %(default)s)")
     parser.add_argument("--python", help="an instrumented Python (default: the fast one of CPython 3.13 built here)")
+    parser.add_argument("--stock", action="store_true", help="the Python is not instrumented: preload libisan.so")
     parser.add_argument("--in-target", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.count < 12:
@@ -93,7 +94,10 @@ def main():
             parser.exit(2, f"soak.py: {problem}\n")
     with tempfile.TemporaryDirectory() as log:
         command = [python, os.path.join(HERE, "soak.py"), "--in-target", "--count", str(args.count)]
-        environment = {**os.environ, "ISAN_OPTIONS": f"log_path={log}", "SOAK_LOG": log}
+        environment = {**os.environ, "ISAN_OPTIONS": f"log_path={log}", "SOAK_LOG": log,
+                       "PYTHONPATH": os.path.join(HERE, "ext")}
+        if args.stock:
+            environment["LD_PRELOAD"] = os.path.join(os.path.dirname(HERE), "build", "lib", "libisan.so.0")
         try:
             status = subprocess.run(command, env=environment).returncode
         except OSError as error:

@@ -12,23 +12,37 @@ EXT = Path(__file__).resolve().parent / "ext"
 sys.path.insert(0, str(EXT))
 from build import build  # noqa: E402
 
+LIBRARY = EXT.parents[1] / "build" / "lib" / "libisan.so.0"
 VERSIONS = ["3.13", "3.14"]
+# The C API of the extensions that do not compile for every release.
+NEEDS = {"attr_borrowed.c": (3, 13)}
 # How long a program may take before it counts as hung.
 TIMEOUT = 60
 
 
-class Subject:
-    """The fast interpreter of one release and the test extensions, compiled for it with isan's header."""
+def release(python):
+    """Such as 3.13."""
+    return subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=subprocess.PIPE,
+                          text=True, check=True).stdout.strip()
 
-    def __init__(self, isan, python, version, make_directory):
-        self.isan, self.python, self.version, self.make_directory = isan, python, version, make_directory
+
+class Subject:
+    """An interpreter and the test extensions compiled for it: the fast one of a release with isan's header, a stock
+    one as anybody would."""
+
+    def __init__(self, isan, python, make_directory, version=None, stock=False):
+        self.isan, self.python, self.make_directory, self.stock = isan, python, make_directory, stock
+        self.version = version or release(python)
+        self.hexversion = tuple(map(int, self.version.split(".")))
+        self.how = [] if stock else ["--flavor", "fast", "--version", self.version]
         self.extensions = make_directory("ext")
         self.environment = {name: value for name, value in os.environ.items()
                             if name != "ISAN_OPTIONS" and not name.startswith("PYTHON")}
         flags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout
         self.cflags = flags.split()
         for source in EXT.glob("*.c"):
-            build(source.name, python, self.extensions, self.cflags)
+            if self.hexversion >= NEEDS.get(source.name, (3, 11)):
+                build(source.name, python, self.extensions, () if stock else self.cflags)
 
     def extension(self, source, instrumented):
         """The directory of one test extension, built with or without isan's header."""
@@ -51,14 +65,15 @@ class Subject:
         """`isan run` of a script that finds these names bound."""
         path = self.program(script, names)
         done = subprocess.run(
-            [self.isan, "run", "--flavor", "fast", "--version", self.version, "--log", path.parent / "log", "--",
-             "python", path], env=self.env(options, extensions, **(env or {})), stdin=subprocess.DEVNULL,
+            [self.isan, "run", *self.how, "--log", path.parent / "log", "--",
+             self.python if self.stock else "python", path], env=self.env(options, extensions, **(env or {})), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, preexec_fn=preexec)
         return Run(self.isan, path, path.parent / "log", done)
 
     def by_hand(self, script, options="", preexec=None, env=None, **names):
         """The same without `isan run`."""
-        return subprocess.run([self.python, self.program(script, names)], env=self.env(options, **(env or {})),
+        env = dict(env or {}, **({"LD_PRELOAD": str(LIBRARY)} if self.stock else {}))
+        return subprocess.run([self.python, self.program(script, names)], env=self.env(options, **env),
                               preexec_fn=preexec, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
 

@@ -41,7 +41,9 @@ cache_free(void *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, cache_exec},
+#ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
     {0, NULL},
 };
 

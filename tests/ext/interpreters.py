@@ -1,20 +1,36 @@
 """For the programs the tests run under isan: interpreters, in one way for all releases."""
+import marshal
 import textwrap
 
-import _interpreters
+try:
+    import _interpreters
+except ImportError:                 # before 3.13
+    import _xxsubinterpreters as _interpreters
 
 
 class Interpreter:
-    """An interpreter; what it runs fails the program if it fails."""
+    """An interpreter; what it runs fails the program if it fails.
+
+    Kinds are "isolated" (a GIL of its own, from 3.12 on) and "legacy".
+    """
 
     def __init__(self, kind="isolated"):
-        self.id = _interpreters.create(kind)
+        if hasattr(_interpreters, "exec"):
+            self.id = _interpreters.create(kind)
+        else:
+            self.id = _interpreters.create(isolated=kind == "isolated")
 
     def run(self, code):
         """Run source, or a function without arguments, which keeps its file and lines."""
-        failed = _interpreters.exec(self.id, textwrap.dedent(code) if isinstance(code, str) else code)
-        if failed is not None:
-            raise SystemExit(failed.errdisplay)
+        code = textwrap.dedent(code) if isinstance(code, str) else code
+        if hasattr(_interpreters, "exec"):
+            failed = _interpreters.exec(self.id, code)
+            if failed is not None:
+                raise SystemExit(failed.errdisplay)
+        else:
+            if not isinstance(code, str):
+                code = "import marshal; exec(marshal.loads(%r))" % marshal.dumps(code.__code__)
+            _interpreters.run_string(self.id, code)
 
     def end(self):
         _interpreters.destroy(self.id)

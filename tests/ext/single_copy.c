@@ -16,8 +16,10 @@ PyMODINIT_FUNC
 PyInit_single_copy(void)
 {
     PyObject *module = PyModule_Create(&definition);
-    if (module != NULL && PyModule_Add(module, "shared", PyList_New(0)) < 0) {
+    PyObject *shared = PyList_New(0);
+    if (module != NULL && PyModule_AddObjectRef(module, "shared", shared) < 0) {
         Py_CLEAR(module);
     }
+    Py_XDECREF(shared);
     return module;
 }

@@ -1,0 +1,305 @@
+"""An unmodified Python and unmodified extensions: LD_PRELOAD alone."""
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from subject import LIBRARY, TIMEOUT, Run, holder_of, line_of, places, who
+
+CACHE_HOLDER = ("cache", "cache_static.c", line_of("cache_static.c", "static PyObject *cache;"))
+CREATED = line_of("cache_static.c", "PyDict_New")
+
+# Importing, ending the interpreter and importing again: nothing else is done with the object.
+IMPORTS = """
+    first, second = Interpreter(KIND), Interpreter(KIND)
+    first.run("import cache_static")
+    second.run("import cache_static")
+    first.end()
+    second.end()
+"""
+HEALTHY = IMPORTS.replace("cache_static", "cache_state")
+
+
+def kind_of(stock, kind):
+    return "own-gil" if kind == "isolated" and stock.hexversion >= (3, 12) else "legacy"
+
+
+def check_cache(stock, run, kind="legacy"):
+    """The demo extension's one bug: the variable, its line, the object, the interpreters, the leak."""
+    static = run.one("static", type="dict")
+    leak = run.one("leak", type="dict")
+    for finding in static, leak:
+        assert holder_of(finding) == CACHE_HOLDER
+        assert who(finding["owner"]) == (1, kind_of(stock, kind))
+        assert finding["object"]["recycled"] == (stock.hexversion < (3, 13))
+    assert who(static["current"]) == (2, kind_of(stock, kind))
+    assert (static["paired"], leak["paired"]) == ([leak["id"]], [static["id"]])
+    assert static["object"]["serial"] == leak["object"]["serial"] is not None
+    assert (leak["count"], static["fate"]) == (1, "leaked")
+    assert places(leak["stacks"]["created"], "cache_static.c") == [CREATED]
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_object_in_a_static(stock, kind):
+    run = stock.run(IMPORTS, KIND=kind)
+    assert run.status == 86, run.err
+    check_cache(stock, run, kind)
+    assert {finding["kind"] for finding in run.report["findings"]} == {"static", "leak"}
+    assert run.report["process"]["flavor"] == "stock"
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_object_in_module_state(stock, kind):
+    assert stock.run(HEALTHY, KIND=kind).healthy()
+
+
+@pytest.mark.parametrize("env", [
+    {"PYTHONMALLOC": "pymalloc"}, {"PYTHONMALLOC": "malloc"}, {"PYTHONMALLOC": "debug"}, {"PYTHONDEVMODE": "1"},
+    {"PYTHONTRACEMALLOC": "5"}, {"PYTHONFAULTHANDLER": "1"},
+], ids=lambda env: "=".join(*env.items()))
+def test_ways_to_start_python(stock, env):
+    check_cache(stock, stock.run(IMPORTS, env=env, KIND="legacy"))
+    assert stock.run(HEALTHY, env=env, KIND="legacy").healthy()
+
+
+def test_tracemalloc_started_and_stopped(stock):
+    """It has the same tracer of objects as isan (PyRefTracer), and must still see what it would."""
+    script = """
+        import tracemalloc
+        tracemalloc.start()
+        first, second = Interpreter("legacy"), Interpreter("legacy")
+        first.run("import cache_static")
+        here = [object() for _ in range(1000)]
+        statistics = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, __file__)]).statistics("lineno")
+        assert max(s.count for s in statistics) >= 1000, statistics
+        tracemalloc.stop()
+        second.run("import cache_static")
+        first.end()
+        second.end()
+    """
+    check_cache(stock, stock.run(script))
+
+
+def test_by_hand(stock):
+    done = stock.by_hand(IMPORTS, KIND="legacy")
+    assert done.returncode == 86, done.stderr
+    assert re.search(r"static `cache` of cache_static\S* \(\S*tests/ext/cache_static.c:%d\)" % CACHE_HOLDER[2], done.stderr)
+    assert done.stderr.rstrip().endswith("SUMMARY: isan: 2 findings (1 static, 1 leak) in 1 process")
+
+
+@pytest.mark.parametrize("origin", ["none", "native"])
+def test_origins(stock, origin):
+    run = stock.run(IMPORTS, f"origin={origin}", KIND="legacy")
+    leak = run.one("leak", type="dict")
+    assert holder_of(leak) == CACHE_HOLDER
+    if origin == "none":
+        assert leak["stacks"]["created"] == [] and leak["object"]["recycled"]
+    else:
+        assert places(leak["stacks"]["created"], "cache_static.c") == [CREATED]
+
+
+# --- Python starts late --------------------------------------------------------------
+
+EMBED = r"""
+/* A host that finds Python only when it runs, and may do so twice. */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int
+main(int argc, char **argv)
+{
+    void *python = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
+    if (python == NULL) {
+        fprintf(stderr, "%s\n", dlerror());
+        return 3;
+    }
+    if (dlerror() != NULL) {
+        fprintf(stderr, "dlopen succeeded, and yet there is an error\n");
+        return 4;
+    }
+    void (*initialize)(void) = (void (*)(void))dlsym(python, "Py_Initialize");
+    int (*finalize)(void) = (int (*)(void))dlsym(python, "Py_FinalizeEx");
+    int (*run)(const char *) = (int (*)(const char *))dlsym(python, "PyRun_SimpleString");
+    for (int i = 2; i < argc; i++) {
+        char code[4096];
+        snprintf(code, sizeof code, "exec(open(%s).read())", argv[i]);
+        initialize();
+        if (run(code) != 0 || finalize() != 0) {
+            return 5;
+        }
+    }
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    """host(name, source) -> a compiled C program."""
+    directory = tmp_path_factory.mktemp("host")
+
+    def compile(name, source, *flags):
+        (directory / f"{name}.c").write_text(source)
+        subprocess.run(["gcc", "-g", "-Wall", "-Wextra", "-Werror", "-o", directory / name, directory / f"{name}.c",
+                        *flags], check=True)
+        return directory / name
+    return compile
+
+
+def run_host(subject, program, *arguments, options="", env=None):
+    """Under `isan run`, as the subject's programs are."""
+    directory = subject.make_directory("run")
+    done = subprocess.run([subject.isan, "run", "--log", directory / "log", "--", program, *arguments],
+                          env=subject.env(options, **(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+    return Run(subject.isan, directory, directory / "log", done)
+
+
+@pytest.fixture(scope="session")
+def system(isan, tmp_path_factory):
+    """Debian's Python, which has a shared libpython too."""
+    from subject import Subject
+    return Subject(isan, "/usr/bin/python3", tmp_path_factory.mktemp, stock=True)
+
+
+@pytest.fixture(scope="session")
+def libpython(system):
+    name = subprocess.run([system.python, "-c", "import sysconfig as s; print('/'.join(map(s.get_config_var, "
+                           "('LIBDIR', 'INSTSONAME'))).replace('.a', '.so.1.0'))"], stdout=subprocess.PIPE, text=True,
+                          check=True).stdout.strip()
+    for path in name, name.replace("/usr/lib/", "/usr/lib/x86_64-linux-gnu/"):
+        if os.path.exists(path):
+            return path
+    pytest.fail(f"{name} is missing: install python3-dev", pytrace=False)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_python_starts_late(system, libpython, host, times):
+    """It comes with a shared libpython after the start of the process, and may be started again."""
+    program = system.program(IMPORTS, {"KIND": "legacy"})
+    run = run_host(system, host("embed", EMBED), libpython, *[repr(str(program))] * times)
+    assert run.status == 86, run.err
+    statics = run.findings("static", type="dict")
+    assert len(statics) >= 1 and {holder_of(static) for static in statics} == {CACHE_HOLDER}
+    assert holder_of(run.findings("leak", type="dict")[0]) == CACHE_HOLDER
+    mains = [i for i in run.report["interpreters"] if i["kind"] == "main"]
+    assert len(mains) == times
+
+
+def test_python_starts_late_and_is_healthy(system, libpython, host):
+    program = system.program(HEALTHY, {"KIND": "legacy"})
+    assert run_host(system, host("embed", EMBED), libpython, repr(str(program))).healthy()
+
+
+STRANGER = r"""
+#include <stdio.h>
+char _PyRuntime[64];
+const char *Py_GetVersion(void) { return "%s (main)"; }
+int main(void) { puts("ran"); return 7; }
+"""
+
+
+@pytest.mark.parametrize("version", ["2.7.18", "3.10.13", "3.15.0a1"])
+def test_unknown_release(host, version):
+    program = host("python" + version, STRANGER % version, "-rdynamic")
+    done = subprocess.run([program], env={"LD_PRELOAD": str(LIBRARY)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=TIMEOUT)
+    series = ".".join(version.split(".")[:2])
+    assert (done.returncode, done.stdout) == (7, "ran\n")
+    assert done.stderr == f"isan: this is Python {series}; isan knows 3.11 to 3.14 and stays out of its way\n"
+
+
+# --- fork, exec, threads -----------------------------------------------------------------
+
+def test_fork(stock):
+    """Each process has a log of its own and tells of its own."""
+    run = stock.run("""
+        import os, sys
+        first, second = Interpreter("legacy"), Interpreter("legacy")
+        child = os.fork()
+        if child == 0:
+            first.run("import cache_static")
+            second.run("import cache_static")
+        else:
+            first.run("import cache_state")
+            second.run("import cache_state")
+        first.end()
+        second.end()
+        if child:
+            _, status = os.waitpid(child, 0)
+            sys.exit(os.waitstatus_to_exitcode(status))
+    """)
+    assert run.status == 86, run.err
+    child = run.one("static")["pid"]
+    assert {finding["pid"] for finding in run.report["findings"]} == {child}
+    assert len({process["pid"] for process in run.report["processes"]}) == 2
+
+
+@pytest.mark.parametrize("follow", [1, 0])
+def test_executed_children(stock, follow):
+    run = stock.run("""
+        import subprocess, sys, textwrap
+        subprocess.run([sys.executable, "-c", textwrap.dedent(CHILD)], check=True)
+    """, f"follow_children={follow}",
+        CHILD='from interpreters import Interpreter\nKIND = "legacy"' + "\n" + "\n".join(
+            line[4:] for line in IMPORTS.splitlines()))
+    assert len(run.report["processes"]) == 1 + follow
+    assert (run.status, bool(run.findings("static"))) == ((86, True) if follow else (0, False)), run.err
+
+
+def test_daemon_threads_at_exit(stock):
+    """They run into the end of the interpreter, which holds them for good or ends them; isan is not in the way."""
+    run = stock.run("""
+        import threading, time
+        def work():
+            while True:
+                [object() for _ in range(100)]
+        for _ in range(4):
+            threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.05)                                    # until they run; nothing depends on it
+        print("end")
+    """)
+    assert (run.status, run.out, run.report["crashes"]) == (0, "end\n", []), run.err
+
+
+def test_setuid(system, host, libpython, tmp_path):
+    """AT_SECURE: what runs with somebody else's rights takes no orders from the environment."""
+    if os.getuid() != 0:
+        pytest.fail("run the tests as root (or with sudo): only root can make a set-user-ID program of root's")
+    program = host("setuid", EMBED, LIBRARY, f"-Wl,--no-as-needed,-rpath,{LIBRARY.parent}")
+    log = tmp_path / "log"
+    log.mkdir()
+    os.chmod(log, 0o777)
+    for directory in [*log.parents][:-1]:
+        os.chmod(directory, os.stat(directory).st_mode | 0o011)
+    for directory in [*program.parents][:-1]:
+        os.chmod(directory, os.stat(directory).st_mode | 0o011)
+    nothing = tmp_path / "nothing.py"
+    nothing.write_text("")
+    results = []
+    for mode in 0o755, 0o4755:
+        os.chmod(program, mode)
+        done = subprocess.run([program, libpython, repr(str(nothing))], user=65534, group=65534, extra_groups=[],
+                              env={"ISAN_OPTIONS": f"log_path={log}"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=TIMEOUT)
+        assert done.returncode == 0, done.stderr
+        results.append(len(list(log.iterdir())))
+    assert results == [1, 1]
+
+
+def test_a_hundred_interpreters_in_turn(stock):
+    """Nothing grows; see soak.py."""
+    from pathlib import Path
+    done = subprocess.run([sys.executable, Path(__file__).parent / "soak.py", "--stock", "--python", stock.python,
+                           "--count", "102"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert done.returncode == 0 and "flat: " in done.stdout, done.stdout
+
+
+def test_crash(stock):
+    run = stock.run("import faulthandler; faulthandler._sigsegv()")
+    assert run.status == 128 + signal.SIGSEGV
+    assert [crash["signal"] for crash in run.report["crashes"]] == [signal.SIGSEGV]
