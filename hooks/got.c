@@ -84,11 +84,14 @@ isan__got_rewrite(const struct dl_phdr_info *info,
         for (size_t i = 0; i < n; i++) {
             const ElfW(Rela) *r = &table[t].first[i];
             unsigned long type = ELF64_R_TYPE(r->r_info), symbol = ELF64_R_SYM(r->r_info);
-            if ((type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT) && symbol != 0) {
+            /* Not a function of the module's own that happens to have the name,
+             * and none that is not there (a weak one). */
+            if ((type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT) && symbol != 0
+                && symbols[symbol].st_shndx == SHN_UNDEF) {
                 uintptr_t at = info->dlpi_addr + r->r_offset;
                 void *to = substitute(strings + symbols[symbol].st_name,
                                       type == R_X86_64_JUMP_SLOT, arg);
-                if (to != NULL && *(void **)at != to) {
+                if (to != NULL && *(void **)at != NULL && *(void **)at != to) {
                     store(info, at, to);
                 }
             }
