@@ -260,6 +260,14 @@ isan__alloc_install(void)
     }
 }
 
+bool
+isan__alloc_wrapped(void)
+{
+    allocator now;
+    get(RAW, &now);
+    return now.malloc != hook_malloc;
+}
+
 /* Python has been initialised again and has its own allocators back
  * (Python/pystate.c, _PyRuntimeState_Init). */
 bool

@@ -157,6 +157,9 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
     if (result == 'o' && isan__foreign((const void *)r)) {
         look(r, ISAN__ACCESS_return, pc);
     }
+    if (result == 'n' && r != 0 && isan__slot != 0 && !isan__tracing) {
+        isan__hook_table.create((void *)r);
+    }
     if (result == 's') {
         isan__here();
     }

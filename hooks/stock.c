@@ -24,7 +24,7 @@ gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
     if (isan__main_slot == 0) {
         isan__alloc_install();
     }
-    else if (isan__alloc_lost()) {          /* Python is initialised again */
+    else if (isan__interp_of(isan__main_slot)->finalizing) {    /* Python is initialised again */
         isan__main_again(isan__main_slot);
         isan__alloc_install();
     }
@@ -126,7 +126,9 @@ is_object(const char *op, size_t size, bool dead)
         && isan__peek(&flags, meta + isan__py.type_flags, sizeof flags)
         && (flags & TYPE_SUBCLASS) != 0
         && isan__peek(&basicsize, head.type + TP_BASICSIZE, sizeof basicsize)
-        && basicsize >= 16 && (uint64_t)basicsize <= size
+        && basicsize >= 16
+        /* That of str is of the longest kind (PyUnicodeObject), which is rare. */
+        && (uint64_t)(head.type == isan__py.unicode_type ? isan__py.unicode_ascii : basicsize) <= size
         && isan__peek(&name, head.type + isan__py.type_name, sizeof name)
         && isan__peek(&first, name, 1) && first != 0;
 }

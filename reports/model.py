@@ -99,7 +99,7 @@ class _Builder:
                 first = i + 1
             elif not _C_LIBRARY.match(name):    # which calls us back (dl_iterate_phdr)
                 break
-        return frames[first:]
+        return [f for f in frames[first:] if not _OUR_LIBRARY.match(os.path.basename(f.get("module") or ""))]
 
     def mark(self, frames):
         """Tell CPython's own frames from the user's; when all stacks are known."""

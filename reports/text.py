@@ -7,7 +7,7 @@ from .model import users
 
 _VERBS = {
     "none": "uses", "incref": "increfs", "decref": "decrefs", "attribute": "accesses an attribute of",
-    "argument": "is passed", "return": "is given back", "dealloc": "deallocates", "free": "frees",
+    "argument": "passes the C API", "return": "gets from the C API", "dealloc": "deallocates", "free": "frees",
     "realloc": "resizes",
 }
 _DONE = {"dealloc": "deallocated", "free": "freed", "realloc": "resized"}

@@ -140,6 +140,9 @@ crashed(int signal, siginfo_t *info, void *ucontext)
     }
     report_now();
     sigaction(signal, &before[signal], NULL);
+    if (info->si_code <= 0) {               /* sent: no instruction will do it again */
+        raise(signal);
+    }
 }
 
 static void

@@ -304,6 +304,7 @@ _Noreturn void isan__halt(void);                        /* halt_on_error: report
 extern const struct isan__hooks isan__hook_table;       /* hooks/lifecycle.c */
 void isan__alloc_install(void);                         /* hooks/alloc.c */
 bool isan__alloc_lost(void);
+bool isan__alloc_wrapped(void);                         /* by tracemalloc's */
 void isan__real_free(int domain, void *p);
 void isan__arenas_install(void);                        /* hooks/arena.c */
 /* The interpreter has ended and nothing of it is in quarantine (any more). */

@@ -27,6 +27,7 @@ struct block {
     char *start;
     uint8_t referred;                       /* by another block that was left */
     uint8_t claimed;                        /* counted in a group */
+    uint8_t foreign;                        /* a block of another interpreter refers to it */
 };
 
 struct analysis {
@@ -43,6 +44,7 @@ struct analysis {
     struct isan__table holders;             /* block -> address of the static */
     struct isan__table kept;                /* raw blocks of the runtime's */
     bool kept_known;
+    bool wrapped;                           /* tracemalloc is on */
     struct { const void *type; char name[128]; } names[256];
 };
 
@@ -142,6 +144,9 @@ collect(char *block, void *arg)
             residue = ISAN__RESIDUE_interned;
         }
     }
+    else if (word & ISAN__RAW && a->wrapped) {
+        residue = ISAN__RESIDUE_tracemalloc;
+    }
     else if (word & ISAN__RAW) {
         if (!a->kept_known) {
             isan__runtime_reaches(&a->kept);
@@ -207,6 +212,45 @@ claim(struct analysis *a, size_t i)
     }
 }
 
+/* Does a block of another interpreter refer to one of those left?  That may be
+ * any thread's, so it is read with care. */
+static void
+look_in(char *block, void *arg)
+{
+    struct analysis *a = arg;
+    size_t size = isan__block_size(block);
+    uint64_t words[512];
+    if ((isan__load(block) & 0xffff) == a->slot) {
+        return;
+    }
+    for (size_t at = 0; at < size; at += sizeof words) {
+        size_t n = size - at < sizeof words ? size - at : sizeof words;
+        if (!isan__peek(words, block + at, n)) {
+            return;
+        }
+        for (size_t j = 0; j < n / 8; j++) {
+            if (words[j] >= 4096 && words[j] >> 47 == 0 && words[j] % ISAN__GRANULE == 0
+                && (isan__load((void *)words[j]) & 0xffff) == a->slot) {
+                size_t number = isan__table_get(&a->number, words[j]);
+                if (number != 0) {
+                    a->blocks[number - 1].foreign = 1;
+                }
+            }
+        }
+    }
+}
+
+/* Why what block i is a root of is the runtime's, if it is. */
+static uint32_t
+residue_of(struct analysis *a, size_t i)
+{
+    char *block = a->blocks[i].start;
+    uint64_t holder = isan__table_get(&a->holders, (uint64_t)block);
+    return isan__py.one_gil && isan__runtime_has(holder) ? ISAN__RESIDUE_runtime
+        : a->blocks[i].foreign && isan__object_in(block) == NULL ? ISAN__RESIDUE_one_heap
+        : ISAN__RESIDUE_none;
+}
+
 /* Step 2: block i is a root; all it leads to is counted with it. */
 static void
 root(struct analysis *a, size_t i)
@@ -214,10 +258,7 @@ root(struct analysis *a, size_t i)
     if (a->blocks[i].claimed) {
         return;
     }
-    uint64_t holder = isan__table_get(&a->holders, (uint64_t)a->blocks[i].start);
-    struct group *g = group_of(a, a->blocks[i].start,
-                               isan__py.one_gil && isan__runtime_has(holder)
-                               ? ISAN__RESIDUE_runtime : ISAN__RESIDUE_none);
+    struct group *g = group_of(a, a->blocks[i].start, residue_of(a, i));
     a->queued = 0;
     claim(a, i);
     for (size_t next = 0; next < a->queued; next++) {
@@ -293,6 +334,7 @@ isan__leaks_of(isan__slot_t slot)
     else {
         a->slot = slot;
         a->room = left;
+        a->wrapped = isan__alloc_wrapped();
         isan__modules_sync();
         isan__look_at_statics();
         isan__statics_of(slot, held, a);
@@ -300,6 +342,9 @@ isan__leaks_of(isan__slot_t slot)
         left = a->left;
         for (size_t i = 0; i < a->n_blocks; i++) {
             each_reference(a, i, refer);
+        }
+        if (isan__py.one_gil && a->n_blocks != 0) {
+            isan__blocks_of(0, look_in, a);
         }
         for (size_t i = 0; i < a->n_blocks; i++) {
             if (isan__table_get(&a->holders, (uint64_t)a->blocks[i].start) != 0) {
