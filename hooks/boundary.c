@@ -426,6 +426,9 @@ static void *
 substitute(const char *name, bool call, void *arg)
 {
     (void)arg;
+    if (strncmp(name, "Py", 2) != 0 && strncmp(name, "_Py", 3) != 0) {
+        return NULL;
+    }
     uint64_t i = isan__table_get(&row_of, hash(name));
     if (i == 0 || strcmp(rows[i - 1].name, name) != 0 || (rows[i - 1].calls_only && !call)) {
         return NULL;
