@@ -19,7 +19,7 @@ SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard s
 LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
 # What `make test` runs under: version-flavor.
-PYTHONS ?= 3.13-fast 3.13-debug 3.13-plain 3.14-fast
+PYTHONS ?= 3.13-fast 3.13-debug 3.13-plain 3.14-fast 3.14-plain
 
 isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)

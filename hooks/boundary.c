@@ -41,6 +41,16 @@ static const struct row {
 
 /* --- what a letter asks for ---------------------------------------------------------- */
 
+/* Without PyRefTracer (before 3.13) nobody else marks objects. */
+static void
+mark(const void *op)
+{
+    const char *block = isan__block_of(op);
+    if (block != NULL && !(isan__load(block) & (ISAN__RAW | ISAN__FREED))) {
+        __atomic_or_fetch(isan__word(op), ISAN__OBJECT, __ATOMIC_RELAXED);
+    }
+}
+
 /* The slot that checks compare with is the one the thread was last seen in, so
  * where it is now is looked up before anything is said.  pc: where the
  * extension goes on. */
@@ -50,6 +60,7 @@ look(word op, int access, void *pc)
     if (isan__foreign((const void *)op)) {
         isan__here();
         if (isan__foreign((const void *)op)) {
+            mark((const void *)op);
             isan__trap(ISAN__KIND_share, access, (const void *)op, pc);
         }
     }
@@ -96,6 +107,9 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
     const char *letters = rows[row].letters;
     isan__here();
     for (int i = 0; letters[i] != 0; i++) {
+        if ((letters[i] == 'd' || letters[i] == 'x') && isan__foreign((void *)arg[i])) {
+            mark((void *)arg[i]);
+        }
         if (before(letters[i], arg[i], arg[i + 1], pc)) {
             return 0;
         }
@@ -415,6 +429,9 @@ static void *
 substitute(const char *name, bool call, void *arg)
 {
     (void)arg;
+    if (strncmp(name, "Py", 2) != 0 && strncmp(name, "_Py", 3) != 0) {
+        return NULL;
+    }
     uint64_t i = isan__table_get(&row_of, hash(name));
     if (i == 0 || strcmp(rows[i - 1].name, name) != 0 || (rows[i - 1].calls_only && !call)) {
         return NULL;

@@ -6,6 +6,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import sysconfig
 import tempfile
 
 import isan
@@ -62,6 +63,7 @@ PROBES = {
     "libsqlite3-dev": library("sqlite3.h", "sqlite3"),
     "libreadline-dev": library("readline/readline.h", "readline"),
     "python3-pytest": module("pytest"),
+    "python3-dev": lambda: os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
 }
