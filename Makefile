@@ -40,6 +40,7 @@ deps: ## install what is missing through apt (DEPS="build test lint")
 python: all ## build a CPython (FLAVOR=fast|debug|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
 	$(isan) python $(if $(FLAVOR),--flavor $(FLAVOR)) $(if $(VERSION),--version $(VERSION)) $(if $(SOURCE),--source '$(SOURCE)')
 
+demo: DEPS := $(or $(DEPS),build)
 demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
 	$(MAKE) all
 	$(MAKE) python FLAVOR=fast
