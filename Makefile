@@ -28,7 +28,7 @@ python = $(isan) python --flavor $(1) --version $(2)
 .PHONY: all help deps python demo test cpython bench soak lint install clean
 .DEFAULT_GOAL := all
 
-all: build/lib/libisan.so build/libexec/isan-symbolize build/bin/isan ## build the recorder, the symbolizer and the isan command
+all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -40,6 +40,7 @@ deps: ## install what is missing through apt (DEPS="build test lint")
 python: all ## build a CPython (FLAVOR=fast|debug|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
 	$(isan) python $(if $(FLAVOR),--flavor $(FLAVOR)) $(if $(VERSION),--version $(VERSION)) $(if $(SOURCE),--source '$(SOURCE)')
 
+demo: DEPS := $(or $(DEPS),build)
 demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
 	$(MAKE) all
 	$(MAKE) python FLAVOR=fast
@@ -100,6 +101,10 @@ build/libexec/isan-symbolize: build/obj/reports/symbolize.o
 	@mkdir -p $(@D)
 	$(cc) $(LDFLAGS) -o $@ $^ -ldw -lelf
 
+build/libexec/isan-python: build/obj/reports/embed.o
+	@mkdir -p $(@D)
+	$(cc) $(LDFLAGS) -o $@ $^ -ldl
+
 build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
 	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
@@ -108,4 +113,4 @@ build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(cc) $(ISAN_CFLAGS) -c -o $@ $<
 
--include $(RUNTIME_OBJ:.o=.d) build/obj/reports/symbolize.d
+-include $(RUNTIME_OBJ:.o=.d) $(patsubst %.c,build/obj/%.d,$(wildcard reports/*.c))

@@ -250,7 +250,7 @@ class Log:
                 setattr(interp, {BEGIN: "began", FINALIZING: "finalizing", END: "ended"}[event.event], event)
         self._bases = sorted(codes)
         self._codes = codes
-        self._modules = modules + self.modules
+        self.known_modules = modules + self.modules
         self._lines = {}
         return self
 
@@ -282,7 +282,7 @@ class Log:
 
     def module(self, address, offset):
         """The module an address belonged to when the record at offset was written."""
-        for module in reversed(self._modules):
+        for module in reversed(self.known_modules):
             if module.offset < offset and module.start <= address < module.end:
                 return module
         return None

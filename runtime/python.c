@@ -63,6 +63,21 @@ isan__python_in(void *from)
     return true;
 }
 
+/* A host may unload Python and bring it in again, as Apache does because it
+ * reads its configuration twice: what isan has hooked and looks at must stay. */
+static void
+keep(void)
+{
+    Dl_info info;
+    void *kept = NULL;
+    if (handle != RTLD_DEFAULT && dladdr(isan__py.runtime, &info) != 0) {
+        kept = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    }
+    if (kept != NULL) {
+        handle = kept;
+    }
+}
+
 /* Public data: its size is in the symbol table. */
 static size_t
 symbol_size(const void *symbol)
@@ -87,6 +102,7 @@ isan__python_init(void)
     }
     int v = (int)minor - 11;
     isan__py.runtime = isan__python_symbol("_PyRuntime");
+    keep();
     const uint64_t *offsets = v < V313 ? NULL : (const uint64_t *)isan__py.runtime;
     if (offsets != NULL && offsets[2] != 0) {
         isan__say("this is a free-threaded Python, without a GIL: isan stays out of its way");

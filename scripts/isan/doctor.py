@@ -1,4 +1,5 @@
 """isan doctor: what works on this machine, and what to install."""
+import glob
 import importlib.util
 import os
 import re
@@ -21,6 +22,10 @@ def library(header, name):
     def probe():
         return compiles(f"#include <stdio.h>\n#include <{header}>\nint main(void) {{ return 0; }}\n", f"-l{name}")
     return probe
+
+
+def file(pattern):
+    return lambda: bool(glob.glob(pattern))
 
 
 def module(name):
@@ -63,7 +68,12 @@ PROBES = {
     "libsqlite3-dev": library("sqlite3.h", "sqlite3"),
     "libreadline-dev": library("readline/readline.h", "readline"),
     "python3-pytest": module("pytest"),
-    "python3-dev": lambda: os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")),
+    "python3-dev": file(f"/usr/include/{os.path.basename(os.path.realpath('/usr/bin/python3'))}/Python.h"),
+    "apache2-bin": file("/usr/sbin/apache2"),
+    "libapache2-mod-wsgi-py3": file("/usr/lib/apache2/modules/mod_wsgi.so"),
+    "weechat-headless": command("weechat-headless"),
+    "weechat-python": file("/usr/lib/*/weechat/plugins/python.so"),
+    "weechat-plugins": file("/usr/lib/*/weechat/plugins/fifo.so"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
 }
@@ -114,7 +124,7 @@ def main(args):
     failed, wanted = False, []
 
     def say(state, what, note=""):
-        print(f"{state:<8} {what:<18} {note}".rstrip())
+        print(f"{state:<8} {what:<24} {note}".rstrip())
 
     for group, package, purpose in packages():
         if PROBES[package]():

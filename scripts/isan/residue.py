@@ -9,6 +9,7 @@ import collections
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,11 @@ from reports import log, model, symbols
 from reports.tables import ROOT
 
 LIBRARY = ROOT / "build" / "lib" / "libisan.so.0"
+EMBED = ROOT / "build" / "libexec" / "isan-python"
 FORMAT = 3
+
+_PYTHON = re.compile(r"python[\d.]*d?$")
+_LIBPYTHON = re.compile(r"libpython3\.\d+d?\.so")
 
 # Two of each kind, the second to show what only the first one leaves.
 SCRIPT = """
@@ -61,11 +66,21 @@ def environment(preload=True, **options):
     return env
 
 
-def measure(executable, preload):
+def python_of(process):
+    """The file with the Python of a log, and the command that runs it: a host
+    cannot run the measurement, but what it is linked with can."""
+    if not _PYTHON.match(os.path.basename(process.exe)):
+        for module in process.known_modules:
+            if _LIBPYTHON.match(os.path.basename(module.path)):
+                return module.path, [os.fspath(EMBED), module.path]
+    return process.exe, [process.exe]
+
+
+def measure(command, preload):
     """Run empty interpreters and read what they left: kind -> groups."""
     with tempfile.TemporaryDirectory(prefix="isan-residue-") as directory:
         env = environment(preload, log_path=directory, exitcode=0)
-        done = subprocess.run([executable, "-I", "-c", SCRIPT], env=env, stdin=subprocess.DEVNULL,
+        done = subprocess.run([*command, "-I", "-c", SCRIPT], env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
         if done.returncode:
             last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["status %d" % done.returncode]
@@ -92,21 +107,22 @@ def of(process):
     """For model.build: kind -> {model.residue_key: count} of the Python of a log."""
     if not process.hexversion or not process.exe:
         return {}
+    executable, command = python_of(process)
     try:
-        file = cache() / (key(process.exe) + ".json")
+        file = cache() / (key(executable) + ".json")
     except OSError as error:
         process.notes.append("CPython's own residue could not be measured (%s), so it counts as findings" % error)
         return {}
     try:
         kinds = json.loads(file.read_text(encoding="utf-8"))["kinds"]
     except (OSError, ValueError, KeyError):
-        print("isan: measuring what empty interpreters of %s leave (once)..." % process.exe, file=sys.stderr)
+        print("isan: measuring what empty interpreters of %s leave (once)..." % executable, file=sys.stderr)
         try:
-            kinds = measure(process.exe, process.flavor == "stock")
+            kinds = measure(command, process.flavor == "stock")
             file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", encoding="utf-8",
                                              delete=False) as new:
-                json.dump({"executable": process.exe, "kinds": kinds}, new, indent=1)
+                json.dump({"executable": executable, "kinds": kinds}, new, indent=1)
             os.replace(new.name, file)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             process.notes.append("CPython's own residue could not be measured (%s), so it counts as findings" % error)
