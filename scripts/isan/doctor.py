@@ -6,6 +6,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import sysconfig
 import tempfile
 
 import isan
@@ -62,6 +63,10 @@ PROBES = {
     "libsqlite3-dev": library("sqlite3.h", "sqlite3"),
     "libreadline-dev": library("readline/readline.h", "readline"),
     "python3-pytest": module("pytest"),
+    "g++": command("g++"),
+    "python3-dev": lambda: os.path.exists(os.path.join(sysconfig.get_config_var("INCLUDEPY"), "Python.h")),
+    "python3-setuptools": module("setuptools"),
+    "valgrind": command("valgrind"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
 }
