@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -222,7 +221,7 @@ def test_wrong_usage(env, tmp_path):
     script.write_text("")
     assert refused(env("./script")).startswith("isan: cannot find ./script: ")
     script.chmod(0o755)
-    assert refused(env("./script")).startswith(f"isan: cannot run ./script: ")
+    assert refused(env("./script")).startswith("isan: cannot run ./script: ")
 
 
 def test_a_python_that_does_not_work(env, tmp_path):

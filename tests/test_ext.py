@@ -11,7 +11,7 @@ sys.path.insert(0, str(EXT))
 from build import build  # noqa: E402
 
 # What each module can do without a bug showing: used by one interpreter only.
-CACHE = "mod.cache['key'] = 1; assert mod.cache == {'key': 1}"
+CACHE = "mod.cache['key'] = 1; assert mod.cache == {'key': 1} and mod.get() is mod.cache"
 EXC = """
 try:
     mod.fail()
