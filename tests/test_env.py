@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from subject import EXT, build
+from subject import EXT, Run, build, holder_of, line_of, places
 from build import locations         # tests/ext, which subject has put on the path
 
 SOURCE = (EXT / "refcounts.c").read_text()
@@ -80,8 +80,10 @@ def flags_of(env, *python, **variables):
 
 # --- the environment of the command --------------------------------------------
 
-def isan_flags(isan, python):
-    flags = tool(isan, "config", "--cflags").strip() + " -g"
+def isan_flags(isan, python=None):
+    flags = tool(isan, "config", "--cflags").strip() + " -g -fno-optimize-sibling-calls"
+    if not python:
+        return flags
     old = tool(python, "-c", "import sys; print(sys.version_info < (3, 12))").strip() == "True"
     return flags + old * f" -isystem{locations(python)[0][0]}"
 
@@ -206,6 +208,63 @@ def test_cost_without_isan(isan, tmp_path, python):
     assert 1 < cost[True] - cost[False] < 2 * CHECK + 0.5
 
 
+# --- with isan --------------------------------------------------------------------
+
+TWO_INTERPRETERS = """
+import sys
+sys.path.insert(0, {directory!r})
+try:
+    import _interpreters as api
+    execute = api.exec
+except ImportError:
+    import _xxsubinterpreters as api
+    execute = api.run_string
+ids = [api.create() for _ in range(2)]
+for id in ids:
+    assert not execute(id, "import sys; sys.path.insert(0, {directory!r}); import {name}; {name}.get()")
+for id in ids:
+    api.destroy(id)
+"""
+
+
+@pytest.fixture
+def under_isan(env, isan, python, tmp_path):
+    """A test extension, compiled with the header or without, in two interpreters of a Python that nobody compiled for isan."""
+    def run(source, header=True):
+        command = [sys.executable, EXT / "build.py", EXT / source, "--python", python, "-o", tmp_path]
+        if header:
+            succeeded(env("sh", "-c", 'exec "$@" "--cflags=$CFLAGS"', "sh", *command,
+                          PATH=f"{os.path.dirname(python)}:/usr/bin:/bin"))
+        else:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        program, log = tmp_path / "program.py", tmp_path / "log"
+        program.write_text(TWO_INTERPRETERS.format(directory=str(tmp_path), name=source.partition(".")[0]))
+        done = subprocess.run([isan, "run", "--log", log, "--", python, program], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+        return Run(isan, program, log, done)
+    return run
+
+
+def test_reference_counts_of_a_shared_static(under_isan):
+    run = under_isan("cache_static.c")
+    finding = run.one("share", access="incref", type="dict")
+    assert run.status == 86
+    assert [finding[whose]["id"] for whose in ("owner", "current")] == [1, 2]
+    assert holder_of(finding) == ("cache", "cache_static.c", line_of("cache_static.c", "static PyObject *cache;"))
+    assert places(finding["stacks"]["used"], "cache_static.c")[0] == line_of("cache_static.c", "Py_NewRef(cache)")
+    leak = run.one("leak", type="dict")
+    assert finding["id"] in leak["paired"]
+
+
+def test_reference_counts_of_its_healthy_twin(under_isan):
+    assert under_isan("cache_state.c").healthy()
+
+
+def test_without_the_header_they_are_not_seen(under_isan):
+    run = under_isan("cache_static.c", header=False)
+    assert run.findings("share") and not run.findings("share", access="incref")
+
+
 # --- wrong usage ------------------------------------------------------------------
 
 def test_help(env):
@@ -237,8 +296,7 @@ def test_no_python_at_all(env, isan, tmp_path):
     (tmp_path / "bin").mkdir()
     for name in "sh", "dirname", "readlink":
         (tmp_path / "bin" / name).symlink_to(shutil.which(name))
-    flags = tool(isan, "config", "--cflags").strip() + " -g"
-    assert flags_of(env, PATH=str(tmp_path / "bin")) == [flags] * 2
+    assert flags_of(env, PATH=str(tmp_path / "bin")) == [isan_flags(isan)] * 2
 
 
 @pytest.mark.parametrize("where, missing, message", [

@@ -9,8 +9,8 @@ import subprocess
 from . import Problem, config
 
 EPILOG = """\
-Runs COMMAND (pip install ., python3 setup.py build_ext -i, make, cmake --build B, meson setup B, ...) with isan's flags
-and -g at the end of CFLAGS and CXXFLAGS.  Where one of them is not set, the flags that the Python of the build was itself
+Runs COMMAND (pip install ., python3 setup.py build_ext -i, make, cmake --build B, meson setup B, ...) with isan's flags,
+-g and -fno-optimize-sibling-calls (stacks show who called CPython) at the end of CFLAGS and CXXFLAGS.  Where one of them is not set, the flags that the Python of the build was itself
 compiled with come first, because setuptools 75.7 and newer takes CFLAGS in their place.  That Python is COMMAND, or the
 one in its #! line, or python3.  Nothing else is changed, but that libisan.so is taken out of LD_PRELOAD: it is not
 for compilers.  A makefile that sets CFLAGS itself wants them on its command line: isan env -- sh -c 'make CFLAGS="$CFLAGS"'.
@@ -65,7 +65,7 @@ def environment(program):
     preloads = [path for path in re.split("[ :]", env.pop("LD_PRELOAD", "")) if path and not _LIBISAN.match(path)]
     if preloads:
         env["LD_PRELOAD"] = ":".join(preloads)
-    flags, own = [*config.cflags(), "-g"], ""
+    flags, own = [*config.cflags(), "-g", "-fno-optimize-sibling-calls"], ""
     python = python_of(program)
     if python:
         version, include, own = ask(python, env)
