@@ -278,11 +278,17 @@ def test_left_over_of_a_killed_build_is_cleared(place):
 def test_runtime_is_no_part_of_the_key(place, monkeypatch):
     monkeypatch.setattr(pythons, "ROOT", str(place.root))
     release = pythons.Release("3.13.5")
+
+    def keys_after_a_change_of(header):
+        with open(place.root / "include" / "isan" / header, "a") as file:
+            file.write("/* changed */\n")
+        return {flavor: pythons.build_key(release, flavor) for flavor in pythons.FLAVORS}
+
     keys = {flavor: pythons.build_key(release, flavor) for flavor in pythons.FLAVORS}
     assert len(set(keys.values())) == len(keys)
-    with open(place.root / "include" / "isan" / "refcount.h", "a") as header:
-        header.write("/* changed */\n")
-    again = {flavor: pythons.build_key(release, flavor) for flavor in pythons.FLAVORS}
+    # Only extensions are compiled with this one.
+    assert keys_after_a_change_of("overlay/Python.h") == keys
+    again = keys_after_a_change_of("refcount.h")
     assert again["plain"] == keys["plain"]
     assert again["fast"] != keys["fast"] and again["debug"] != keys["debug"]
 

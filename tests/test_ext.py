@@ -11,7 +11,7 @@ sys.path.insert(0, str(EXT))
 from build import build  # noqa: E402
 
 # What each module can do without a bug showing: used by one interpreter only.
-CACHE = "mod.cache['key'] = 1; assert mod.cache == {'key': 1}"
+CACHE = "mod.cache['key'] = 1; assert mod.cache == {'key': 1} and mod.get() is mod.cache"
 EXC = """
 try:
     mod.fail()
@@ -99,6 +99,14 @@ assert refused(AttributeError, mod.get_dict)
 thing.object = thing            # a cycle, for traverse and clear
 """
 
+REFCOUNTS = """
+import sys
+op = object()
+before = sys.getrefcount(op)
+assert mod.spin(op, 5) is None and mod.all(op, 5) is True
+assert sys.getrefcount(op) == before
+"""
+
 SINGLE = "assert mod.shared == []; mod.shared.append(mod)"
 
 EXERCISE = {
@@ -108,6 +116,7 @@ EXERCISE = {
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
+    "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
 }
 

@@ -12,6 +12,7 @@ import isan  # noqa: E402
 COMMANDS = [
     ("run", "isan.run", "run a program under the sanitizer"),
     ("report", "isan.report", "render saved logs"),
+    ("env", "isan.env", "build an extension with checked reference counts"),
     ("config", "isan.config", "flags for build systems, and where the built interpreters are"),
     ("doctor", "isan.doctor", "what works on this machine, and what to install"),
     ("python", "isan.pythons", "build a CPython to run programs with"),

@@ -7,7 +7,7 @@ from isan import pythons
 
 def add_arguments(parser):
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--cflags", action="store_true", help="compiler flags that instrument an extension")
+    what.add_argument("--cflags", action="store_true", help="compiler flags that instrument an extension; put them before the -I of CPython's headers")
     what.add_argument("--libs", action="store_true", help="linker flags for a program that calls isan itself")
     what.add_argument("--isan-version", action="store_true", help="isan's version")
     what.add_argument("--python", action="store_true", help="path of a built interpreter")
@@ -15,12 +15,23 @@ def add_arguments(parser):
     parser.add_argument("--version", metavar="X.Y[.Z]", help=f"with --python (default: {next(iter(pythons.SERIES))})")
 
 
+def cflags():
+    """The flags that instrument an extension: the forced header, and the overlay of Python.h."""
+    include = os.path.join(isan.ROOT, "include")
+    words = ["-include", f"{include}/isan/refcount.h", f"-I{include}", f"-I{include}/isan/overlay"]
+    for path in "isan/refcount.h", "isan/overlay/Python.h":
+        if not os.path.exists(os.path.join(include, path)):
+            raise isan.Problem(f"include/{path} is missing from {isan.ROOT}: this copy of isan is not complete")
+    if any(character.isspace() for character in include):
+        raise isan.Problem(f"{include} has a space in its name, which compiler flags cannot carry: move isan")
+    return words
+
+
 def main(args):
     if (args.flavor or args.version) and not args.python:
         raise isan.Problem("--flavor and --version go with --python: add it, or leave them out")
-    include = os.path.join(isan.ROOT, "include")
     if args.cflags:
-        print(f"-include {include}/isan/refcount.h -I{include}")
+        print(" ".join(cflags()))
     elif args.libs:
         print(f"-L{isan.ROOT}/build/lib -lisan")
     elif args.isan_version:

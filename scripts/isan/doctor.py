@@ -7,7 +7,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import sysconfig
 import tempfile
 
 import isan
@@ -74,6 +73,9 @@ PROBES = {
     "weechat-headless": command("weechat-headless"),
     "weechat-python": file("/usr/lib/*/weechat/plugins/python.so"),
     "weechat-plugins": file("/usr/lib/*/weechat/plugins/fifo.so"),
+    "g++": command("g++"),
+    "python3-setuptools": module("setuptools"),
+    "valgrind": command("valgrind"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
 }

@@ -46,10 +46,11 @@ if __name__ == "__main__":
     parser.add_argument("source", help="a C file; a name alone is looked for beside this script")
     parser.add_argument("--python", required=True, help="the interpreter to compile for")
     parser.add_argument("-o", dest="directory", help="where to put it (default: a new temporary directory)")
+    parser.add_argument("--cflags", default="", help="more flags for the compiler")
     args = parser.parse_args()
     path = Path(args.source)
     try:
-        print(build(path.resolve() if path.exists() else path, args.python, args.directory))
+        print(build(path.resolve() if path.exists() else path, args.python, args.directory, args.cflags.split()))
     except FileNotFoundError as error:
         print(f"build.py: {error.filename} is not there: install it or correct the path.", file=sys.stderr)
         sys.exit(2)

@@ -39,6 +39,18 @@ cache_free(void *module)
     cache_clear(module);
 }
 
+static PyObject *
+cache_get(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct state *state = PyModule_GetState(module);
+    return Py_NewRef(state->cache);
+}
+
+static PyMethodDef methods[] = {
+    {"get", cache_get, METH_NOARGS, "The dictionary."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, cache_exec},
 #ifdef Py_mod_multiple_interpreters
@@ -51,6 +63,7 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "cache_state",
     .m_size = sizeof(struct state),
+    .m_methods = methods,
     .m_slots = slots,
     .m_traverse = cache_traverse,
     .m_clear = cache_clear,

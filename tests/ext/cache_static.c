@@ -17,6 +17,17 @@ cache_exec(PyObject *module)
     return PyModule_AddObjectRef(module, "cache", cache);
 }
 
+static PyObject *
+cache_get(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(cache);
+}
+
+static PyMethodDef methods[] = {
+    {"get", cache_get, METH_NOARGS, "The dictionary."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, cache_exec},
 #ifdef Py_mod_multiple_interpreters
@@ -28,6 +39,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "cache_static",
+    .m_methods = methods,
     .m_slots = slots,
 };
 

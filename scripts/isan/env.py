@@ -1,0 +1,91 @@
+"""isan env: a build command whose compilers instrument what they compile."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from . import Problem, config
+
+EPILOG = """\
+Runs COMMAND (pip install ., python3 setup.py build_ext -i, make, cmake --build B, meson setup B, ...) with isan's flags,
+-g and -fno-optimize-sibling-calls (stacks show who called CPython) at the end of CFLAGS and CXXFLAGS.  Where one of them is not set, the flags that the Python of the build was itself
+compiled with come first, because setuptools 75.7 and newer takes CFLAGS in their place.  That Python is COMMAND, or the
+one in its #! line, or python3.  Nothing else is changed, but that libisan.so is taken out of LD_PRELOAD: it is not
+for compilers.  A makefile that sets CFLAGS itself wants them on its command line: isan env -- sh -c 'make CFLAGS="$CFLAGS"'.
+An extension that has been built before must be compiled anew (pip install --no-cache-dir, setup.py build_ext --force,
+a new build directory).  What strips it takes the names of its variables from the reports.
+`nm -D FILE.so` shows isan__slot if FILE was instrumented.  Exit status: COMMAND's; 2 for wrong usage."""
+
+_PYTHON = re.compile(r"(\S*/)?python(3(\.\d+)?)?$")
+_LIBISAN = re.compile(r"(.*/)?libisan\.so(\.0)?$")
+
+# What the Python of a build knows of builds.
+_QUERY = """
+import json, sys, sysconfig
+print(json.dumps([sys.version_info[:2], *sysconfig.get_config_vars("INCLUDEPY", "CFLAGS")]))
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument("program", metavar="COMMAND")
+    parser.add_argument("arguments", metavar="ARGS", nargs="...")
+    parser.epilog = EPILOG
+
+
+def python_of(program):
+    """The Python that a build command builds for; None: there is none."""
+    if _PYTHON.match(program):
+        return program
+    with open(program, "rb") as file:
+        line = file.readline(4096).strip().decode(errors="replace")
+    if line.startswith("#!") and _PYTHON.match(line[2:].strip()):
+        return line[2:].strip()
+    return shutil.which("python3")
+
+
+def ask(python, env):
+    """Its version, where its headers are, and the flags it was compiled with."""
+    try:
+        done = subprocess.run([python, "-I", "-c", _QUERY], env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        return json.loads(done.stdout)
+    except OSError as error:
+        why = error.strerror
+    except ValueError:
+        pass
+    raise Problem(f"{python}, which this build seems to be for, does not work ({why}): repair it, or put another first in PATH")
+
+
+def environment(program):
+    """The environment of a build."""
+    env = dict(os.environ)
+    preloads = [path for path in re.split("[ :]", env.pop("LD_PRELOAD", "")) if path and not _LIBISAN.match(path)]
+    if preloads:
+        env["LD_PRELOAD"] = ":".join(preloads)
+    flags, own = [*config.cflags(), "-g", "-fno-optimize-sibling-calls"], ""
+    python = python_of(program)
+    if python:
+        version, include, own = ask(python, env)
+        if version < [3, 12]:
+            # The overlay of Python.h must come first, but Meson and CMake put
+            # their -I before CFLAGS.  A directory that is given with -isystem
+            # as well is searched after those of all -I.
+            flags.append(f"-isystem{include}")
+    for name in "CFLAGS", "CXXFLAGS":
+        env[name] = " ".join([env.get(name, own).strip(), *flags])
+    return env
+
+
+def main(args):
+    program = shutil.which(args.program)
+    if not program:
+        raise Problem(f"cannot find {args.program}: give a build command, such as: isan env -- pip install .")
+    env = environment(program)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)       # ignored by this Python, and inherited
+    try:
+        os.execve(program, [args.program, *args.arguments], env)
+    except OSError as error:
+        raise Problem(f"cannot run {program}: {error.strerror}")
