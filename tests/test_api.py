@@ -169,7 +169,7 @@ def misfit_result(row, function):
     if row.kind == "_JUMP":
         return None
     is_object = stars(function.result) == 1
-    return None if row.result in ("o=" if is_object else "-s") else f"has result {row.result!r}, the header {function.result}"
+    return None if row.result in ("on=" if is_object else "-s") else f"has result {row.result!r}, the header {function.result}"
 
 
 def check(text, pythons):
