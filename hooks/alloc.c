@@ -22,31 +22,32 @@ typedef struct {
 static struct domain {
     allocator real;
     int id;                                 /* PYMEM_DOMAIN_RAW, _MEM, _OBJ: 0, 1, 2 */
-    uint32_t flags;
     size_t smallest;                        /* what to ask for at least */
-} domains[3] = { { .id = 0, .flags = ISAN__RAW }, { .id = 1 }, { .id = 2 } };
+} domains[3] = { { .id = 0 }, { .id = 1 }, { .id = 2 } };
 enum { RAW = 0 };
+
+#define INLINE static inline __attribute__((always_inline))
 
 /* Whose a new block is. Without a thread state only the RAW domain may be
  * used, and the block is nobody's. */
-static inline isan__slot_t
-current(const struct domain *d)
+INLINE isan__slot_t
+current(bool raw)
 {
-    isan__refresh(d->id == RAW);
+    isan__refresh(raw);
     isan__slot_t slot = isan__slot;
-    if (ISAN__UNLIKELY(slot == 0 && d->id == RAW)) {
-        slot = ISAN__NOBODY;
+    if (raw) {
+        slot = isan__self.nested ? 0 : slot == 0 ? ISAN__NOBODY : slot;
     }
-    return isan__self.nested ? 0 : slot;
+    return slot;
 }
 
 /* The MEM and OBJECT domains' allocator takes large blocks and its own
  * bookkeeping from the RAW domain (Objects/obmalloc.c, pymalloc_alloc and
  * new_arena), whose hook lets those pass. */
-#define REAL(d, call) __extension__ ({                                  \
-    isan__self.nested += (d)->id != RAW;                                \
+#define REAL(raw, call) __extension__ ({                                \
+    isan__self.nested += !(raw);                                        \
     void *p_ = call;                                                    \
-    isan__self.nested -= (d)->id != RAW;                                \
+    isan__self.nested -= !(raw);                                        \
     p_; })
 
 static inline bool
@@ -55,13 +56,14 @@ taggable(const void *p)
     return p != NULL && ((uintptr_t)p & (ISAN__GRANULE - 1)) == 0;
 }
 
-static void *
-hook_malloc(void *ctx, size_t size)
+/* The hooks of the RAW domain and of the others are compiled apart: `raw` is
+ * a constant. */
+INLINE void *
+do_malloc(struct domain *d, size_t size, bool raw)
 {
-    struct domain *d = ctx;
-    isan__slot_t slot = current(d);
+    isan__slot_t slot = current(raw);
     size = size < d->smallest ? d->smallest : size;
-    void *p = REAL(d, d->real.malloc(d->real.ctx, size));
+    void *p = REAL(raw, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         /* Where pymalloc had the link to its next free block: a leaked block
          * that was never filled must not seem to keep that one (leak.c).  The
@@ -69,26 +71,49 @@ hook_malloc(void *ctx, size_t size)
         if (ISAN__LIKELY(d->smallest != 0)) {
             *(void **)p = NULL;
         }
-        isan__tag(p, size, slot, isan__origin_here(), d->flags);
+        isan__tag(p, size, slot, isan__origin(), raw ? ISAN__RAW : 0);
     }
     return p;
 }
 
-static void *
-hook_calloc(void *ctx, size_t nelem, size_t elsize)
+INLINE void *
+do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
 {
-    struct domain *d = ctx;
-    isan__slot_t slot = current(d);
+    isan__slot_t slot = current(raw);
     size_t size = nelem * elsize;           /* the caller has checked for overflow */
     if (size < d->smallest) {
         nelem = 1;
         elsize = size = d->smallest;
     }
-    void *p = REAL(d, d->real.calloc(d->real.ctx, nelem, elsize));
+    void *p = REAL(raw, d->real.calloc(d->real.ctx, nelem, elsize));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
-        isan__tag(p, size, slot, isan__origin_here(), d->flags);
+        isan__tag(p, size, slot, isan__origin(), raw ? ISAN__RAW : 0);
     }
     return p;
+}
+
+static void *
+hook_malloc(void *ctx, size_t size)
+{
+    return do_malloc(ctx, size, false);
+}
+
+static void *
+hook_raw_malloc(void *ctx, size_t size)
+{
+    return do_malloc(ctx, size, true);
+}
+
+static void *
+hook_calloc(void *ctx, size_t nelem, size_t elsize)
+{
+    return do_calloc(ctx, nelem, elsize, false);
+}
+
+static void *
+hook_raw_calloc(void *ctx, size_t nelem, size_t elsize)
+{
+    return do_calloc(ctx, nelem, elsize, true);
 }
 
 /* What a block must carry to be freed without further ado. */
@@ -158,7 +183,7 @@ hook_free(void *ctx, void *p)
 static void *
 copy(struct domain *d, void *p, size_t size)
 {
-    void *q = hook_malloc(d, size);
+    void *q = hook_malloc(d, size);         /* never RAW's, which has no owner */
     if (q != NULL) {
         size_t old = isan__block_size(p);
         memcpy(q, p, old < size ? old : size);
@@ -171,14 +196,14 @@ hook_realloc(void *ctx, void *p, size_t size)
 {
     struct domain *d = ctx;
     if (p == NULL) {
-        return hook_malloc(ctx, size);
+        return d->id == RAW ? hook_raw_malloc(ctx, size) : hook_malloc(ctx, size);
     }
     size = size < d->smallest ? d->smallest : size;
     isan__refresh(d->id == RAW);
     uint32_t word = isan__load(p);
     isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
     if (!(word & ISAN__START)) {
-        return REAL(d, d->real.realloc(d->real.ctx, p, size));
+        return REAL(d->id == RAW, d->real.realloc(d->real.ctx, p, size));
     }
     if (d->id != RAW && (word & ISAN__FREED || (owner != slot && slot != 0))) {
         isan__trap(ISAN__KIND_free, ISAN__ACCESS_realloc, p, __builtin_return_address(0));
@@ -192,14 +217,14 @@ hook_realloc(void *ctx, void *p, size_t size)
     uint32_t origin = isan__block_origin(p);
     char *op = isan__marked_in(p);
     isan__untag(p, word);
-    char *q = REAL(d, d->real.realloc(d->real.ctx, p, size));
+    char *q = REAL(d->id == RAW, d->real.realloc(d->real.ctx, p, size));
     char *now = q != NULL ? q : p;
     if (taggable(now)) {
         /* A foreign block of a shared obmalloc is whose it would be had it
          * been copied to a new one. */
         bool taken = q != NULL && d->id != RAW && slot != 0 && slot != owner;
         isan__tag(now, q != NULL ? size : old, taken ? slot : owner,
-                  taken ? isan__origin_here() : origin, word & (ISAN__RAW | ISAN__WATCHED));
+                  taken ? isan__origin() : origin, word & (ISAN__RAW | ISAN__WATCHED));
         if (taken && isan__interp_of(owner)->ended) {
             isan__interp_block_gone(owner);
         }
@@ -249,10 +274,11 @@ isan__alloc_install(void)
     isan__arenas_install();
     for (int i = 0; i < 3; i++) {
         allocator now, ours = {
-            &domains[i], hook_malloc, hook_calloc, hook_realloc, hook_free,
+            &domains[i], i == RAW ? hook_raw_malloc : hook_malloc,
+            i == RAW ? hook_raw_calloc : hook_calloc, hook_realloc, hook_free,
         };
         get(i, &now);
-        if (now.malloc != hook_malloc) {
+        if (now.malloc != ours.malloc) {
             domains[i].real = now;
             domains[i].smallest = smallest(&domains[RAW].real);
             set(i, &ours);
@@ -265,7 +291,7 @@ isan__alloc_wrapped(void)
 {
     allocator now;
     get(RAW, &now);
-    return now.malloc != hook_malloc;
+    return now.malloc != hook_raw_malloc;
 }
 
 /* Python has been initialised again and has its own allocators back

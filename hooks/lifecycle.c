@@ -13,6 +13,8 @@ set_slots(struct isan__thread *self)
     isan__slot_t slot = self->tstate == NULL ? 0
         : self->scope == ISAN__FOR_MAIN ? isan__main_slot : self->slot;
     self->free_slot = slot == 0 || self->finalizing ? ISAN__NOBODY : slot;
+    self->by_line = self->tstate != NULL && self->scope != ISAN__INIT && !isan__py.has_cframe
+        && isan__flags.origin == ISAN__ORIGIN_python;
     isan__slot = slot;
 }
 
@@ -145,18 +147,18 @@ dealloc(void *op)
 static void
 create(void *op)
 {
-    isan__refresh(false);
     char *block = isan__block_of(op);
-    if (block == NULL || isan__slot == 0) {
+    if (block == NULL) {
         return;
     }
     if ((isan__load(op) & 0xffff) != isan__slot) {
-        if (!isan__stock) {
+        isan__refresh(false);
+        if (!isan__stock || isan__slot == 0) {
             return;
         }
         isan__retag(block, isan__slot);
     }
-    isan__set_origin(block, isan__origin_here());
+    isan__set_origin(block, isan__origin());
     *isan__word(op) |= ISAN__OBJECT;
 }
 

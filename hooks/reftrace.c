@@ -16,26 +16,57 @@ enum { CREATE, DESTROY };                   /* PyRefTracerEvent, Include/cpython
 bool isan__tracing;
 static struct { tracer function; void *data; } next;
 
+static void __attribute__((noinline, cold))
+foreign_dies(void *op)
+{
+    isan__here();
+    if (isan__foreign(op)) {
+        isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0));
+        /* It goes into this interpreter's free list, or is freed. */
+        char *block = isan__block_of(op);
+        if (block != NULL && isan__share_obmalloc((isan__slot_t)isan__load(block), isan__slot)) {
+            isan__retag(block, isan__slot);
+        }
+    }
+}
+
+/* A new object in a fresh block has no mark yet.  One from a free list has its
+ * own; that of a type without a GC head, such as float, is at its block's start. */
 static int
 trace(void *op, int event, void *data)
 {
     (void)data;
-    if (event == CREATE) {
-        isan__check_create(op);
-    }
-    else if (isan__foreign(op)) {
-        isan__here();
-        if (isan__foreign(op)) {
-            isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0));
-            /* It goes into this interpreter's free list, or is freed. */
-            char *block = isan__block_of(op);
-            if (block != NULL
-                && isan__share_obmalloc((isan__slot_t)isan__load(block), isan__slot)) {
-                isan__retag(block, isan__slot);
+    uint32_t *w = isan__word(op), word = *w;
+    isan__slot_t slot = isan__slot;
+    if (ISAN__UNLIKELY((isan__slot_t)word != slot)) {
+        if (slot != 0 && (isan__slot_t)word != 0) {
+            if (event == CREATE) {
+                isan__hook_table.create(op);
+            }
+            else {
+                foreign_dies(op);
             }
         }
     }
-    return next.function != NULL ? next.function(op, event, next.data) : 0;
+    else if (event == CREATE && slot != 0) {
+        if (!(word & ISAN__OBJECT)) {
+            *w = word | ISAN__OBJECT;
+        }
+        else if (word & ISAN__START) {
+            isan__set_origin(op, isan__origin());
+        }
+        else {
+            isan__hook_table.create(op);
+        }
+    }
+    return 0;
+}
+
+static int
+trace_and_pass_on(void *op, int event, void *data)
+{
+    trace(op, event, data);
+    return next.function(op, event, next.data);
 }
 
 void
@@ -58,10 +89,10 @@ isan__reftrace_keep(void)
     }
     void *data;
     tracer now = get(&data);
-    if (now != trace) {
+    if (now != trace && now != trace_and_pass_on) {
         next.data = data;
         next.function = now;
-        set(trace, NULL);
+        set(now != NULL ? trace_and_pass_on : trace, NULL);
         isan__tracing = true;
     }
 }

@@ -16,8 +16,8 @@
 
 #define STACKS   (1u << (ISAN__ORIGIN_BITS - 1))
 /* Marks in a code's word: */
-#define IMPORTS  0x40000000u                /* importlib's function that runs what an import runs */
-#define LOADS    0x20000000u                /* importlib's loader of extension modules */
+#define IMPORTS  ISAN__CODE_IMPORTS
+#define LOADS    ISAN__CODE_LOADS
 #define MARKS    (IMPORTS | LOADS)
 #define NO_SITES 1u                         /* in a code's word: the numbers are used up */
 

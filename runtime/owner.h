@@ -92,6 +92,33 @@ isan__tag(void *p, size_t size, isan__slot_t slot, uint32_t origin, uint32_t fla
     memcpy(w, &both, sizeof both);
 }
 
+/* Marks in the word that a code object has at ISAN__CODE_SITE (origin.c), above
+ * any number of a site. */
+#define ISAN__CODE_IMPORTS 0x40000000u      /* importlib's function that runs what an import runs */
+#define ISAN__CODE_LOADS   0x20000000u      /* importlib's loader of extension modules */
+
+/* What to remember of an allocation now.  The usual case is here: a Python
+ * frame whose code is known, from 3.13 on. */
+static inline uint32_t
+isan__origin(void)
+{
+    const struct isan__thread *self = &isan__self;
+    if (ISAN__LIKELY(self->by_line)) {
+        const char *frame, *code, *instr;
+        memcpy(&frame, self->tstate + isan__py.ts_frame, sizeof frame);
+        if (ISAN__LIKELY(frame != NULL)) {
+            memcpy(&code, frame + isan__py.frame_executable, sizeof code);
+            code = (const char *)((uintptr_t)code & ~(uintptr_t)3);
+            uint32_t word = *isan__word(code + ISAN__CODE_SITE);
+            if (ISAN__LIKELY(word - 2 < ISAN__CODE_LOADS - 2)) {
+                memcpy(&instr, frame + isan__py.frame_instr, sizeof instr);
+                return word + (uint32_t)((size_t)(instr - code - isan__py.code_units) / 2);
+            }
+        }
+    }
+    return isan__flags.origin == ISAN__ORIGIN_none ? 0 : isan__origin_here();
+}
+
 /* Clear the tags of a block whose granule 0 is `w0`. */
 static inline void
 isan__untag(void *p, uint32_t w0)
