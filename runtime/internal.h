@@ -119,6 +119,7 @@ struct isan__python {
     size_t runtime_size;
     void *(*current)(void);                 /* the current thread state, or NULL */
     bool one_gil;                           /* for all threads of the process (3.11) */
+    bool values_prefixed;                   /* see leak.c (3.11 and 3.12) */
     bool has_cframe;                        /* between thread state and frame (3.11, 3.12) */
     uint16_t interp_id, interp_gil;
     uint16_t interp_finalizing;             /* not 0 from the beginning of its end on */
@@ -130,7 +131,7 @@ struct isan__python {
     uint16_t bytes_size, bytes_data;
     uint16_t unicode_state, unicode_length, unicode_ascii;
     uint16_t unicode_header;                /* how much more one with other characters has */
-    const void *code_type, *unicode_type, *type_type;
+    const void *code_type, *unicode_type, *type_type, *dict_type, *weakref_type;
 };
 extern struct isan__python isan__py;
 /* What was loaded (dlopen's result, RTLD_DEFAULT at the start) brings a Python. */

@@ -15,6 +15,8 @@
 #include "runtime/owner.h"
 
 enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16 };
+#define TYPE_HAVE_GC (1ul << 14)            /* Include/object.h: Py_TPFLAGS_HAVE_GC */
+
 struct group {
     struct isan_object sample;
     uint64_t count, bytes, kept, kept_bytes, holder;
@@ -45,6 +47,7 @@ struct analysis {
     struct isan__table kept;                /* raw blocks of the runtime's */
     bool kept_known;
     bool wrapped;                           /* tracemalloc is on */
+    bool leads_on;                          /* see suspicion() */
     struct { const void *type; char name[128]; } names[256];
 };
 
@@ -168,33 +171,97 @@ collect(char *block, void *arg)
     isan__table_put(&a->number, (uint64_t)block, ++a->n_blocks);
 }
 
-/* The blocks that block i refers to, but for itself. */
+/* Where the pointer leads: before 3.13 that to the values of an instance's
+ * attributes leads into their block, behind a prefix as long as its last byte
+ * says, and in 3.12 is one less (Include/internal/pycore_dict.h, new_values). */
+static const char *
+pointed_at(uint64_t value)
+{
+    uint64_t values = (value + 1) & ~(uint64_t)1;
+    uint8_t prefix;
+    if (value % ISAN__GRANULE == 0) {
+        return (const char *)value;
+    }
+    if (isan__py.values_prefixed && values % 8 == 0
+        && isan__peek(&prefix, (const char *)values - 1, 1) && prefix % 8 == 0
+        && (values - prefix) % ISAN__GRANULE == 0 && isan__load((void *)(values - prefix)) & ISAN__START) {
+        return (const char *)values - prefix;
+    }
+    return NULL;
+}
+
+/* The blocks that block i refers to, but for itself.  The tables of what all
+ * interpreters share keep nothing of theirs: statics.c looks at their keys,
+ * the values are weak references, and hashes of addresses look like pointers. */
 static void
 each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, size_t))
 {
+    /* Include/cpython/weakrefobject.h, PyWeakReference: wr_object, which it
+     * does not keep alive. */
+    enum { WR_OBJECT = 16 };
     char *block = a->blocks[i].start, *op = isan__object_in(block);
+    if (op == NULL && a->blocks[i].foreign) {
+        return;
+    }
     size_t size = isan__block_size(block);
     /* A PyGC_Head before the object links it to all others. */
     size_t skip = op > block ? (size_t)(op - block) - ISAN__GRANULE : size;
+    size_t weak = op != NULL && ((const void *const *)op)[1] == isan__py.weakref_type
+        ? (size_t)(op - block) + WR_OBJECT : size;
     for (size_t at = 0; at + 8 <= size; at += 8) {
         if (at == skip) {
             at += ISAN__GRANULE;
         }
         uint64_t value;
         memcpy(&value, block + at, sizeof value);
-        if (value < 4096 || value >> 47 != 0 || value % ISAN__GRANULE != 0) {
+        if (value < 4096 || value >> 47 != 0 || at == weak) {
             continue;
         }
-        uint32_t word = isan__load((void *)value);
+        const char *to = pointed_at(value);
+        uint32_t word = to ? isan__load(to) : 0;
         if ((word & 0xffff) != a->slot || !isan__begins_something(word)) {
             continue;
         }
-        char *start = isan__block_of((void *)value);
+        char *start = isan__block_of(to);
         size_t number = start ? isan__table_get(&a->number, (uint64_t)start) : 0;
         if (number != 0 && number - 1 != i) {
             visit(a, number - 1);
         }
     }
+}
+
+static bool
+collectable(const char *op)
+{
+    const char *type = ((const char *const *)op)[1];
+    unsigned long flags;
+    return isan__peek(&flags, type + isan__py.type_flags, sizeof flags)
+        && flags & TYPE_HAVE_GC;
+}
+
+static void
+note_collectable(struct analysis *a, size_t i)
+{
+    char *op = isan__object_in(a->blocks[i].start);
+    a->leads_on |= op != NULL && collectable(op);
+}
+
+/* How likely it is that block i is why its cycle is there, 0 most: the garbage
+ * collector cannot see through an object whose type does not take part, unless
+ * that is code, which leads nowhere; then any object; then memory. */
+static int
+suspicion(struct analysis *a, size_t i)
+{
+    char *op = isan__object_in(a->blocks[i].start);
+    if (op == NULL) {
+        return 2;
+    }
+    if (((const void *const *)op)[1] == isan__py.code_type || collectable(op)) {
+        return 1;
+    }
+    a->leads_on = false;
+    each_reference(a, i, note_collectable);
+    return a->leads_on ? 0 : 1;
 }
 
 static void
@@ -340,11 +407,11 @@ isan__leaks_of(isan__slot_t slot)
         isan__statics_of(slot, held, a);
         isan__blocks_of(slot, collect, a);
         left = a->left;
-        for (size_t i = 0; i < a->n_blocks; i++) {
-            each_reference(a, i, refer);
-        }
         if (isan__py.one_gil && a->n_blocks != 0) {
             isan__blocks_of(0, look_in, a);
+        }
+        for (size_t i = 0; i < a->n_blocks; i++) {
+            each_reference(a, i, refer);
         }
         for (size_t i = 0; i < a->n_blocks; i++) {
             if (isan__table_get(&a->holders, (uint64_t)a->blocks[i].start) != 0) {
@@ -356,8 +423,12 @@ isan__leaks_of(isan__slot_t slot)
                 root(a, i);
             }
         }
-        for (size_t i = 0; i < a->n_blocks; i++) {
-            root(a, i);                     /* cycles */
+        for (int rank = 0; rank <= 2; rank++) {             /* cycles */
+            for (size_t i = 0; i < a->n_blocks; i++) {
+                if (!a->blocks[i].claimed && suspicion(a, i) == rank) {
+                    root(a, i);
+                }
+            }
         }
         for (size_t i = 0; i < a->n; i++) {
             report(&a->groups[i]);

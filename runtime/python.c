@@ -126,11 +126,14 @@ isan__python_init(void)
     isan__py.has_cframe = v < V313;
     isan__py.frame_is_entry = v == V311 ? 68 : 0;
     isan__py.one_gil = v == V311;
+    isan__py.values_prefixed = v < V313;
     isan__py.unicode_header = v == V311 ? 24 : 16;
     isan__py.runtime_size = symbol_size(isan__py.runtime);
     isan__py.code_type = isan__python_symbol("PyCode_Type");
     isan__py.unicode_type = isan__python_symbol("PyUnicode_Type");
     isan__py.type_type = isan__python_symbol("PyType_Type");
+    isan__py.dict_type = isan__python_symbol("PyDict_Type");
+    isan__py.weakref_type = isan__python_symbol("_PyWeakref_RefType");
     isan__py.hexversion = (uint32_t)*(const unsigned long *)isan__python_symbol("Py_Version");
     /* Python/pystate.c; public under the first name from 3.13 on. */
     isan__py.current = isan__python_symbol("PyThreadState_GetUnchecked");

@@ -165,15 +165,64 @@ struct holders {
 };
 
 static void
-holds(uint64_t where, uint64_t value, void *arg)
+points(const struct holders *h, uint64_t where, uint64_t value)
 {
-    struct holders *h = arg;
     uint32_t word = isan__load((void *)value);
     if ((word & 0xffff) == h->slot && isan__begins_something(word)) {
         char *block = isan__block_of((void *)value);
         if (block != NULL) {
             h->visit(where, block, h->arg);
         }
+    }
+}
+
+static const void *
+type_at(uint64_t op)
+{
+    const void *type = NULL;
+    return isan__load((void *)op) != 0 && isan__peek(&type, (const char *)op + 8, sizeof type)
+        ? type : NULL;
+}
+
+/* Before 3.12 all interpreters share the dictionaries that CPython's statics
+ * hold, and each adds keys of its own: for the subclasses of a static type
+ * (Objects/typeobject.c, add_subclass) and the single-phase extensions
+ * (Python/import.c, _PyImport_FixupExtensionObject).  Not the values: weak
+ * references to classes, and definitions.  Keys are all that is looked at, as
+ * hashes of addresses look like pointers. */
+static void
+points_with_keys(const struct holders *h, uint64_t where, const char *dict)
+{
+    /* Include/internal/pycore_dict.h of 3.11; DK_INDICES: the size of what is
+     * before the indices, and those before the entries. */
+    enum { MA_KEYS = 32, DK_INDICES = 32, DK_GENERAL = 0 };
+    struct {
+        uint64_t refcnt;
+        uint8_t log2_size, log2_index_bytes, kind;
+        uint64_t usable, nentries;
+    } keys;
+    const char *table;
+    if (!isan__peek(&table, dict + MA_KEYS, sizeof table) || isan__block_of(table) == NULL
+        || !isan__peek(&keys, table, sizeof keys) || !isan__runtime_has(where)) {
+        return;
+    }
+    size_t key = keys.kind == DK_GENERAL ? 8 : 0, size = key + 16;
+    const char *entry = table + DK_INDICES + (1ul << keys.log2_index_bytes) + key;
+    uint64_t op;
+    for (uint64_t i = 0; i < keys.nentries && isan__peek(&op, entry + i * size, sizeof op); i++) {
+        if (type_at(op) != isan__py.unicode_type) {     /* interned: leak.c tells them apart */
+            points(h, where, op);
+        }
+    }
+}
+
+static void
+holds(uint64_t where, uint64_t value, void *arg)
+{
+    const struct holders *h = arg;
+    points(h, where, value);
+    if (isan__py.one_gil && type_at(value) == isan__py.dict_type) {
+        points_with_keys(h, where, (const char *)value);
     }
 }
 

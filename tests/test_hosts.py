@@ -45,6 +45,7 @@ class Host:
         self.here.chmod(0o755)
         self.log = self.here / "log"
         self.log.mkdir()
+        self.log.chmod(0o1777)
         build(f"{extension}.c", PYTHON, self.here)
         self.environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.here), "LC_ALL": "C.UTF-8",
@@ -133,8 +134,8 @@ class Apache(Host):
         return int(pid), answer
 
     def end(self):
-        """As `apachectl stop` does: the parent ends its children, and mod_wsgi in each of them its interpreters."""
-        self.process.send_signal(signal.SIGTERM)
+        """As `apachectl graceful-stop` does: the parent ends its children, and mod_wsgi in each of them its interpreters."""
+        self.process.send_signal(signal.SIGWINCH)
         return super().end()
 
 
