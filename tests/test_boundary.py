@@ -127,6 +127,19 @@ def test_loaded_again(stock):
     assert [access for _, access, _ in traps(run, "appended", "share")[0]] == ["argument"]
 
 
+@pytest.mark.parametrize("flags", [["-Wl,-z,now"], ["-fno-plt", "-Wl,-z,now"]], ids=" ".join)
+def test_loaded_by_many_threads(stock, flags):
+    """One thread's modules are rewritten while ld.so is not yet done with another's."""
+    directory = stock.make_directory("ext")
+    run = stock.run("""
+        import boundary_threads, shutil
+        for number in range(boundary_threads.copies):
+            shutil.copyfile(PATH, PATH + str(number))
+        boundary_threads.run(PATH.replace("%", "%%") + "%d")
+    """, PATH=str(build("boundary_static.c", stock.python, directory, flags)))
+    assert run.healthy()
+
+
 @pytest.mark.parametrize("function, expected", [("cross", {("Kept", "argument"), ("set", "argument")}), ("stay", set())])
 def test_thread_in_another_interpreter(stock, function, expected):
     """Nothing is allocated between the change of the interpreter and the use."""
