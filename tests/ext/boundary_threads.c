@@ -50,22 +50,33 @@ run(PyObject *Py_UNUSED(module), PyObject *format)
 }
 
 static PyMethodDef methods[] = {
-    {"run", run, METH_O, "run(format): load and unload the modules that format % (0 .. copies - 1) names."},
+    {"run", run, METH_O, "run(format): load and unload the modules that format % number names, number < copies."},
     {NULL, NULL, 0, NULL},
+};
+
+static int
+threads_exec(PyObject *module)
+{
+    return PyModule_AddIntConstant(module, "copies", THREADS * EACH);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, threads_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
 };
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "boundary_threads",
     .m_methods = methods,
+    .m_slots = slots,
 };
 
 PyMODINIT_FUNC
 PyInit_boundary_threads(void)
 {
-    PyObject *module = PyModule_Create(&definition);
-    if (module != NULL && PyModule_AddIntConstant(module, "copies", THREADS * EACH) < 0) {
-        Py_CLEAR(module);
-    }
-    return module;
+    return PyModuleDef_Init(&definition);
 }
