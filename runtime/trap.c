@@ -49,20 +49,42 @@ interned(const void *op)
         && (*((const uint32_t *)((const char *)op + isan__py.unicode_state)) & 3) != 0;
 }
 
+static bool
+has_type(const void *op, const char *const *names)
+{
+    const void *type = *(void *const *)((const char *)op + 8);
+    while (*names != NULL && type != isan__python_symbol(*names)) {
+        names++;
+    }
+    return *names != NULL;
+}
+
 /* Of a type that has free lists (Objects/floatobject.c, listobject.c,
  * tupleobject.c, dictobject.c), where nobody tells of births and deaths? */
 static bool
 may_be_recycled(const void *op)
 {
     static const char *const names[] = {
-        "PyFloat_Type", "PyList_Type", "PyTuple_Type", "PyDict_Type",
+        "PyFloat_Type", "PyList_Type", "PyTuple_Type", "PyDict_Type", NULL,
     };
-    const void *type = *(void *const *)((const char *)op + 8);
-    bool found = false;
-    for (size_t i = 0; isan__stock && !isan__tracing && i < sizeof names / sizeof *names; i++) {
-        found |= type == isan__python_symbol(names[i]);
-    }
-    return found;
+    return isan__stock && !isan__tracing && has_type(op, names);
+}
+
+/* A method or attribute that PyType_Ready has made of a static type's C
+ * tables: PyDescrObject.d_type, and for __new__ PyCFunctionObject.m_self
+ * (Include/cpython/descrobject.h, methodobject.h). */
+static bool
+of_static_type(const void *op)
+{
+    static const char *const descriptors[] = {
+        "PyWrapperDescr_Type", "PyMethodDescr_Type", "PyClassMethodDescr_Type",
+        "PyGetSetDescr_Type", "PyMemberDescr_Type", NULL,
+    };
+    static const char *const functions[] = { "PyCFunction_Type", NULL };
+    const void *const *words = op, *of = has_type(op, descriptors) ? words[2]
+        : has_type(op, functions) ? words[3] : NULL;
+    return of != NULL && (isan__load(of) & 0xffff) == 0
+        && ((const void *const *)of)[1] == isan__py.type_type;
 }
 
 /* Such an object is taken for the current interpreter's, unless a static holds it. */

@@ -127,6 +127,19 @@ def test_loaded_again(stock):
     assert [access for _, access, _ in traps(run, "appended", "share")[0]] == ["argument"]
 
 
+@pytest.mark.parametrize("flags", [["-Wl,-z,now"], ["-fno-plt", "-Wl,-z,now"]], ids=" ".join)
+def test_loaded_by_many_threads(stock, flags):
+    """One thread's modules are rewritten while ld.so is not yet done with another's."""
+    directory = stock.make_directory("ext")
+    run = stock.run("""
+        import boundary_threads, shutil
+        for number in range(boundary_threads.copies):
+            shutil.copyfile(PATH, PATH + str(number))
+        boundary_threads.run(PATH.replace("%", "%%") + "%d")
+    """, PATH=str(build("boundary_static.c", stock.python, directory, flags)))
+    assert run.healthy()
+
+
 @pytest.mark.parametrize("function, expected", [("cross", {("Kept", "argument"), ("set", "argument")}), ("stay", set())])
 def test_thread_in_another_interpreter(stock, function, expected):
     """Nothing is allocated between the change of the interpreter and the use."""
@@ -138,3 +151,23 @@ def test_thread_in_another_interpreter(stock, function, expected):
     assert {(finding["object"]["type"], finding["access"]) for finding in run.findings("share")} == expected
     for finding in run.findings("share"):
         assert (who(finding["owner"]), finding["current"]["id"]) == ((0, "main"), 1)
+
+
+@pytest.mark.parametrize("expression, of_static_type", [
+    ("int.__abs__", True), ("list.append", True), ("dict.fromkeys.__class__.__new__", True), ("slice.__dict__['start']", True),
+    ("Kept.__dict__['__weakref__']", False), ("Kept.__dict__['slot']", False), ("(1.5).hex", False),
+])
+def test_tables_of_static_types(stock, expression, of_static_type):
+    """Rule one_table: before 3.12 all interpreters have one `int`, with its methods."""
+    run = stock.run(HAND_OVER, KIND="legacy", CODE=f"""
+import boundary_static as m
+class Kept:
+    __slots__ = "slot", "__weakref__"
+m.appended({expression})
+""")
+    found = run.findings("share", access="argument")
+    if of_static_type and stock.hexversion < (3, 12):
+        assert found == [] and run.findings("static") == [], run.err
+    else:
+        (trap,) = found
+        assert holder_of(trap)[0] == "kept_appended" and who(trap["current"])[0] == 2

@@ -107,10 +107,44 @@ assert mod.spin(op, 5) is None and mod.all(op, 5) is True
 assert sys.getrefcount(op) == before
 """
 
+KEPT = """
+import sys
+class Kept:
+    def __call__(self): return "called"
+for name in "appended", "passed", "built", "got", "iterated", "asked", "increfed", "decrefed", "called", "dropped":
+    kept, function = Kept(), getattr(mod, name)
+    assert function(kept) is None
+    before = sys.getrefcount(kept)
+    result = function(None)
+    assert result == {"called": "called", "passed": (None, kept), "built": {"key": (1.5, kept)}}.get(name), (name, result)
+    del result
+    assert sys.getrefcount(kept) == before - (name == "dropped")
+"""
+
+ADDRESS = """
+assert mod.same() == (1, 1, 1, 1)
+assert mod.path("name") == b"name"
+"""
+
+SWITCH = """
+kept, added = object(), set()
+assert mod.stay(added, kept) is None and added == {kept}
+added.clear()
+assert mod.cross(added, kept) is None and added == {kept}
+"""
+
+THREADS = """
+import _ctypes
+assert mod.copies > 1
+assert mod.run(_ctypes.__file__.replace("%", "%%")) is None
+"""
+
 SINGLE = "assert mod.shared == []; mod.shared.append(mod)"
 
 EXERCISE = {
     "attr_borrowed": ATTR,
+    "boundary_address": ADDRESS, "boundary_state": KEPT, "boundary_static": KEPT,
+    "boundary_switch": SWITCH, "boundary_threads": THREADS,
     "cache_state": CACHE, "cache_static": CACHE,
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
     "exc_state": EXC, "exc_static": EXC,
@@ -127,7 +161,7 @@ def test_extension_in_one_interpreter(name, where, tmp_path, plain):
     build(f"{name}.c", plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
-        kind = "legacy" if name.startswith("single_") else "isolated"
+        kind = "legacy" if name.startswith("single_") or name == "boundary_switch" else "isolated"
         script = f"""
 import _interpreters
 interpreter = _interpreters.create({kind!r})
