@@ -56,13 +56,18 @@ cpython: deps ## CPython's own tests under fast and debug, compared with plain (
 	set -e; for v in 3.13 3.14; do for f in plain fast debug; do $(call python,$$f,$$v); done; done
 	$(PYTHON) tests/cpython.py $(CPYTHON_ARGS)
 
-bench: deps ## fast against plain: time and memory (BENCH_ARGS=)
+# What isan costs a stock Python (STOCK=, which is plain 3.13 by default, and
+# then fast is compared with it, too), beside what other tools cost it.
+bench: deps ## time and memory of isan, tracemalloc, valgrind (STOCK=python BENCH_ARGS=)
 	$(MAKE) all
-	$(call python,fast,3.13)
-	$(call python,plain,3.13)
-	$(PYTHON) tests/bench/run.py --base "$$($(isan) config --python --flavor plain --version 3.13)" \
-	    --test "$$($(isan) config --python --flavor fast --version 3.13)" \
-	    --max-time 1.5 --max-memory 1.4 --min-speedup 0.9 $(BENCH_ARGS)
+	$(if $(STOCK),,$(call python,fast,3.13))
+	$(if $(STOCK),,$(call python,plain,3.13))
+	$(PYTHON) tests/bench/run.py \
+	    --base "$(or $(STOCK),$$($(isan) config --python --flavor plain --version 3.13))" \
+	    $(if $(STOCK),,--test fast="$$($(isan) config --python --flavor fast --version 3.13)" \
+	        --max-time fast=1.5 --max-memory fast=1.4 --min-speedup fast=0.9) \
+	    --test isan --test isan-none --test tracemalloc --test memcheck \
+	    --max-time isan=1.25 --max-time isan-none=1.1 --max-memory isan=1.3 $(BENCH_ARGS)
 
 soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 	$(MAKE) all

@@ -1,5 +1,4 @@
 """The benchmark: its workloads run, its arithmetic is right, its bars bite."""
-import argparse
 import importlib.util
 import json
 import os
@@ -19,11 +18,11 @@ bench = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bench)
 
 
-def run(*arguments, path=None, **variables):
+def run(*arguments, path=None, timeout=60, **variables):
     environment = {**os.environ, "ISAN_BENCH_SCALE": "0.01", **variables}
     if path:
         environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
-    return subprocess.run([sys.executable, RUN, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, RUN, *arguments], env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def without_notes(text):
@@ -31,7 +30,7 @@ def without_notes(text):
 
 
 def both(*arguments, **keywords):
-    return run("--base", sys.executable, "--test", sys.executable, "--rounds", "1", *arguments, **keywords)
+    return run("--base", sys.executable, "--test", f"test={sys.executable}", "--rounds", "1", *arguments, **keywords)
 
 
 def script(path, text):
@@ -50,24 +49,31 @@ def test_there_are_workloads_enough():
     assert {bench.MEMORY, bench.PARALLEL, bench.SERIAL} <= set(WORKLOADS)
 
 
+@pytest.mark.parametrize("where", ["plain", "system"])
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_workload_runs_in_silence(name, plain):
+def test_workload_runs_in_silence(name, where, plain):
+    python = plain if where == "plain" else sys.executable
     environment = {**bench.child_environment(), "ISAN_BENCH_SCALE": "0.01"}
-    done = subprocess.run([plain, "-S", BENCH / "workloads" / f"{name}.py"], env=environment,
+    done = subprocess.run([python, "-S", BENCH / "workloads" / f"{name}.py"], env=environment,
                           capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("name", [bench.PARALLEL, bench.SERIAL])
 def test_interpreters_need_a_python_that_has_them(name, tmp_path, plain):
-    """As before 3.13: no module _interpreters."""
     done = subprocess.run([plain, "-S", "-c", f"""
 import runpy, sys
-sys.modules["_interpreters"] = None
+sys.modules["_interpreters"] = sys.modules["_xxsubinterpreters"] = None
 sys.path.insert(0, {str(BENCH / "workloads")!r})
 runpy.run_module({name!r}, run_name="__main__")"""], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr == "this workload needs CPython 3.13 or newer (module _interpreters)\n"
+    assert done.stderr == "this workload needs a CPython with the module _interpreters or _xxsubinterpreters\n"
+
+
+def test_no_speedup_where_interpreters_share_a_gil(monkeypatch):
+    monkeypatch.setattr(bench, "describe", lambda python: {"hexversion": 0x030b00f0, "version": "3.11.0"})
+    with pytest.raises(bench.Failure, match="older than 3.12"):
+        bench.main(["--base", "x", "--test", "y", "--min-speedup", "1"])
 
 
 def minima(**workloads):
@@ -82,12 +88,19 @@ TEST = minima(calls=(2.0, 1.5, 20_000_000), memory=(2.0, 1.5, 260_000_000),
 
 def test_arithmetic():
     result = bench.compare(BASE, TEST)
-    assert result["time"]["workloads"] == {"calls": 2.0, "memory": 1.0, "interpreters": 4.0}
+    assert result["time"]["workloads"] == {"calls": 2.0, "memory": 1.0, "interpreters": 4.0, "interpreters_serial": 3.0}
     assert result["time"]["geometric_mean"] == pytest.approx(2.0)
     assert result["cpu"]["geometric_mean"] == pytest.approx((1.5 * 1.5 * 3) ** (1 / 3))
     assert result["memory"]["workloads"]["memory"] == pytest.approx(1.3)
     assert result["speedup"] == {"base": 2.0, "test": 1.5, "quotient": 0.75}
     assert "instructions" not in result
+    assert "speedup" not in bench.compare(BASE, TEST, parallel=False)
+
+
+def test_a_test_without_some_of_the_workloads():
+    result = bench.compare(BASE, minima(calls=(2.0, 1.5, 20_000_000), memory=(2.0, 1.5, 260_000_000)))
+    assert result["time"] == {"workloads": {"calls": 2.0, "memory": 1.0}, "geometric_mean": pytest.approx(2 ** 0.5)}
+    assert "speedup" not in result
 
 
 @pytest.mark.parametrize("time, memory, speedup, met", [
@@ -97,25 +110,72 @@ def test_arithmetic():
     (2.01, 1.31, 0.76, [True, True, False]),
 ])
 def test_bars(time, memory, speedup, met):
-    limits = argparse.Namespace(max_time=time, max_memory=memory, min_speedup=speedup)
-    bars = bench.judge(bench.compare(BASE, TEST), limits)
-    assert [bar["bar"] for bar in bars] == ["time", "memory", "speedup"]
+    limits = {"max-time": [("a", time)], "max-memory": [("", memory)], "min-speedup": [("a", speedup), ("b", 9.0)]}
+    bars = bench.judge("a", bench.compare(BASE, TEST), limits)
+    assert [(bar["bar"], bar["limit"]) for bar in bars] == [("max-time", time), ("max-memory", memory), ("min-speedup", speedup)]
     assert [bar["met"] for bar in bars] == met
 
 
 def test_minima_and_order_of_the_rounds(monkeypatch):
-    """Base and test take turns; of each quantity the smallest counts."""
-    order, samples = [], iter([(3, 9, 5), (4, 4, 4), (2, 8, 6), (5, 3, 7)])
+    """Base and tests take turns, those that are slow for fewer rounds; of each quantity the smallest counts."""
+    order, samples = [], iter([(3, 9, 5), (4, 4, 4), (9, 9, 9), (2, 8, 6), (5, 3, 7)])
 
-    def run_child(command, what, timeout):
+    def run_child(command, environment, what, timeout):
         order.append(command[0])
         return dict(zip(("seconds", "cpu_seconds", "peak_bytes"), next(samples)))
 
     monkeypatch.setattr(bench, "run_child", run_child)
-    base, test = bench.measure(["base", "test"], ["calls"], 2, 1, False)
-    assert order == ["base", "test", "base", "test"]
+    columns = [bench.Column(name, name, bench.Way(rounds=rounds)) for name, rounds in (("base", 0), ("test", 0), ("slow", 1))]
+    base, test, slow = bench.measure(columns, ["calls"], 2, 1, False)
+    assert order == ["base", "test", "slow", "base", "test"]
     assert base == minima(calls=(2, 8, 5))
     assert test == minima(calls=(4, 3, 4))
+    assert slow == minima(calls=(9, 9, 9))
+
+
+def test_ways(tmp_path, isan, plain):
+    """One run, with all of them; each is what it says it is."""
+    out = tmp_path / "bench.json"
+    ways = [argument for name in bench.WAYS for argument in ("--test", name)]
+    done = run("--base", plain, *ways, "--rounds", "1", "--only", "calls", "--only", "interpreters", "--json", out, timeout=240)
+    assert done.returncode == 0, done.stderr
+    names = ["base", "base", *bench.WAYS]
+    report = json.loads(out.read_text())
+    assert [column["name"] for column in report["columns"]] == names
+    assert [column["scale"] for column in report["columns"]] == [1, 0.25, 1, 1, 1, 0.25]
+    assert [comparison["name"] for comparison in report["comparisons"]] == list(bench.WAYS)
+    for comparison in report["comparisons"]:
+        assert all(ratio > 1 for ratio in comparison["memory"]["workloads"].values())
+        assert set(comparison["time"]["workloads"]) == {"calls"} | (
+            set() if comparison["name"] == "tracemalloc" else {"interpreters", "interpreters_serial"})
+    lines = done.stdout.splitlines()
+    assert [line.split()[-5:] for line in lines if line.startswith("time, s")] == [["base", *bench.WAYS]]
+    memcheck, = [line for line in lines if line.startswith("memcheck ")]
+    assert memcheck == f"memcheck     PYTHONMALLOC=malloc valgrind --log-file=/dev/null {plain} (0.25 of the work, as its own base, 1 round)"
+    row, = [line.split() for line in lines if line.startswith("interpreters ")][:1]
+    assert row[4] == "-"
+
+
+@pytest.mark.parametrize("way, before", [
+    ("isan", 'grep -q libisan /proc/$$/maps && [ "$ISAN_OPTIONS" = print_summary=0:leaks=0 ]'),
+    ("isan-none", 'grep -q libisan /proc/$$/maps && [ "$ISAN_OPTIONS" = print_summary=0:leaks=0:origin=none ]'),
+    ("tracemalloc", 'case "$*" in *"-X tracemalloc=1"*) ;; *) false;; esac'),
+    ("memcheck", '[ "$PYTHONMALLOC $ISAN_BENCH_SCALE" = "malloc 0.0025" ]'),
+])
+def test_what_a_way_gives_its_python(tmp_path, isan, way, before):
+    """The base sees the same test, and fails it."""
+    passed = tmp_path / "passed"
+    python = wrapper(tmp_path / "python", f"if {before}; then echo >> {passed}; fi")
+    done = run("--base", python, "--test", way, "--rounds", "1", "--only", "calls", ISAN_OPTIONS="leaks=0")
+    assert done.returncode == 0, done.stderr
+    assert passed.read_text() == "\n"
+
+
+def test_a_way_that_is_not_available(tmp_path):
+    done = subprocess.run([sys.executable, RUN, "--base", sys.executable, "--test", "memcheck"], env={"PATH": str(tmp_path)},
+                          capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        2, "run.py: memcheck is not available: there is no valgrind on this machine (Debian: apt install valgrind).\n")
 
 
 def test_a_run_writes_table_and_json(tmp_path):
@@ -126,8 +186,8 @@ def test_a_run_writes_table_and_json(tmp_path):
     assert done.stdout.count("met  ") == 2 and "geometric mean" in done.stdout
     assert without_notes(done.stderr) == "[1/2] calls\n[2/2] memory\n"
     report = json.loads(out.read_text())
-    assert [python["role"] for python in report["pythons"]] == ["base", "test"]
-    for python in report["pythons"]:
+    assert [python["name"] for python in report["columns"]] == ["base", "test"]
+    for python in report["columns"]:
         assert python["version"] == sys.version
         for taken in python["workloads"].values():
             assert taken["seconds"] > 0 and taken["peak_bytes"] > 1_000_000
@@ -140,7 +200,7 @@ def test_a_missed_bar_is_named_and_exits_1():
     done = both("--only", "calls", "--max-time", "0.0001")
     assert done.returncode == 1
     assert "MISSED" in done.stdout
-    assert "misses the bar time" in done.stderr
+    assert "test misses the bar max-time" in done.stderr
 
 
 def test_children_have_a_clean_environment(tmp_path):
@@ -183,7 +243,7 @@ def test_instructions(tmp_path):
     done = both("--only", "calls", "--instructions", "--json", out, path=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(out.read_text())
-    assert [python["workloads"]["calls"]["instructions"] for python in report["pythons"]] == [12345, 12345]
+    assert [python["workloads"]["calls"]["instructions"] for python in report["columns"]] == [12345, 12345]
     assert report["comparisons"][0]["instructions"]["geometric_mean"] == 1.0
 
 
@@ -201,6 +261,10 @@ def test_instructions_where_they_cannot_be_counted(tmp_path):
     (["--test", sys.executable, "--json", "/nonexistent/file"], "cannot write /nonexistent/file"),
     (["--test", sys.executable, "--only", "calls", "--max-memory", "2"], "--max-memory needs the workload memory"),
     (["--test", sys.executable, "--only", "calls", "--min-speedup", "1"], "--min-speedup needs the workload interpreters"),
+    (["--test", sys.executable, "--max-time", "fast=1.5"], "--max-time is for fast, which no --test is called"),
+    (["--test", sys.executable, "--max-time", "much"], "invalid limit value: 'much'"),
+    (["--test", "tracemalloc", "--min-speedup", "1"], "--min-speedup cannot hold for tracemalloc"),
+    (["--test", sys.executable, "--test", sys.executable], "each --test needs a name of its own"),
     (["--test", sys.executable, "--only", "nothing"], "invalid choice: 'nothing'"),
     (["--test", sys.executable, "--rounds", "0"], "--rounds must be at least 1"),
     ([], "required: --test"),

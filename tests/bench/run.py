@@ -1,13 +1,14 @@
 #!/usr/bin/python3
-"""Compare the speed and the peak memory of Python interpreters.
+"""Compare the speed and the peak memory of Python interpreters, and of ways to run one.
 
-Every workload runs in a process of its own, base and test in turn, so that a
-slow minute of the machine slows both; the minimum of the rounds is what
-counts, since noise only ever adds.
+Every workload runs in a process of its own, base and tests in turn, so that a
+slow minute of the machine slows all; the minimum of the rounds is what counts,
+since noise only ever adds.
 """
 import argparse
 import json
 import math
+import operator
 import os
 import platform
 import select
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 WORKLOADS = Path(__file__).resolve().parent / "workloads"
 MEMORY = "memory"                   # the workload whose peak memory has the bar
@@ -25,6 +27,72 @@ SERIAL = "interpreters_serial"      # ... over that of PARALLEL
 PAIR_ROUNDS = 3                     # times as many rounds for these two: one quotient of four minima
 FINDINGS = 86                       # isan's exit status when it found something
 EVENT = "instructions:u"
+OWN_GIL = 0x030c0000                # the first Python whose interpreters run in parallel
+LIBISAN = str(Path(__file__).resolve().parents[2] / "build" / "lib" / "libisan.so")
+
+
+class Way(NamedTuple):
+    """How an interpreter is run."""
+    help: str = ""
+    before: tuple = ()              # in front of it
+    options: tuple = ()             # its own
+    environment: dict = {}
+    scale: float = 1                # of the work; the base does as much to compare with
+    rounds: int = 0                 # however many were asked for; 0: those
+    cannot: tuple = ()              # workloads that fail
+
+
+PLAIN = Way()
+WAYS = {
+    "isan": Way("with isan preloaded, each object's creation known (origin=python)", environment={"LD_PRELOAD": LIBISAN}),
+    "isan-none": Way("the same with origin=none", environment={"LD_PRELOAD": LIBISAN, "ISAN_OPTIONS": "origin=none"}),
+    # Its tables have no lock but the GIL (Python/tracemalloc.c), and interpreters with their own corrupt them.
+    "tracemalloc": Way("with tracemalloc, one frame each", options=("-X", "tracemalloc=1"), cannot=(PARALLEL, SERIAL)),
+    "memcheck": Way("under valgrind's memcheck, a quarter of the work, once", before=("valgrind", "--log-file=/dev/null"),
+                    environment={"PYTHONMALLOC": "malloc"}, scale=0.25, rounds=1),
+}
+
+
+class Column(NamedTuple):
+    """What is measured: an interpreter, run in one way."""
+    name: str
+    python: str
+    way: Way = PLAIN
+
+    def command(self, workload):
+        # -S: packages installed for one of the interpreters must not count.
+        return [*self.way.before, self.python, "-S", *self.way.options, str(WORKLOADS / f"{workload}.py")]
+
+    def environment(self):
+        """What it needs beside child_environment()."""
+        extra = dict(self.way.environment)
+        if "ISAN_OPTIONS" in extra:
+            extra["ISAN_OPTIONS"] = f"{child_environment()['ISAN_OPTIONS']}:{extra['ISAN_OPTIONS']}"
+        if self.way.scale != 1:
+            extra["ISAN_BENCH_SCALE"] = str(SCALE * self.way.scale)
+        return extra
+
+    def __str__(self):
+        return " ".join([*(f"{name}={value}" for name, value in self.way.environment.items()),
+                         *self.way.before, self.python, *self.way.options])
+
+
+class Quantity(NamedTuple):
+    """What is compared."""
+    name: str                       # in the JSON's comparisons
+    key: str                        # in what one run took
+    title: str
+    unit: float                     # of the table's first column,
+    digits: int                     # and how many after its point
+
+
+QUANTITIES = [
+    Quantity("time", "seconds", "time, s", 1, 3),
+    Quantity("cpu", "cpu_seconds", "processor time, s", 1, 3),
+    Quantity("memory", "peak_bytes", "peak memory, MB", 1e6, 1),
+    Quantity("instructions", "instructions", "instructions, millions", 1e6, 0),
+]
+SCALE = float(os.environ.get("ISAN_BENCH_SCALE", "1"))
 
 DESCRIBE = """
 import json, sys, sysconfig
@@ -65,11 +133,12 @@ def has_ended(pid, timeout):
         os.close(pidfd)
 
 
-def run_child(command, what, timeout):
+def run_child(command, environment, what, timeout):
     """Run a process that must succeed in silence; what it took."""
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=child_environment())
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                 env={**child_environment(), **environment})
         ended = False
         try:
             ended = has_ended(child.pid, timeout)
@@ -96,10 +165,12 @@ def run_child(command, what, timeout):
     raise Failure(f"{what} {problem}; it printed:\n{text or '(nothing)'}")
 
 
-def count_instructions(command, what, timeout):
+def count_instructions(command, environment, what, timeout):
     """The user-mode instructions of one run; they hardly vary, so one run will do."""
     with tempfile.NamedTemporaryFile() as counted:
-        run_child(["perf", "stat", "-x,", "-e", EVENT, "-o", counted.name, "--", *command], what, timeout)
+        # What is preloaded is not for perf.
+        assignments = [f"{name}={value}" for name, value in environment.items()]
+        run_child(["perf", "stat", "-x,", "-e", EVENT, "-o", counted.name, "--", "env", *assignments, *command], {}, what, timeout)
         for line in Path(counted.name).read_text().splitlines():
             fields = line.split(",")
             if len(fields) > 2 and fields[2].startswith("instructions") and fields[0].isdigit():
@@ -162,12 +233,9 @@ class Progress:
         sys.stderr.flush()
 
 
-def measure(pythons, workloads, rounds, timeout, instructions):
-    """For each interpreter, for each workload, the minima of all rounds.
-
-    -S: packages installed for one of the interpreters must not count.
-    """
-    minima = [{} for _ in pythons]
+def measure(columns, workloads, rounds, timeout, instructions):
+    """For each column, for each workload, the minima of all rounds."""
+    minima = [{} for _ in columns]
     # The two that are divided by each other take turns as well.
     groups = [[name] for name in workloads if name not in (PARALLEL, SERIAL)]
     if PARALLEL in workloads:
@@ -176,18 +244,19 @@ def measure(pythons, workloads, rounds, timeout, instructions):
     try:
         for group in groups:
             progress.workload(" and ".join(group))
-            commands = [(f"{name} under {python}", name, best, [python, "-S", str(WORKLOADS / f"{name}.py")])
-                        for name in group for python, best in zip(pythons, minima)]
             turns = rounds * PAIR_ROUNDS if PARALLEL in group else rounds
+            runs = [(f"{name} under {column}", name, best, column.way.rounds or turns, column.command(name), column.environment())
+                    for name in group for column, best in zip(columns, minima) if name not in column.way.cannot]
             for number in range(turns):
                 progress.round(number + 1, turns)
-                for what, name, best, command in commands:
-                    sample = run_child(command, what, timeout)
-                    before = best.get(name, sample)
-                    best[name] = {key: min(value, before[key]) for key, value in sample.items()}
+                for what, name, best, wanted, command, environment in runs:
+                    if number < wanted:
+                        sample = run_child(command, environment, what, timeout)
+                        before = best.get(name, sample)
+                        best[name] = {key: min(value, before[key]) for key, value in sample.items()}
             if instructions:
-                for what, name, best, command in commands:
-                    best[name]["instructions"] = count_instructions(command, f"{what} and perf", timeout)
+                for what, name, best, _, command, environment in runs:
+                    best[name]["instructions"] = count_instructions(command, environment, f"{what} and perf", timeout)
     finally:
         progress.end()
     return minima
@@ -200,150 +269,208 @@ def geometric_mean(values):
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
-def ratios(base, test, quantity):
-    """Test over base for each workload, and their geometric mean.
+def ratios(base, test, key):
+    """Test over base for each workload of the test, and their geometric mean.
 
-    SERIAL is not among them: it is PARALLEL's work once more.
+    SERIAL does not count in that: it is PARALLEL's work once more.
     """
-    each = {name: test[name][quantity] / base[name][quantity] for name in base if name != SERIAL}
-    return {"workloads": each, "geometric_mean": geometric_mean(each.values())}
+    each = {name: test[name][key] / base[name][key] for name in test}
+    return {"workloads": each, "geometric_mean": geometric_mean(each[name] for name in each if name != SERIAL)}
 
 
 def speedup(minima):
     return minima[SERIAL]["seconds"] / minima[PARALLEL]["seconds"]
 
 
-def compare(base, test):
-    """All that is said about one test interpreter."""
-    result = {"time": ratios(base, test, "seconds"), "cpu": ratios(base, test, "cpu_seconds"),
-              "memory": ratios(base, test, "peak_bytes")}
-    if "instructions" in next(iter(base.values())):
-        result["instructions"] = ratios(base, test, "instructions")
-    if PARALLEL in base:
+def compare(base, test, parallel=True):
+    """All that is said about one test; `parallel`: its interpreters do run in parallel."""
+    result = {quantity.name: ratios(base, test, quantity.key) for quantity in QUANTITIES
+              if quantity.key in next(iter(test.values()))}
+    if parallel and PARALLEL in test:
         of_base, of_test = speedup(base), speedup(test)
         result["speedup"] = {"base": of_base, "test": of_test, "quotient": of_test / of_base}
     return result
 
 
-def judge(comparison, limits):
-    """The bars that were asked for, each with what it came to."""
-    bars = []
-    if limits.max_time is not None:
-        value = comparison["time"]["geometric_mean"]
-        bars.append({"bar": "time", "value": value, "limit": limits.max_time, "met": value <= limits.max_time})
-    if limits.max_memory is not None:
-        value = comparison["memory"]["workloads"][MEMORY]
-        bars.append({"bar": "memory", "value": value, "limit": limits.max_memory, "met": value <= limits.max_memory})
-    if limits.min_speedup is not None:
-        value = comparison["speedup"]["quotient"]
-        bars.append({"bar": "speedup", "value": value, "limit": limits.min_speedup, "met": value >= limits.min_speedup})
-    return bars
+class Bar(NamedTuple):
+    name: str
+    value: object                   # of a comparison
+    met: object                     # the comparison of that with the limit
+    workload: str                   # that it is about, if it is about one
+    metavar: str
+    help: str
+
+
+BARS = [
+    Bar("max-time", lambda c: c["time"]["geometric_mean"], operator.le, "", "RATIO", "geometric mean of the times, at most"),
+    Bar("max-memory", lambda c: c["memory"]["workloads"][MEMORY], operator.le, MEMORY, "RATIO",
+        f"peak memory of the workload {MEMORY}, at most"),
+    Bar("min-speedup", lambda c: c["speedup"]["quotient"], operator.ge, PARALLEL, "PART",
+        "part of the base's parallel speed-up kept, at least"),
+]
+
+
+def judge(name, comparison, limits):
+    """The bars that were set for this column, each with what it came to."""
+    return [{"bar": bar.name, "help": bar.help, "value": bar.value(comparison), "limit": limit, "met": bar.met(bar.value(comparison), limit)}
+            for bar in BARS for column, limit in limits[bar.name] if column in ("", name)]
 
 
 # Telling it
 
-BAR_NAMES = {
-    "time": "geometric mean of the times, at most",
-    "memory": f"peak memory of the workload {MEMORY}, at most",
-    "speedup": "part of the base's parallel speed-up kept, at least",
-}
+def table(quantity, base, comparisons):
+    """Lines of text: what the base took, and for each test the ratio to that."""
+    widths = [max(len(comparison["name"]), 6) + 2 for comparison in comparisons]
+
+    def row(name, first, cells):
+        return f"{name:<22} {first:>9}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths))
+
+    def cells(values):
+        return ["-" if value is None else f"{value:.{digits}f}" for value in values]
+
+    digits = 3 if quantity.name == "instructions" else 2        # they are as steady as that
+    compared = [comparison[quantity.name] for comparison in comparisons]
+    return [row(quantity.title, "base", [comparison["name"] for comparison in comparisons]),
+            *(row(name, f"{taken[quantity.key] / quantity.unit:.{quantity.digits}f}",
+                  cells(one["workloads"].get(name) for one in compared)) for name, taken in base.items()),
+            row("geometric mean", "", cells(one["geometric_mean"] for one in compared))]
 
 
-def table(base, test, comparison):
-    """Lines of text for one test interpreter."""
-    counted = "instructions" in comparison
-    lines = [f"{'workload':<20} {'base s':>8} {'test s':>8} {'ratio':>6} {'cpu':>6}   {'base MB':>8} {'test MB':>8} {'ratio':>6}"
-             + ("  instructions" if counted else "")]
-    for name in base:
-        row = f"{name:<20} {base[name]['seconds']:>8.3f} {test[name]['seconds']:>8.3f} "
-        row += "{:>6.2f} {:>6.2f}   ".format(*(test[name][q] / base[name][q] for q in ("seconds", "cpu_seconds")))
-        row += f"{base[name]['peak_bytes'] / 1e6:>8.1f} {test[name]['peak_bytes'] / 1e6:>8.1f} "
-        row += f"{test[name]['peak_bytes'] / base[name]['peak_bytes']:>6.2f}"
-        if counted:
-            row += f"  {test[name]['instructions'] / base[name]['instructions']:>12.3f}"
-        lines.append(row)
-    means = {name: comparison[name]["geometric_mean"] for name in ("time", "cpu", "memory")}
-    lines.append(f"{'geometric mean':<20} {'':>17} {means['time']:>6.2f} {means['cpu']:>6.2f}   {'':>17} {means['memory']:>6.2f}"
-                 + (f"  {comparison['instructions']['geometric_mean']:>12.3f}" if counted else ""))
-    if "speedup" in comparison:
-        lines.append("parallel speed-up: base {base:.2f}, test {test:.2f}, quotient {quotient:.2f}".format(**comparison["speedup"]))
-    return lines
+def tell(base, tests, taken, comparisons):
+    """Everything on stdout, and the bars that are missed on stderr; the exit status."""
+    for column in base, *tests:
+        notes = [f"{column.way.scale:g} of the work, as its own base"] if column.way.scale != 1 else []
+        notes += [f"{column.way.rounds} round"] if column.way.rounds else []
+        notes += [f"not {' and '.join(column.way.cannot)}"] if column.way.cannot else []
+        print(f"{column.name:<12} {column}" + (f" ({', '.join(notes)})" if notes else ""))
+    for quantity in QUANTITIES:
+        if quantity.name in comparisons[0]:
+            print("", *table(quantity, taken, comparisons), sep="\n")
+    print()
+    status = 0
+    for comparison in comparisons:
+        if "speedup" in comparison:
+            print("parallel speed-up: base {base:.2f}, {name} {test:.2f}, quotient {quotient:.2f}".format(
+                name=comparison["name"], **comparison["speedup"]))
+    for comparison in comparisons:
+        for bar in comparison["bars"]:
+            name, value, limit = comparison["name"], bar["value"], bar["limit"]
+            print(f"{'met   ' if bar['met'] else 'MISSED'}  {name}, {bar['help']} {limit:g}: {value:.3f}", flush=True)
+            if not bar["met"]:
+                status = 1
+                print(f"{name} misses the bar {bar['bar']}: {value:.3f}, limit {limit:g}", file=sys.stderr)
+    return status
+
+
+def limit(text):
+    """[COLUMN=]NUMBER"""
+    column, _, number = text.rpartition("=")
+    return column, float(number)
+
+
+def test_column(text, base):
+    """WAY or [NAME=]PY"""
+    if text in WAYS:
+        return Column(text, base, WAYS[text])
+    name, _, python = text.rpartition("=")
+    return Column(name or os.path.basename(python), python)
 
 
 def arguments(argv):
     available = sorted(path.stem for path in WORKLOADS.glob("*.py"))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"Exit status: 0 when all bars asked for are met, 1 when one is missed or a workload fails, 2 for wrong\n"
-               f"usage or a missing prerequisite.  Workloads: {', '.join(available)}.")
+        epilog="ways to run the base:\n" + "".join(f"  {name:<12} {way.help}\n" for name, way in WAYS.items())
+               + f"\nworkloads: {', '.join(available)}\n\n"
+               "Exit status: 0 when all bars that were set are met, 1 when one is missed or a workload fails, 2 for wrong\n"
+               "usage or a missing prerequisite.")
     parser.add_argument("--base", required=True, metavar="PY", help="the interpreter to compare with")
-    parser.add_argument("--test", required=True, metavar="PY", action="append", help="an interpreter to measure; may be repeated")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="runs of each workload under each interpreter (default 7)")
+    parser.add_argument("--test", required=True, metavar="WAY|[NAME=]PY", action="append",
+                        help="a column of the tables: a way to run the base, or another interpreter; may be repeated")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="runs of each workload in each column (default 7)")
     parser.add_argument("--only", action="append", metavar="NAME", choices=available,
                         help=f"run this workload only; may be repeated; {PARALLEL} and {SERIAL} bring each other")
     parser.add_argument("--json", metavar="FILE", help="write everything to FILE as JSON too")
     parser.add_argument("--instructions", action="store_true", help="count instructions as well, with perf stat")
     parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="for each single run (default 300)")
-    parser.add_argument("--max-time", type=float, metavar="RATIO", help="bar: geometric mean of the times, test over base")
-    parser.add_argument("--max-memory", type=float, metavar="RATIO", help=f"bar: peak memory of the workload {MEMORY}, test over base")
-    parser.add_argument("--min-speedup", type=float, metavar="PART", help="bar: parallel speed-up, test over base")
+    for bar in BARS:
+        parser.add_argument(f"--{bar.name}", type=limit, action="append", default=[], metavar=f"[NAME=]{bar.metavar}",
+                            help=f"bar, for all columns or the one with this name: {bar.help}")
     args = parser.parse_args(argv)
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
     chosen = set(args.only or available)
     if chosen & {PARALLEL, SERIAL}:
         chosen |= {PARALLEL, SERIAL}
-    if args.max_memory is not None and MEMORY not in chosen:
-        parser.error(f"--max-memory needs the workload {MEMORY}: add --only {MEMORY}")
-    if args.min_speedup is not None and PARALLEL not in chosen:
-        parser.error(f"--min-speedup needs the workload {PARALLEL}: add --only {PARALLEL}")
+    args.tests = [test_column(text, args.base) for text in args.test]
+    names = [column.name for column in args.tests]
+    if len(set(names)) < len(names) or "base" in names:
+        parser.error("each --test needs a name of its own: give it as NAME=PY")
+    args.limits = {bar.name: getattr(args, bar.name.replace("-", "_")) for bar in BARS}
+    for bar in BARS:
+        for name, _ in args.limits[bar.name]:
+            if name and name not in names:
+                parser.error(f"--{bar.name} is for {name}, which no --test is called")
+            if bar.workload and bar.workload not in chosen:
+                parser.error(f"--{bar.name} needs the workload {bar.workload}: add --only {bar.workload}")
+            for column in args.tests:
+                if name in ("", column.name) and bar.workload in column.way.cannot:
+                    parser.error(f"--{bar.name} cannot hold for {column.name}, which does not run {bar.workload}: "
+                                 f"give it as NAME={bar.metavar}")
     args.workloads = sorted(chosen)
     return args
+
+
+def check(column):
+    """What a way needs besides the interpreter."""
+    for program in column.way.before[:1]:
+        if shutil.which(program) is None:
+            raise Failure(f"{column.name} is not available: there is no {program} on this machine (Debian: apt install {program}).", 2)
+    library = column.way.environment.get("LD_PRELOAD")
+    if library and not os.path.exists(library):
+        raise Failure(f"{column.name} is not available: there is no {library}: build it with make.", 2)
 
 
 def main(argv=None):
     args = arguments(argv)
     if args.json and not os.access(Path(args.json).absolute().parent, os.W_OK):     # not after minutes of work
         raise Failure(f"cannot write {args.json}: give --json a file in a directory that exists and that you can write to.", 2)
-    pythons = [args.base, *args.test]
-    about = [describe(python) for python in pythons]
-    for python, one in zip(args.test, about[1:]):
-        if one["hexversion"] != about[0]["hexversion"]:
-            print(f"note: {python} is Python {one['version'].split()[0]}, the base is {about[0]['version'].split()[0]}: "
+    for column in args.tests:
+        check(column)
+    # A way that does less of the work has a base of its own that does as much.
+    scales = [1, *sorted({column.way.scale for column in args.tests} - {1})]
+    columns = [*(Column("base", args.base, Way(scale=scale)) for scale in scales), *args.tests]
+    abouts = {python: describe(python) for python in dict.fromkeys(column.python for column in columns)}
+    about = abouts[args.base]
+    for python, one in abouts.items():
+        if one["hexversion"] != about["hexversion"]:
+            print(f"note: {python} is Python {one['version'].split()[0]}, the base is {about['version'].split()[0]}: "
                   "the ratios compare the releases, too.", file=sys.stderr)
+    parallel = about["hexversion"] >= OWN_GIL
+    if args.limits["min-speedup"] and not parallel:
+        raise Failure(f"--min-speedup needs a Python whose interpreters run in parallel: {args.base} is older than 3.12.", 2)
     if args.instructions:
         if shutil.which("perf") is None:
             raise Failure("--instructions is not available: there is no perf on this machine (Debian: apt install linux-perf).", 2)
-        count_instructions(["true"], "true under perf", args.timeout)
-    report = {"machine": machine(), "rounds": args.rounds, "scale": float(os.environ.get("ISAN_BENCH_SCALE", "1")),
-              "isan_options": child_environment()["ISAN_OPTIONS"]}
+        count_instructions(["true"], {}, "true under perf", args.timeout)
+    report = {"machine": machine(), "rounds": args.rounds, "scale": SCALE, "isan_options": child_environment()["ISAN_OPTIONS"]}
     where = report["machine"]
     if where["load_before"] > where["cpus"] / 2:
         print(f"note: this machine is busy (load {where['load_before']:.1f} on {where['cpus']} CPUs): "
               "times will be rough, and the parallel speed-up low.", file=sys.stderr)
-    minima = measure(pythons, args.workloads, args.rounds, args.timeout, args.instructions)
+    minima = measure(columns, args.workloads, args.rounds, args.timeout, args.instructions)
     report["machine"]["load_after"] = os.getloadavg()[0]
-    report["pythons"] = [{"role": "test" if i else "base", "path": python, **about[i], "workloads": minima[i]}
-                         for i, python in enumerate(pythons)]
+    report["columns"] = [
+        {"name": column.name, "command": str(column), "scale": column.way.scale, "rounds": column.way.rounds or args.rounds,
+         **abouts[column.python], "workloads": taken} for column, taken in zip(columns, minima)]
+    bases = dict(zip(scales, minima))
     report["comparisons"] = []
-    missed = []
-    for python, one in zip(args.test, minima[1:]):
-        comparison = compare(minima[0], one)
-        bars = judge(comparison, args)
-        report["comparisons"].append({"test": python, **comparison, "bars": bars})
-        print(f"base {args.base}\ntest {python}\n")
-        print("\n".join(table(minima[0], one, comparison)))
-        for bar in bars:
-            print(f"{'met   ' if bar['met'] else 'MISSED'}  {BAR_NAMES[bar['bar']]} {bar['limit']:g}: {bar['value']:.3f}")
-            if not bar["met"]:
-                missed.append(f"{python} misses the bar {bar['bar']}: {bar['value']:.3f}, limit {bar['limit']:g}")
-        print()
+    for column, taken in zip(args.tests, minima[len(scales):]):
+        comparison = compare(bases[column.way.scale], taken, parallel)
+        report["comparisons"].append({"name": column.name, **comparison, "bars": judge(column.name, comparison, args.limits)})
     if args.json:
         Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
-    sys.stdout.flush()
-    for line in missed:
-        print(line, file=sys.stderr)
-    return 1 if missed else 0
+    return tell(columns[0], args.tests, bases[1], report["comparisons"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Four own-GIL interpreters in four threads, each doing the same work.
+"""Four interpreters in four threads, each doing the same work, with a GIL each from 3.12 on.
 
 interpreters_serial.py does all of it in one such interpreter: the quotient of
 the two times is the speed-up that four interpreters give.
@@ -10,7 +10,11 @@ import threading
 try:
     import _interpreters
 except ImportError:
-    sys.exit("this workload needs CPython 3.13 or newer (module _interpreters)")
+    try:
+        import _xxsubinterpreters       # up to 3.12
+    except ImportError:
+        sys.exit("this workload needs a CPython with the module _interpreters or _xxsubinterpreters")
+    _interpreters = None
 
 SIZE = 210_000
 INTERPRETERS = 4
@@ -34,16 +38,26 @@ assert work(SIZE) > 0
 """
 
 
+def create():
+    """An isolated interpreter: its id, what runs a script in it and returns an error or None, what ends it."""
+    if _interpreters:
+        return _interpreters.create("isolated"), _interpreters.exec, _interpreters.destroy
+    # Its run_string raises the error.
+    return _xxsubinterpreters.create(isolated=True), _xxsubinterpreters.run_string, _xxsubinterpreters.destroy
+
+
 def run(work, errors):
     """Make an interpreter, let it do each of the pieces of work, end it."""
-    interpreter = _interpreters.create("isolated")
+    interpreter, execute, destroy = create()
     try:
         for script in work:
-            failed = _interpreters.exec(interpreter, script)
+            failed = execute(interpreter, script)
             if failed is not None:
                 errors.append(failed.formatted)
+    except RuntimeError as error:
+        errors.append(error)
     finally:
-        _interpreters.destroy(interpreter)
+        destroy(interpreter)
 
 
 def main(n, parallel=True):
