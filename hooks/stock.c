@@ -19,12 +19,18 @@
 bool isan__stock;
 
 static int
+is_initialized(void)
+{
+    return ((int (*)(void))isan__python_symbol("Py_IsInitialized"))();
+}
+
+static int
 gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
 {
     if (isan__main_slot == 0) {
         isan__alloc_install();
     }
-    else if (isan__interp_of(isan__main_slot)->finalizing) {    /* Python is initialised again */
+    else if (!is_initialized()) {           /* Python is initialised again */
         isan__main_again(isan__main_slot);
         isan__alloc_install();
     }
@@ -53,7 +59,6 @@ rewrite_runtime(struct dl_phdr_info *info, size_t size, void *arg)
 void
 isan__stock_begin(void)
 {
-    int (*is_initialized)(void) = (int (*)(void))isan__python_symbol("Py_IsInitialized");
     dl_iterate_phdr(rewrite_runtime, NULL);
     if (is_initialized()) {
         isan__say("Python was running before isan was loaded: what there is already is not "
@@ -86,14 +91,9 @@ isan__switched(char *tstate, bool raw)
     }
     isan__hook_table.attach(tstate);
     isan__reftrace_keep();
-    uint32_t finalizing;
     const struct isan__interp *home = isan__self.home;
-    if (home->interp != NULL) {
-        memcpy(&finalizing, (const char *)home->interp + isan__py.interp_finalizing,
-               sizeof finalizing);
-        if (finalizing != 0 && !home->finalizing) {
-            isan__hook_table.finalize(tstate);
-        }
+    if (home->interp != NULL && *home->ends != 0 && !home->finalizing) {
+        isan__hook_table.finalize(tstate);
     }
 }
 

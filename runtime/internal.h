@@ -122,7 +122,8 @@ struct isan__python {
     bool values_prefixed;                   /* see leak.c (3.11 and 3.12) */
     bool has_cframe;                        /* between thread state and frame (3.11, 3.12) */
     uint16_t interp_id, interp_gil;
-    uint16_t interp_finalizing;             /* not 0 from the beginning of its end on */
+    uint16_t interp_finalizing;
+    uint16_t runtime_finalizing;            /* the main interpreter's; 0: as for others */
     uint16_t ts_interp, ts_frame, cframe_frame;
     uint16_t frame_previous, frame_executable, frame_instr, frame_owner;
     uint16_t frame_is_entry;                /* 0: there is none */
@@ -145,6 +146,7 @@ bool isan__type_name(const void *op, char *name, size_t size);
 typedef uint16_t isan__slot_t;
 struct isan__interp {
     void *interp;                           /* PyInterpreterState*, NULL once it has ended */
+    const uint32_t *ends;                   /* not 0 from the beginning of its end on */
     uint32_t serial;                        /* 0: the slot is free */
     uint16_t kind;                          /* enum isan_interp_kind */
     uint8_t  shares_main;                   /* main's obmalloc and interned strings */
@@ -210,9 +212,7 @@ isan__refresh(bool raw)
         }
         memcpy(&interp, tstate + isan__py.ts_interp, sizeof interp);
         if (ISAN__LIKELY(interp == self->home->interp)) {
-            uint32_t finalizing;
-            memcpy(&finalizing, interp + isan__py.interp_finalizing, sizeof finalizing);
-            if (ISAN__LIKELY(finalizing == 0 || self->home->finalizing)) {
+            if (ISAN__LIKELY(*self->home->ends == 0 || self->home->finalizing)) {
                 return;
             }
         }
@@ -289,6 +289,7 @@ int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
 void isan__finding_became_leak(uint32_t finding, uint32_t leak);
 void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
+bool isan__is_str(const void *op);                      /* NULL is none */
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
 
 /* leak.c */

@@ -176,6 +176,7 @@ isan__slot_of_interp(const void *interp)
     const void *gil;
     memset(i, 0, sizeof *i);
     i->interp = (void *)interp;
+    i->ends = (const void *)((const char *)interp + isan__py.interp_finalizing);
     i->serial = next_serial++;
     memcpy(&i->id, (const char *)interp + isan__py.interp_id, sizeof i->id);
     memcpy(&gil, (const char *)interp + isan__py.interp_gil, sizeof gil);
@@ -185,6 +186,9 @@ isan__slot_of_interp(const void *interp)
     /* Include/internal/pycore_runtime.h: the main interpreter is part of _PyRuntime. */
     if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
         i->kind = ISAN_INTERP_MAIN;
+        if (isan__py.runtime_finalizing != 0) {
+            i->ends = (const void *)(isan__py.runtime + isan__py.runtime_finalizing);
+        }
         i->shares_main = 1;
         main_gil = gil;
         isan__main_slot = slot;

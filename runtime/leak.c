@@ -314,6 +314,8 @@ residue_of(struct analysis *a, size_t i)
     char *block = a->blocks[i].start;
     uint64_t holder = isan__table_get(&a->holders, (uint64_t)block);
     return isan__py.one_gil && isan__runtime_has(holder) ? ISAN__RESIDUE_runtime
+        : a->wrapped && holder == 0 && isan__is_str(isan__object_in(block))
+        ? ISAN__RESIDUE_tracemalloc
         : a->blocks[i].foreign && isan__object_in(block) == NULL ? ISAN__RESIDUE_one_heap
         : ISAN__RESIDUE_none;
 }

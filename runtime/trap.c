@@ -36,16 +36,16 @@ immortal(const void *op)
     return *(const volatile int32_t *)op < 0;       /* _Py_IsImmortal, 64-bit */
 }
 
-static bool
-is_str(const void *op)
+bool
+isan__is_str(const void *op)
 {
-    return *(void *const *)((const char *)op + 8) == isan__py.unicode_type;
+    return op != NULL && *(void *const *)((const char *)op + 8) == isan__py.unicode_type;
 }
 
 static bool
 interned(const void *op)
 {
-    return is_str(op)
+    return isan__is_str(op)
         && (*((const uint32_t *)((const char *)op + isan__py.unicode_state)) & 3) != 0;
 }
 
