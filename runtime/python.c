@@ -126,7 +126,7 @@ isan__python_init(void)
     isan__py.has_cframe = v < V313;
     isan__py.frame_is_entry = v == V311 ? 68 : 0;
     isan__py.one_gil = v == V311;
-    isan__py.runtime_finalizing = v == V311 ?  : 0;
+    isan__py.runtime_finalizing = v == V311 ? 24 : 0;
     isan__py.values_prefixed = v < V313;
     isan__py.unicode_header = v == V311 ? 24 : 16;
     isan__py.runtime_size = symbol_size(isan__py.runtime);
