@@ -17,7 +17,7 @@ static isan__lock_t lock;
 static isan__slot_t last;                   /* slots are taken in a circle */
 static uint32_t next_serial = 1;
 static struct isan__table by_interp;        /* PyInterpreterState* -> slot */
-static const void *main_gil;                /* NULL: the only one */
+static const void *main_interp;
 isan__slot_t isan__main_slot;
 const struct isan__interp isan__nowhere;
 
@@ -59,6 +59,16 @@ uses_main_obmalloc(const void *interp)
         return config_of(config, interp) == 0 && config[0] != 0;
     }
     return has_feature == NULL || has_feature(interp, 1ul << 5);
+}
+
+static const void *
+gil_of(const void *interp)
+{
+    const void *gil = NULL;
+    if (!isan__py.one_gil) {
+        memcpy(&gil, (const char *)interp + isan__py.interp_gil, sizeof gil);
+    }
+    return gil;
 }
 
 static void
@@ -160,6 +170,9 @@ isan__slot_of_interp(const void *interp)
     if (slot != 0 || interp == NULL) {
         return slot;
     }
+    if (!isan__py.one_gil && gil_of(interp) == NULL) {
+        return 0;                           /* its settings and GIL come next (3.12, new_interpreter) */
+    }
     isan__lock(&lock);
     slot = take_slot();
     if (slot == 0) {
@@ -173,16 +186,11 @@ isan__slot_of_interp(const void *interp)
         return 0;
     }
     struct isan__interp *i = &slots[slot];
-    const void *gil;
     memset(i, 0, sizeof *i);
     i->interp = (void *)interp;
     i->ends = (const void *)((const char *)interp + isan__py.interp_finalizing);
     i->serial = next_serial++;
     memcpy(&i->id, (const char *)interp + isan__py.interp_id, sizeof i->id);
-    memcpy(&gil, (const char *)interp + isan__py.interp_gil, sizeof gil);
-    if (isan__py.one_gil) {
-        gil = NULL;
-    }
     /* Include/internal/pycore_runtime.h: the main interpreter is part of _PyRuntime. */
     if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
         i->kind = ISAN_INTERP_MAIN;
@@ -190,11 +198,11 @@ isan__slot_of_interp(const void *interp)
             i->ends = (const void *)(isan__py.runtime + isan__py.runtime_finalizing);
         }
         i->shares_main = 1;
-        main_gil = gil;
+        main_interp = interp;
         isan__main_slot = slot;
     }
     else {
-        i->kind = gil == main_gil ? ISAN_INTERP_LEGACY : ISAN_INTERP_OWN_GIL;
+        i->kind = gil_of(interp) == gil_of(main_interp) ? ISAN_INTERP_LEGACY : ISAN_INTERP_OWN_GIL;
         i->shares_main = uses_main_obmalloc(interp);
     }
     isan__table_put(&by_interp, (uint64_t)interp, slot);
