@@ -117,6 +117,18 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
     return real[row](a, b, c, d, e, f);
 }
 
+/* The runtime may run an extension's init function, or have it make a module,
+ * without loading it again (Python/import.c, reload_singlephase_extension). */
+static void __attribute__((noinline, cold))
+imported(const void *definition)
+{
+    Dl_info info;
+    struct link_map *map;
+    if (dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
+        isan__imported(map->l_addr);
+    }
+}
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE char
@@ -168,7 +180,7 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
     else {
         r = real[row](a, b, c, d, e, f);
     }
-    if (result == 'o' && isan__foreign((const void *)r)) {
+    if ((result == 'o' || result == 'm') && isan__foreign((const void *)r)) {
         look(r, ISAN__ACCESS_return, pc);
     }
     if (result == 'n' && r != 0 && isan__slot != 0 && !isan__tracing) {
@@ -176,6 +188,9 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
     }
     if (result == 's') {
         isan__here();
+    }
+    if (result == 'm') {
+        imported((const void *)a);
     }
     if (strange_result(letter(letters, 1), b, r)) {
         look(*(word *)b, ISAN__ACCESS_return, pc);

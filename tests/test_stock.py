@@ -309,3 +309,66 @@ def test_crash(stock):
     run = stock.run("import faulthandler; faulthandler._sigsegv()")
     assert run.status == 128 + signal.SIGSEGV
     assert [crash["signal"] for crash in run.report["crashes"]] == [signal.SIGSEGV]
+
+
+# --- what the runtime does on behalf of another interpreter -----------------------------------------
+
+SINGLE_PHASE = """
+    first, second = Interpreter("legacy"), Interpreter("legacy")
+    first.run("import " + MODULE)
+    second.run("import " + MODULE + AND)
+    second.end()
+    first.end()
+"""
+
+
+def test_module_copied_by_the_runtime(stock):
+    """The dictionary of a single-phase module is copied for each interpreter (Python/import.c), its values are not."""
+    run = stock.run(SINGLE_PHASE, MODULE="single_copy", AND="")
+    assert run.findings("share", "stale", "free", "static") == [], run.err
+    # What is copied is left behind by the interpreter that made it, if that was not the main one.
+    assert {finding["object"]["type"] for finding in run.findings()} <= {"list"}
+
+
+def test_module_each_interpreter_makes(stock):
+    assert stock.run(SINGLE_PHASE, MODULE="single_init_clean", AND="; single_init_clean.shared.append(None)").healthy()
+    run = stock.run(SINGLE_PHASE, MODULE="single_init", AND="")
+    assert run.status == 86
+    holder = ("list", "single_init.c", line_of("single_init.c", "static PyObject *list;"))
+    shares = [finding for finding in run.findings("share", "stale", type="list", access="argument")
+              if places(finding["stacks"]["used"], "single_init.c") == [line_of("single_init.c", "PyModule_AddObjectRef")]]
+    assert shares and {holder_of(finding) for finding in shares} == {holder}
+    assert holder in {holder_of(finding) for finding in run.findings("static")}
+
+
+SEND = {
+    "queue": """
+        from interpreters import queues
+        queue = queues().create()
+        sender, receiver = Interpreter(), Interpreter()
+        sender.run(f"from interpreters import queues; queues().Queue({queue.id}).put(('text', 10 ** 30, 1.5))")
+        receiver.run(f"from interpreters import queues; x = queues().Queue({queue.id}).get(); assert x[1] == 10 ** 30")
+        receiver.end()
+        sender.end()
+    """,
+    "channel": """
+        import interpreters
+        channels = interpreters.channels()
+        channel = channels.create()
+        sender, receiver = Interpreter("legacy"), Interpreter("legacy")
+        sender.run(f"import interpreters; interpreters.channels().send({int(channel)}, b'bytes' * 9)")
+        receiver.run(f"import interpreters; assert interpreters.channels().recv({int(channel)}) == b'bytes' * 9")
+        receiver.end()
+        sender.end()
+    """,
+}
+
+
+@pytest.mark.parametrize("way", SEND)
+def test_data_sent(stock, way):
+    """A receiver gets an object of its own; the data between is the process's."""
+    if way == "queue" and stock.hexversion < (3, 13):
+        way = "channel"                     # there are no queues yet
+    elif way == "channel" and stock.hexversion >= (3, 13):
+        way = "queue"
+    assert stock.run(SEND[way]).healthy()

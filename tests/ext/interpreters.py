@@ -44,3 +44,12 @@ def queues():
     except ImportError:
         from test.support.interpreters import queues
         return queues
+
+
+class channels:
+    """The functions of channels, before 3.13."""
+    def __getattr__(self, name):
+        if hasattr(_interpreters, "channel_" + name):
+            return getattr(_interpreters, "channel_" + name)
+        import _xxinterpchannels    # 3.12
+        return getattr(_xxinterpchannels, name)
