@@ -111,10 +111,10 @@ is_object(const char *op, size_t size, bool dead)
     unsigned long flags;
     int64_t basicsize;
     char first;
-    if (size < sizeof head) {
+    /* It may be in memory that its owner gives back just now. */
+    if (size < sizeof head || !isan__peek(&head, op, sizeof head)) {
         return false;
     }
-    memcpy(&head, op, sizeof head);
     /* A count of an object on the heap is less than 2^32; 3.14 keeps flags in
      * the uppermost 16 bits (Include/refcount.h). */
     if ((head.count >> 32 & 0xffff) != 0 || ((uint32_t)head.count == 0 && !dead)

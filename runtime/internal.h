@@ -73,6 +73,11 @@ _Noreturn void isan__die(const char *format, ...)   /* the same, then exit statu
     __attribute__((format(printf, 1, 2)));
 /* Copies size bytes from an address that may not be mapped; false if it is not. */
 bool isan__peek(void *to, const void *from, size_t size);
+static inline bool
+isan__read(void *to, const void *from, size_t size, bool sound)    /* sound: it is mapped */
+{
+    return sound ? (memcpy(to, from, size), true) : isan__peek(to, from, size);
+}
 /* The same for a NUL-terminated string, cut to size - 1 bytes. */
 bool isan__peek_string(char *to, const char *from, size_t size);
 uint64_t isan__hash(const void *data, size_t size, uint64_t seed);

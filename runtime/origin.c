@@ -204,34 +204,24 @@ enum { MAX_NATIVE = 64, MAX_PYTHON = 64 };
 /* The frames of one thread state, innermost first.  Those of the current one
  * are sound, unless the process is crashing; what was detached on this thread
  * long ago may have been deleted meanwhile, so it is read with care. */
-static bool
-get(void *to, const void *from, size_t size, bool sound)
-{
-    if (sound) {
-        memcpy(to, from, size);
-        return true;
-    }
-    return isan__peek(to, from, size);
-}
-
 static int
 python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bool anybodys)
 {
     const char *interp, *frame;
     int n = 0;
-    if (!get(&interp, tstate + isan__py.ts_interp, sizeof interp, sound)
-        || !get(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)
+    if (!isan__read(&interp, tstate + isan__py.ts_interp, sizeof interp, sound)
+        || !isan__read(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)
         || (isan__py.has_cframe
-            && !get(&frame, frame + isan__py.cframe_frame, sizeof frame, sound))) {
+            && !isan__read(&frame, frame + isan__py.cframe_frame, sizeof frame, sound))) {
         return 0;
     }
     isan__slot_t slot = isan__known_interp(interp);
     uint32_t serial = anybodys && slot == isan__self.slot ? 0 : isan__interp_of(slot)->serial;
     while (frame != NULL && n < max) {
         char owner, is_entry = 0;
-        if (!get(&owner, frame + isan__py.frame_owner, 1, sound)
+        if (!isan__read(&owner, frame + isan__py.frame_owner, 1, sound)
             || (isan__py.frame_is_entry != 0
-                && !get(&is_entry, frame + isan__py.frame_is_entry, 1, sound))) {
+                && !isan__read(&is_entry, frame + isan__py.frame_is_entry, 1, sound))) {
             break;
         }
         if (owner >= 3) {
@@ -252,7 +242,7 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
             to[n].flags = is_entry ? ISAN_FRAME_ENTRY : 0;
             n++;
         }
-        if (!get(&frame, frame + isan__py.frame_previous, sizeof frame, sound)) {
+        if (!isan__read(&frame, frame + isan__py.frame_previous, sizeof frame, sound)) {
             break;
         }
     }

@@ -29,31 +29,57 @@ isan__next_finding(void)
     return __atomic_fetch_add(&next_id, 1, __ATOMIC_RELAXED);
 }
 
-/* What is shared on purpose: see rules.inc. */
-static bool
-immortal(const void *op)
+/* What rules.inc asks of an object. */
+struct head {
+    int32_t count;                          /* the low half of ob_refcnt */
+    const void *type;                       /* NULL: it could not be read */
+    uint32_t state;                         /* of a str */
+};
+
+/* sound: this thread is about to use the object in any case.  Else its owner may
+ * be freeing it just now, and giving back the arena it is in. */
+static struct head
+head_of(const char *op, bool sound)
 {
-    return *(const volatile int32_t *)op < 0;       /* _Py_IsImmortal, 64-bit */
+    struct head h = { 0, NULL, 0 };
+    if (!isan__read(&h.count, op, sizeof h.count, sound)
+        || !isan__read(&h.type, op + 8, sizeof h.type, sound)
+        || (h.type == isan__py.unicode_type
+            && !isan__read(&h.state, op + isan__py.unicode_state, sizeof h.state, sound))) {
+        h.type = NULL;
+    }
+    return h;
+}
+
+static bool
+immortal(const struct head *h)
+{
+    return h->count < 0;                    /* _Py_IsImmortal, 64-bit */
+}
+
+static bool
+is_str(const struct head *h)
+{
+    return h->type == isan__py.unicode_type;
 }
 
 bool
 isan__is_str(const void *op)
 {
-    return op != NULL && *(void *const *)((const char *)op + 8) == isan__py.unicode_type;
+    const struct head h = head_of(op, false);
+    return is_str(&h);
 }
 
 static bool
-interned(const void *op)
+interned(const struct head *h)
 {
-    return isan__is_str(op)
-        && (*((const uint32_t *)((const char *)op + isan__py.unicode_state)) & 3) != 0;
+    return is_str(h) && (h->state & 3) != 0;
 }
 
 static bool
-has_type(const void *op, const char *const *names)
+has_type(const struct head *h, const char *const *names)
 {
-    const void *type = *(void *const *)((const char *)op + 8);
-    while (*names != NULL && type != isan__python_symbol(*names)) {
+    while (*names != NULL && h->type != isan__python_symbol(*names)) {
         names++;
     }
     return *names != NULL;
@@ -62,46 +88,48 @@ has_type(const void *op, const char *const *names)
 /* Of a type that has free lists (Objects/floatobject.c, listobject.c,
  * tupleobject.c, dictobject.c), where nobody tells of births and deaths? */
 static bool
-may_be_recycled(const void *op)
+may_be_recycled(const struct head *h)
 {
     static const char *const names[] = {
         "PyFloat_Type", "PyList_Type", "PyTuple_Type", "PyDict_Type", NULL,
     };
-    return isan__stock && !isan__tracing && has_type(op, names);
+    return isan__stock && !isan__tracing && has_type(h, names);
 }
 
 /* A method or attribute that PyType_Ready has made of a static type's C
  * tables: PyDescrObject.d_type, and for __new__ PyCFunctionObject.m_self
  * (Include/cpython/descrobject.h, methodobject.h). */
 static bool
-of_static_type(const void *op)
+of_static_type(const struct head *h, const void *op)
 {
     static const char *const descriptors[] = {
         "PyWrapperDescr_Type", "PyMethodDescr_Type", "PyClassMethodDescr_Type",
         "PyGetSetDescr_Type", "PyMemberDescr_Type", NULL,
     };
     static const char *const functions[] = { "PyCFunction_Type", NULL };
-    const void *const *words = op, *of = has_type(op, descriptors) ? words[2]
-        : has_type(op, functions) ? words[3] : NULL;
+    const void *const *words = op, *of = has_type(h, descriptors) ? words[2]
+        : has_type(h, functions) ? words[3] : NULL;
     return of != NULL && (isan__load(of) & 0xffff) == 0
         && ((const void *const *)of)[1] == isan__py.type_type;
 }
 
 /* Such an object is taken for the current interpreter's, unless a static holds it. */
 static bool
-recycled(const void *op, char *block, isan__slot_t current)
+recycled(const struct head *h, const void *op, char *block, isan__slot_t current)
 {
-    if (!may_be_recycled(op) || isan__static_holding(block, op) != 0) {
+    if (!may_be_recycled(h) || isan__static_holding(block, op) != 0) {
         return false;
     }
     isan__retag(block, current);
     return true;
 }
 
+/* What is shared on purpose. */
 static bool
 excused(int access, const void *op, char *block, bool object, isan__slot_t owner,
         isan__slot_t current)
 {
+    const struct head all = head_of(op, true), *h = &all;
 #define ISAN_RULE(name, reason, condition) if (condition) return true;
 #define ISAN_STATIC_RULE(name, reason, condition)
 #include "runtime/rules.inc"
@@ -174,15 +202,15 @@ isan__describe(struct isan_object *o, const void *op, char *block)
     o->origin = origin;
     if (isan__object_in(block) == op) {
         o->flags |= ISAN_OBJ_OBJECT;
+        const struct head h = head_of(op, false);
         /* Finalisation clears the state of interned strings and leaves them
          * immortal, which no other way makes a str (_PyUnicode_ClearInterned). */
-        if (!(word & ISAN__FREED) && (interned(op)
-            || (immortal(op) && ((const void *const *)op)[1] == isan__py.unicode_type))) {
+        if (!(word & ISAN__FREED) && is_str(&h) && (interned(&h) || immortal(&h))) {
             o->flags |= ISAN_OBJ_INTERNED;
         }
-    }
-    if (o->flags & ISAN_OBJ_OBJECT && may_be_recycled(op)) {
-        o->flags |= ISAN_OBJ_RECYCLED;
+        if (may_be_recycled(&h)) {
+            o->flags |= ISAN_OBJ_RECYCLED;
+        }
     }
     if (word & ISAN__FREED) {
         o->flags |= ISAN_OBJ_FREED;
@@ -312,7 +340,11 @@ isan__static_holds(uint64_t where, const void *op, char *block, uint32_t other)
 {
     isan__slot_t owner = (isan__slot_t)isan__load(block);
     bool freed = isan__load(block) & ISAN__FREED;
+    const struct head all = head_of(op, false), *h = &all;
     char type[256];
+    if (h->type == NULL) {
+        return;                             /* gone meanwhile */
+    }
 #define ISAN_RULE(name, reason, condition)
 #define ISAN_STATIC_RULE(name, reason, condition) if (condition) return;
 #include "runtime/rules.inc"

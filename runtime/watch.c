@@ -9,8 +9,13 @@ isan__watch(char *block, unsigned what, uint32_t value)
 {
     uint64_t entry = isan__table_get(&watched, (uint64_t)block);
     uint64_t both = (entry >> 32 | what) << 32 | (value ? value : (uint32_t)entry);
+    uint32_t word = isan__load(block);
     if (isan__table_put(&watched, (uint64_t)block, both)) {
-        __atomic_or_fetch(isan__word(block), ISAN__WATCHED, __ATOMIC_RELAXED);
+        /* Unless its owner frees it just now. */
+        while (word & ISAN__START
+               && !__atomic_compare_exchange_n(isan__word(block), &word, word | ISAN__WATCHED, true,
+                                               __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        }
     }
 }
 

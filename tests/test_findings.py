@@ -12,6 +12,16 @@ def interpreter(number, kind):
     return number, REPORTED_AS[kind]
 
 
+def check_static(run, kind, holder, source, created, freed=False, **wanted):
+    """The one finding about a static, made by looking, when the second interpreter has what the first stored."""
+    static = run.one("static", **wanted)
+    assert (static["access"], static["count"], static["object"]["freed"]) == ("none", 1, freed)
+    assert (who(static["owner"]), who(static["current"])) == (interpreter(1, kind), interpreter(2, kind))
+    assert holder_of(static) == holder
+    assert places(static["stacks"]["created"], source) == created
+    return static
+
+
 # --- cache_static: an object in a static ---------------------------------------------
 
 CACHE_HOLDER = ("cache", "cache_static.c", line_of("cache_static.c", "static PyObject *cache;"))
@@ -44,15 +54,19 @@ def test_object_in_a_static(subject, kind):
         assert places(trap["stacks"]["used"], "cache_static.c") == [used]
         assert (trap["count"], trap["fate"], trap["object"]["freed"]) == (1, "leaked", False)
 
-    # When the first interpreter ends the dictionary is still there: a leak, and the two know of each other.
+    # The import of the second is enough for that.
+    static = check_static(run, kind, CACHE_HOLDER, "cache_static.c", [created], type="dict")
+
+    # When the first interpreter ends the dictionary is still there: a leak, and they know of each other.
     leak = run.one("leak", type="dict")
     assert (who(leak["owner"]), leak["current"], leak["access"]) == (interpreter(1, kind), None, "none")
     assert (leak["count"], leak["bytes"], leak["residue"]) == (1, leak["object"]["size"], None)
     assert holder_of(leak) == CACHE_HOLDER
     assert places(leak["stacks"]["created"], "cache_static.c") == [created]
-    assert leak["paired"] == sorted(finding["id"] for finding in run.findings("share", "stale", "free", type="dict"))
-    for trap in traps:
-        assert trap["paired"] == [leak["id"]]
+    assert leak["paired"] == sorted(finding["id"] for finding in run.findings("share", "stale", "free", "static", type="dict"))
+    for finding in *traps, static:
+        assert (finding["paired"], finding["fate"]) == ([leak["id"]], "leaked")
+        assert finding["object"]["serial"] == leak["object"]["serial"]
     assert [frame["function"] for frame in traps[1]["stacks"]["ended"] if frame["kind"] == "python"][-1] == "<module>"
 
 
@@ -118,9 +132,12 @@ def test_exception_class_in_a_static(subject, kind):
         assert (who(trap["owner"]), who(trap["current"])) == (interpreter(1, kind), interpreter(2, kind))
     mine = [trap for trap in traps if trap["holder"]]
     assert mine
+    created = [line_of("exc_static.c", "PyErr_NewException")]
     for trap in mine:
         assert holder_of(trap) == EXC_HOLDER
-        assert places(trap["stacks"]["created"], "exc_static.c") == [line_of("exc_static.c", "PyErr_NewException")]
+        assert places(trap["stacks"]["created"], "exc_static.c") == created
+    static = check_static(run, kind, EXC_HOLDER, "exc_static.c", created, type="type")
+    assert {static["object"]["serial"]} == {trap["object"]["serial"] for trap in mine}
 
 
 @KINDS
@@ -135,13 +152,15 @@ def test_freed_exception_class(subject, kind):
     """, KIND=kind, FAIL=FAIL)
     assert run.status == 86, run.err
     assert run.report["crashes"] == []
+    created = [line_of("exc_static.c", "PyErr_NewException")]
     traps = [finding for finding in run.findings("stale", type="type")
              if places(finding["stacks"]["used"], "exc_static.c") == [line_of("exc_static.c", "PyErr_SetString")]]
     assert traps
     for trap in traps:
         assert (who(trap["owner"]), who(trap["current"])) == (interpreter(1, kind), interpreter(2, kind))
         assert (holder_of(trap), trap["object"]["freed"], trap["fate"]) == (EXC_HOLDER, True, "freed")
-        assert places(trap["stacks"]["created"], "exc_static.c") == [line_of("exc_static.c", "PyErr_NewException")]
+        assert places(trap["stacks"]["created"], "exc_static.c") == created
+    check_static(run, kind, EXC_HOLDER, "exc_static.c", created, freed=True, type="type")
     assert run.findings("leak") == []
 
 
@@ -253,10 +272,15 @@ def test_object_deallocated_elsewhere(subject, uninstrumented, kind, ended, inst
     assert (who(trap["owner"]), who(trap["current"])) == (interpreter(1, kind), interpreter(2, kind))
     assert trap["holder"] is None       # Py_CLEAR has emptied it by then
     assert places(trap["stacks"]["used"], "dealloc_wrong.c") == [line_of("dealloc_wrong.c", "Py_CLEAR(kept)")]
-    assert places(trap["stacks"]["created"], "dealloc_wrong.c") == [line_of("dealloc_wrong.c", "PyObject_CallNoArgs")]
+    created = [line_of("dealloc_wrong.c", "PyObject_CallNoArgs")]
+    assert places(trap["stacks"]["created"], "dealloc_wrong.c") == created
+    # Until then anybody who had imported the extension could do it.
+    holder = ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *kept;"))
+    static = check_static(run, kind, holder, "dealloc_wrong.c", created, type="Kept")
     # Not deallocated by the wrong one, so it is what its owner leaves behind.
     leak = run.one("leak", type="Kept")
-    assert (leak["paired"], trap["paired"], who(leak["owner"])) == ([trap["id"]], [leak["id"]], interpreter(1, kind))
+    assert (leak["paired"], who(leak["owner"])) == (sorted([static["id"], trap["id"]]), interpreter(1, kind))
+    assert trap["paired"] == static["paired"] == [leak["id"]]
 
 
 @pytest.fixture(scope="session")
@@ -284,43 +308,61 @@ ATTR_HOLDER = ("stored", "attr_borrowed.c", line_of("attr_borrowed.c", "static P
 
 
 @KINDS
-@pytest.mark.parametrize("ended", [False, True])
-def test_attribute_of_a_borrowed_object(subject, kind, ended):
+def test_attribute_of_a_borrowed_object(subject, kind):
     run = subject.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import attr_borrowed as m; thing = m.Thing(); thing.number = 1; m.store(thing)")
-        if ENDED:
-            first.end()
-        second.run('''
-            import attr_borrowed as m
-            try:
-                m.getattr_generic("number")
-            except AttributeError:          # its type is gone, too
-                assert ENDED
-        '''.replace("ENDED", str(ENDED)))
+        second.run("import attr_borrowed as m; m.getattr_generic('number')")
         second.end()
-        if not ENDED:
-            first.end()
-    """, KIND=kind, ENDED=ended)
+        first.end()
+    """, KIND=kind)
+    check_attribute(run, kind, "share", "attr_borrowed.Thing", freed=False)
+
+
+@KINDS
+def test_attribute_of_a_freed_object(subject, kind):
+    """It is one of a type that is not freed: to look up an attribute in one that is leads CPython wherever the tuples
+    of the type's bases now lead.  And the attribute is a number in the object, of which no reference is taken."""
+    run = subject.run("""
+        first, second = Interpreter(KIND), Interpreter(KIND)
+        first.run("import attr_borrowed as m; thing = complex(1, 2); m.store(thing)")
+        first.end()
+        second.run("import attr_borrowed as m; m.getattr_generic('real')")
+        second.end()
+    """, KIND=kind)
+    check_attribute(run, kind, "stale", "complex", freed=True)
+    assert len(run.findings()) == 2
+
+
+def check_attribute(run, kind, trapped, type, freed):
     assert run.status == 86 and run.report["crashes"] == []
-    traps = run.findings("share", "stale", access="attribute", type="attr_borrowed.Thing")
+    traps = run.findings("share", "stale", access="attribute", type=type)
     assert traps
     for trap in traps:
-        assert trap["kind"] == ("stale" if ended else "share")
+        assert trap["kind"] == trapped
         assert (who(trap["owner"]), who(trap["current"])) == (interpreter(1, kind), interpreter(2, kind))
         assert holder_of(trap) == ATTR_HOLDER
         assert places(trap["stacks"]["used"], "attr_borrowed.c") == [
             line_of("attr_borrowed.c", "BY_NAME(getattr_generic,")]
-        assert (trap["fate"], trap["object"]["freed"]) == ("freed", ended)
+        assert (trap["fate"], trap["object"]["freed"]) == ("freed", freed)
+    static = check_static(run, kind, ATTR_HOLDER, "attr_borrowed.c", [], freed, type=type)
+    assert {static["object"]["serial"]} == {trap["object"]["serial"] for trap in traps}
 
 
 @KINDS
 def test_attribute_of_an_own_object(subject, kind):
+    """Of one and the same static, which no other interpreter finds anything in."""
     run = subject.run("""
-        code = "import attr_borrowed as m; thing = m.Thing(); thing.number = 1; m.store(thing); m.getattr_generic('number')"
         first, second = Interpreter(KIND), Interpreter(KIND)
-        first.run(code)
-        second.run(code)
+        for interpreter in first, second:
+            interpreter.run('''
+                import attr_borrowed as m
+                thing = m.Thing()
+                thing.number = 1
+                m.store(thing)
+                m.getattr_generic("number")
+                m.forget()
+            ''')
         second.end()
         first.end()
     """, KIND=kind)

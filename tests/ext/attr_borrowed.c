@@ -4,7 +4,8 @@
  * they get are dropped on the spot: with an immortal value (None, a small int)
  * no reference count that the other interpreter owns changes at all.
  *
- * Healthy as long as the interpreter that called store() calls the others.
+ * Healthy as long as the interpreter that called store() calls the others, and
+ * forget() before another imports the module.
  *
  * Thing is a type with members, a getset and methods, whose instances have
  * something for every kind of descriptor. */
@@ -51,6 +52,13 @@ static PyObject *
 store(PyObject *Py_UNUSED(module), PyObject *object)
 {
     stored = object;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+forget(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    stored = NULL;
     Py_RETURN_NONE;
 }
 
@@ -248,6 +256,7 @@ attr_exec(PyObject *module)
 
 static PyMethodDef methods[] = {
     {"store", store, METH_O, "store(object): remember it without a reference."},
+    {"forget", forget, METH_NOARGS, "Remember nothing any more."},
     {"getattr", getattr, METH_O, "PyObject_GetAttr"},
     {"getattr_string", getattr_string, METH_O, "PyObject_GetAttrString"},
     {"getattr_optional", getattr_optional, METH_O, "PyObject_GetOptionalAttr"},
