@@ -146,6 +146,13 @@ bool isan__python_init(void);               /* false: it has said why */
 void *isan__python_symbol(const char *name);        /* NULL: this Python has none */
 /* The type name of an object that may be damaged; false if it makes no sense. */
 bool isan__type_name(const void *op, char *name, size_t size);
+/* Of an object that is there (Include/object.h: ob_refcnt is 8 bytes). */
+static inline const void *
+isan__type_of(const void *op)
+{
+    return ((const void *const *)op)[1];
+}
+enum { ISAN__MA_KEYS = 32 };                /* offsetof(PyDictObject, ma_keys) in 3.11 */
 
 /* interp.c: interpreters and their slots. */
 typedef uint16_t isan__slot_t;

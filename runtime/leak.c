@@ -29,7 +29,8 @@ struct block {
     char *start;
     uint8_t referred;                       /* by another block that was left */
     uint8_t claimed;                        /* counted in a group */
-    uint8_t foreign;                        /* a block of another interpreter refers to it */
+    uint8_t foreign;                        /* a block of another interpreter refers to it, */
+    uint8_t shared;                         /* as the dictionary that it is the table of */
 };
 
 struct analysis {
@@ -64,7 +65,7 @@ static const char *
 type_name(struct analysis *a, const char *op)
 {
     /* The block is tagged, so it is there; its type need not be. */
-    const void *type = *(const void *const *)(op + 8);
+    const void *type = isan__type_of(op);
     size_t i = ((uintptr_t)type >> 4) % 256;
     if (a->names[i].type != type) {
         if (!isan__type_name(op, a->names[i].name, sizeof a->names[i].name)) {
@@ -200,13 +201,13 @@ each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, si
      * does not keep alive. */
     enum { WR_OBJECT = 16 };
     char *block = a->blocks[i].start, *op = isan__object_in(block);
-    if (op == NULL && a->blocks[i].foreign) {
+    if (a->blocks[i].shared) {
         return;
     }
     size_t size = isan__block_size(block);
     /* A PyGC_Head before the object links it to all others. */
     size_t skip = op > block ? (size_t)(op - block) - ISAN__GRANULE : size;
-    size_t weak = op != NULL && ((const void *const *)op)[1] == isan__py.weakref_type
+    size_t weak = op != NULL && isan__type_of(op) == isan__py.weakref_type
         ? (size_t)(op - block) + WR_OBJECT : size;
     for (size_t at = 0; at + 8 <= size; at += 8) {
         if (at == skip) {
@@ -233,9 +234,8 @@ each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, si
 static bool
 collectable(const char *op)
 {
-    const char *type = ((const char *const *)op)[1];
     unsigned long flags;
-    return isan__peek(&flags, type + isan__py.type_flags, sizeof flags)
+    return isan__peek(&flags, (const char *)isan__type_of(op) + isan__py.type_flags, sizeof flags)
         && flags & TYPE_HAVE_GC;
 }
 
@@ -247,21 +247,21 @@ note_collectable(struct analysis *a, size_t i)
 }
 
 /* How likely it is that block i is why its cycle is there, 0 most: the garbage
- * collector cannot see through an object whose type does not take part, unless
- * that is code, which leads nowhere; then any object; then memory. */
+ * collector cannot see through an object of an extension whose type takes no
+ * part; then an object that can be in a cycle; what else seems to be in one
+ * has an old pointer in it. */
 static int
 suspicion(struct analysis *a, size_t i)
 {
     char *op = isan__object_in(a->blocks[i].start);
-    if (op == NULL) {
-        return 2;
-    }
-    if (((const void *const *)op)[1] == isan__py.code_type || collectable(op)) {
-        return 1;
+    if (op == NULL || collectable(op)) {
+        return op == NULL ? 2 : 1;
     }
     a->leads_on = false;
-    each_reference(a, i, note_collectable);
-    return a->leads_on ? 0 : 1;
+    if (!isan__runtime_has((uint64_t)isan__type_of(op))) {
+        each_reference(a, i, note_collectable);
+    }
+    return a->leads_on ? 0 : 2;
 }
 
 static void
@@ -300,7 +300,10 @@ look_in(char *block, void *arg)
                 && (isan__load((void *)words[j]) & 0xffff) == a->slot) {
                 size_t number = isan__table_get(&a->number, words[j]);
                 if (number != 0) {
+                    const char *op = isan__object_in(block);
                     a->blocks[number - 1].foreign = 1;
+                    a->blocks[number - 1].shared |= op != NULL && isan__type_of(op) == isan__py.dict_type
+                        && block + at + 8 * j == op + ISAN__MA_KEYS;
                 }
             }
         }

@@ -195,14 +195,14 @@ points_with_keys(const struct holders *h, uint64_t where, const char *dict)
 {
     /* Include/internal/pycore_dict.h of 3.11; DK_INDICES: the size of what is
      * before the indices, and those before the entries. */
-    enum { MA_KEYS = 32, DK_INDICES = 32, DK_GENERAL = 0 };
+    enum { DK_INDICES = 32, DK_GENERAL = 0 };
     struct {
         uint64_t refcnt;
         uint8_t log2_size, log2_index_bytes, kind;
         uint64_t usable, nentries;
     } keys;
     const char *table;
-    if (!isan__peek(&table, dict + MA_KEYS, sizeof table) || isan__block_of(table) == NULL
+    if (!isan__peek(&table, dict + ISAN__MA_KEYS, sizeof table) || isan__block_of(table) == NULL
         || !isan__peek(&keys, table, sizeof keys) || !isan__runtime_has(where)) {
         return;
     }

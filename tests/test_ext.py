@@ -141,11 +141,21 @@ assert mod.run(_ctypes.__file__.replace("%", "%%")) is None
 
 SINGLE = "assert mod.shared == []; mod.shared.append(mod)"
 
+KEEPER = """
+kept = []
+keeper = mod.Keeper(kept)
+import sys
+assert sys.getrefcount(kept) == 3
+del keeper
+assert sys.getrefcount(kept) == 2
+"""
+
 EXERCISE = {
     "attr_borrowed": ATTR,
     "boundary_address": ADDRESS, "boundary_state": KEPT, "boundary_static": KEPT,
     "boundary_switch": SWITCH, "boundary_threads": THREADS,
     "cache_state": CACHE, "cache_static": CACHE,
+    "cycle_seen": KEEPER, "cycle_unseen": KEEPER,
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
