@@ -24,7 +24,7 @@ static struct domain {
     int id;                                 /* PYMEM_DOMAIN_RAW, _MEM, _OBJ: 0, 1, 2 */
     size_t smallest;                        /* what to ask for at least */
 } domains[3] = { { .id = 0 }, { .id = 1 }, { .id = 2 } };
-enum { RAW = 0 };
+enum { RAW = 0, OBJ = 2 };
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -141,7 +141,8 @@ slow_free(struct domain *d, void *p, void *pc)
     }
     if (d->id != RAW && owner != slot && slot != 0) {
         /* On a stock Python this is the first to see that an object dies. */
-        char *op = isan__stock ? isan__recognise(p, true) : NULL;
+        char *op = isan__tracing ? isan__marked_in(p)
+            : isan__stock && d->id == OBJ ? isan__recognise(p, true) : NULL;
         isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, op ? op : p, pc);
         if (!isan__share_obmalloc(owner, slot)) {
             return;

@@ -361,7 +361,9 @@ isan__static_holds(uint64_t where, const void *op, char *block, uint32_t other)
     struct isan_rec_finding *r = record(ISAN__KIND_static, ISAN__ACCESS_none, op, block, where,
                                         other, type);
     if (r != NULL) {
+        struct trapped *t = trapped(serial_of(block));
         r->count = 1;
+        r->gone = t != NULL ? t->leak : 0;
         isan__table_put(&by_site, exact, (uint64_t)r);
         if (isan__flags.halt_on_error) {
             isan__halt();

@@ -107,6 +107,47 @@ def test_origins(stock, origin):
         assert run.one("leak")["stacks"]["created"] == []
 
 
+def test_use_after_the_owner_ended(stock):
+    run = stock.run("""
+        first, second = Interpreter(), Interpreter()
+        first.run("import cache_static")
+        first.end()
+        second.run("import cache_static")
+        second.end()
+    """)
+    stale = run.one("stale", type="dict", access="argument")
+    assert holder_of(stale) == CACHE_HOLDER and stale["fate"] == "leaked"
+    assert places(stale["stacks"]["used"], "cache_static.c") == [USED]
+    assert (who(stale["owner"])[0], who(stale["current"])[0]) == (1, 2)
+    assert [frame["function"] for frame in stale["stacks"]["ended"] if frame["kind"] == "python"][-1] == "<module>"
+    assert run.one("leak", type="dict")["paired"] == sorted([stale["id"], run.one("static")["id"]])
+
+
+ELSEWHERE = """
+    first, second = Interpreter(KIND), Interpreter(KIND)
+    for use in "release", "grow":
+        first.run(f"import free_wrong; free_wrong.{PREFIX}alloc()")
+        second.run(f"import free_wrong; free_wrong.{PREFIX}{use}()")
+    second.run(f"free_wrong.{PREFIX}release()")
+    second.end()
+    first.end()
+"""
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_memory_freed_elsewhere(stock, kind):
+    assert stock.run(ELSEWHERE, KIND=kind, PREFIX="raw_").healthy()
+    run = stock.run(ELSEWHERE, KIND=kind, PREFIX="")
+    if stock.hexversion < (3, 12):          # one heap for all, rules.inc
+        assert run.healthy()
+        return
+    found = {finding["access"]: finding for finding in run.findings("free")}
+    assert sorted(found) == ["free", "realloc"]
+    for finding in found.values():
+        assert (who(finding["owner"]), who(finding["current"])) == ((1, kind_of(stock, kind)), (2, kind_of(stock, kind)))
+        assert finding["object"]["type"] is None and len(places(finding["stacks"]["used"], "free_wrong.c")) == 1
+
+
 # --- Python starts late --------------------------------------------------------------
 
 EMBED = r"""
