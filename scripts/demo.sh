@@ -1,5 +1,6 @@
 #!/bin/sh
-# make demo: two real programs under the fast interpreter.  LOG=DIR keeps the logs.
+# make demo: one bug on Debian's own Python and under the fast interpreter, and a
+# real program.  LOG=DIR keeps the logs.
 set -eu
 cd "$(dirname "$0")/.."
 isan=build/bin/isan
@@ -10,24 +11,30 @@ python=$($isan config --python --flavor fast)
 
 step() { printf '\n== %s\n' "$*"; }
 
-# show LOG-DIRECTORY PROGRAM ARGS: run it; findings are what a demo is for.
+# show LOG-DIRECTORY HOW PROGRAM ARGS: run it; findings are what a demo is for.
 show() {
     log=$logs/$1
-    shift
+    how=$2
+    shift 2
     status=0
-    $isan run --flavor fast --log "$log" -- "$@" || status=$?
+    $isan run $how --log "$log" -- "$@" || status=$?
     printf '== exit status %s%s\n' "$status" \
         "$(test "$status" = 86 && echo ' (there are findings)')"
 }
 
 step "compiling tests/ext/cache_static.c, an extension that keeps a dict in a C static"
-/usr/bin/python3 tests/ext/build.py cache_static.c --python "$python" -o "$work"
+for for in /usr/bin/python3 "$python"; do
+    /usr/bin/python3 tests/ext/build.py cache_static.c --python "$for" -o "$work"
+done
 
-step "two own-GIL interpreters import it, the first ends (scripts/demo/share.py)"
-show share scripts/demo/share.py "$work"
+step "two interpreters of Debian's own Python import it, the first ends (scripts/demo/share.py)"
+show stock "" /usr/bin/python3 scripts/demo/share.py "$work"
+
+step "the same with own-GIL interpreters of the fast Python, which sees each use"
+show share "--flavor fast" scripts/demo/share.py "$work"
 
 step "pip list in four parallel own-GIL interpreters (scripts/demo/pip_list.py)"
-show pip_list scripts/demo/pip_list.py
+show pip_list "--flavor fast" scripts/demo/pip_list.py
 
 if [ -n "${LOG:-}" ]; then
     printf '\nThe logs are kept: %s report %s\n' "$isan" "$logs/share"
