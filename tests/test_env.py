@@ -7,22 +7,20 @@ import sys
 
 import pytest
 
-from subject import EXT, Run, build, holder_of, line_of, places
+from subject import EXT, build, holder_of, line_of, places
 from build import locations         # tests/ext, which subject has put on the path
 
 SOURCE = (EXT / "refcounts.c").read_text()
 TIMEOUT = 120
-# The Pythons extensions are built for: the one of the system, and those whose releases it need not have.
-PYTHONS = ["system", "3.13", "3.14"]
 
 # What a check without libisan may cost, in instructions: load the address of
 # isan__slot, load it, test it, branch.
 CHECK = 4
 
 
-@pytest.fixture(params=PYTHONS)
-def python(request, flavor_python):
-    return sys.executable if request.param == "system" else flavor_python("plain", request.param)
+@pytest.fixture
+def python(stock):
+    return stock.python
 
 
 @pytest.fixture
@@ -210,43 +208,28 @@ def test_cost_without_isan(isan, tmp_path, python):
 
 # --- with isan --------------------------------------------------------------------
 
-TWO_INTERPRETERS = """
-import sys
-sys.path.insert(0, {directory!r})
-try:
-    import _interpreters as api
-    execute = api.exec
-except ImportError:
-    import _xxsubinterpreters as api
-    execute = api.run_string
-ids = [api.create() for _ in range(2)]
-for id in ids:
-    assert not execute(id, "import sys; sys.path.insert(0, {directory!r}); import {name}; {name}.get()")
-for id in ids:
-    api.destroy(id)
-"""
-
-
 @pytest.fixture
-def under_isan(env, isan, python, tmp_path):
+def under_isan(env, stock, tmp_path):
     """A test extension, compiled with the header or without, in two interpreters of a Python that nobody compiled for isan."""
-    def run(source, header=True):
-        command = [sys.executable, EXT / "build.py", EXT / source, "--python", python, "-o", tmp_path]
+    def run(name, header=True):
         if header:
+            command = [sys.executable, EXT / "build.py", EXT / f"{name}.c", "--python", stock.python, "-o", tmp_path]
             succeeded(env("sh", "-c", 'exec "$@" "--cflags=$CFLAGS"', "sh", *command,
-                          PATH=f"{os.path.dirname(python)}:/usr/bin:/bin"))
+                          PATH=f"{os.path.dirname(stock.python)}:/usr/bin:/bin"))
         else:
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        program, log = tmp_path / "program.py", tmp_path / "log"
-        program.write_text(TWO_INTERPRETERS.format(directory=str(tmp_path), name=source.partition(".")[0]))
-        done = subprocess.run([isan, "run", "--log", log, "--", python, program], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
-        return Run(isan, program, log, done)
+            build(f"{name}.c", stock.python, tmp_path)
+        return stock.run("""
+            interpreters = Interpreter(), Interpreter()
+            for interpreter in interpreters:
+                interpreter.run(f"import {NAME}; {NAME}.get()")
+            for interpreter in interpreters:
+                interpreter.end()
+            """, extensions=tmp_path, NAME=name)
     return run
 
 
 def test_reference_counts_of_a_shared_static(under_isan):
-    run = under_isan("cache_static.c")
+    run = under_isan("cache_static")
     finding = run.one("share", access="incref", type="dict")
     assert run.status == 86
     assert [finding[whose]["id"] for whose in ("owner", "current")] == [1, 2]
@@ -257,11 +240,11 @@ def test_reference_counts_of_a_shared_static(under_isan):
 
 
 def test_reference_counts_of_its_healthy_twin(under_isan):
-    assert under_isan("cache_state.c").healthy()
+    assert under_isan("cache_state").healthy()
 
 
 def test_without_the_header_they_are_not_seen(under_isan):
-    run = under_isan("cache_static.c", header=False)
+    run = under_isan("cache_static", header=False)
     assert run.findings("share") and not run.findings("share", access="incref")
 
 
