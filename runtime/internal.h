@@ -276,6 +276,7 @@ void isan__imported(uintptr_t base);
 void isan__look_at_statics(void);
 bool isan__within_module_def(uint64_t where);
 bool isan__within_static_type(uint64_t where);
+bool isan__within_arg_parser(uint64_t where, const void *op);
 
 /* Raw blocks, of any interpreter, that the runtime's statics lead to. */
 void isan__runtime_reaches(struct isan__table *seen);

@@ -263,6 +263,30 @@ isan__within_static_type(uint64_t where)
     return within(where, isan__py.type_type, 416);
 }
 
+/* Is the word _PyArg_Parser.kwtuple (Include/cpython/modsupport.h), which holds
+ * the tuple at op?  Its first string is then the first name of .keywords. */
+bool
+isan__within_arg_parser(uint64_t where, const void *op)
+{
+    enum { KEYWORDS = 8 };
+    size_t kwtuple = isan__py.one_gil ? 48 : 56;
+    size_t items = isan__py.hexversion >= 0x030e0000 ? 32 : 24;     /* ob_hash is new in 3.14 */
+    const char *parser = (const char *)where - kwtuple, *const *keywords, *name, *first;
+    char wanted[64], is[64];
+    if (!isan__peek(&keywords, parser + KEYWORDS, sizeof keywords)) {
+        return false;
+    }
+    do {                                    /* empty ones are positional only */
+        if (!isan__peek(&name, keywords++, sizeof name)
+            || !isan__peek_string(wanted, name, sizeof wanted)) {
+            return false;
+        }
+    } while (wanted[0] == 0);
+    return isan__peek(&first, (const char *)op + items, sizeof first)
+        && isan__peek_string(is, first + isan__py.unicode_ascii, sizeof is)
+        && strcmp(is, wanted) == 0;
+}
+
 static void
 look_at(uint64_t where, uint64_t value, void *arg)
 {

@@ -151,6 +151,7 @@ assert sys.getrefcount(kept) == 2
 """
 
 EXERCISE = {
+    "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
     "boundary_address": ADDRESS, "boundary_state": KEPT, "boundary_static": KEPT,
     "boundary_switch": SWITCH, "boundary_threads": THREADS,

@@ -413,3 +413,19 @@ def test_data_sent(stock, way):
     elif way == "channel" and stock.hexversion >= (3, 13):
         way = "queue"
     assert stock.run(SEND[way]).healthy()
+
+
+def test_names_of_arguments(stock):
+    """CPython makes the tuple of a function's argument names once, in the main interpreter (Python/getargs.c)."""
+    script = """
+        import arg_parser
+        arg_parser.keep(NAME)
+        other = Interpreter("legacy")
+        other.run("import arg_parser")
+        other.end()
+    """
+    assert stock.run(script, NAME="name").healthy()
+    static = stock.run(script, NAME="other").one("static", type="tuple")
+    assert (who(static["owner"]), who(static["current"])) == ((0, "main"), (1, "legacy"))
+    assert static["holder"]["symbol"] == "parser" and static["holder"]["path"] == ".kwtuple"
+    assert static["holder"]["line"] == line_of("arg_parser.c", "} parser =")
