@@ -20,7 +20,7 @@ CYCLE = """
 def test_cycle_that_the_collector_cannot_see(stock):
     run = stock.run(CYCLE.replace("MODULE", "cycle_unseen"))
     leak = run.one("leak", type="cycle_unseen.Keeper")
-    assert leak["count"] == 1 and leak["kept"]["count"] >= 3          # at least the function, its globals and their table
+    assert leak["count"] == 1 and leak["kept"]["count"] >= 3        # the function, its globals and their table
     assert [finding["object"]["type"] for finding in run.findings() if finding is not leak] == ["dict"]
     run = stock.run(CYCLE.replace("MODULE", "cycle_seen"))
     assert [finding["object"]["type"] for finding in run.findings()] == ["dict"]
@@ -32,7 +32,7 @@ def test_attributes_go_with_their_instance(stock):
         interpreter.run('''if True:
             import cache_static
             class Plain: pass
-            for number in range(30):        # in 3.11 each has room for one less (Objects/dictobject.c, init_inline_values)
+            for number in range(30):        # in 3.11 each has room for one less (init_inline_values)
                 plain = cache_static.cache[number] = Plain()
                 plain.first, plain.second = ["first"], ["second"]
         ''')

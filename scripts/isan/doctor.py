@@ -131,7 +131,7 @@ def main(args):
     for group, package, purpose in packages():
         if PROBES[package]():
             say("ok", package, purpose)
-        elif group == "lint":
+        elif group != "build":
             say("optional", package, purpose)
         else:
             say("MISSING", package, purpose)
