@@ -162,17 +162,24 @@ isan__findings_of(uint32_t serial, uint32_t *ids, int max)
     return n;
 }
 
+/* The finding is about that object, which may have leaked before. */
 static void
-belongs(uint32_t serial, uint32_t finding)
+belongs(uint32_t serial, struct isan_rec_finding *r)
 {
     struct trapped *t = trapped(serial);
-    if (t != NULL && t->n < PER_OBJECT) {
-        for (uint32_t i = 0; i < t->n; i++) {
-            if (t->finding[i] == finding) {
-                return;
-            }
+    if (t == NULL) {
+        return;
+    }
+    if (t->leak != 0 && r->gone == 0) {
+        r->gone = t->leak;
+    }
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (t->finding[i] == r->id) {
+            return;
         }
-        t->finding[t->n++] = finding;
+    }
+    if (t->n < PER_OBJECT) {
+        t->finding[t->n++] = r->id;
     }
 }
 
@@ -251,7 +258,7 @@ record(int kind, int access, const void *op, char *block, uint64_t holder, uint3
     r->id = isan__next_finding();
     isan__table_put(&by_id, r->id, (uint64_t)r);
     /* Before anybody can look at what the object came to. */
-    belongs(serial_of(block), r->id);
+    belongs(serial_of(block), r);
     isan__describe(&r->object, op, block);
     isan__log_publish(r, ISAN_REC_FINDING);
     return r;
@@ -323,12 +330,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
         isan__table_put(&by_site, exact, (uint64_t)r);
     }
     __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
-    uint32_t serial = serial_of(block);
-    belongs(serial, r->id);
-    struct trapped *t = trapped(serial);
-    if (t != NULL && t->leak != 0 && r->gone == 0) {
-        r->gone = t->leak;
-    }
+    belongs(serial_of(block), r);
     if (isan__flags.halt_on_error) {
         isan__halt();
     }
