@@ -252,6 +252,7 @@ void isan__reftrace_keep(void);             /* install, or take back, the tracer
 void isan__boundary_modules(void);          /* in all modules that are new */
 
 /* origin.c: sites and stacks. */
+bool isan__in_frame(void);                  /* of Python code */
 uint32_t isan__site_here(void);             /* of the current Python frame; 0: none */
 uint32_t isan__stack_here(void *ucontext);  /* record this thread's stack; ucontext: of a signal, or NULL */
 uint32_t isan__origin_here(void);           /* what to remember of an allocation now */
@@ -305,6 +306,7 @@ void isan__finding_became_leak(uint32_t finding, uint32_t leak);
 void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 bool isan__is_str(const void *op);                      /* NULL is none */
+bool isan__is_interned_table(const char *block);        /* memory, no object */
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
 
 /* leak.c */

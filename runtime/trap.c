@@ -113,6 +113,34 @@ of_static_type(const struct head *h, const void *op)
         && ((const void *const *)of)[1] == isan__py.type_type;
 }
 
+/* The table of a dictionary (Include/internal/pycore_dict.h, struct
+ * _dictkeysobject) in which every key is its own value, and which is as long as
+ * only that of interned strings is then.  The strings may be freed by now. */
+bool
+isan__is_interned_table(const char *block)
+{
+    enum { INDEX_BYTES = 9, KIND = 10, ENTRIES = 24, INDICES = 32, UNICODE = 1, FEW = 512 };
+    size_t size = isan__block_size(block);
+    const void *entry[2];
+    int64_t n;
+    if (size < INDICES + FEW * sizeof entry || block[KIND] != UNICODE || block[INDEX_BYTES] >= 48) {
+        return false;
+    }
+    memcpy(&n, block + ENTRIES, sizeof n);
+    const char *entries = block + INDICES + (1ull << block[INDEX_BYTES]);
+    if (n < FEW || (uint64_t)(entries - block) > size
+        || (uint64_t)n > (size - (size_t)(entries - block)) / sizeof entry) {
+        return false;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(entry, entries + (size_t)i * sizeof entry, sizeof entry);
+        if (entry[0] != entry[1]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Such an object is taken for the current interpreter's, unless a static holds it. */
 static bool
 recycled(const struct head *h, const void *op, char *block, isan__slot_t current)
