@@ -117,14 +117,17 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
     return real[row](a, b, c, d, e, f);
 }
 
-/* The runtime may run an extension's init function, or have it make a module,
- * without loading it again (Python/import.c, reload_singlephase_extension). */
+/* The runtime may have an extension make a module without loading it again
+ * (Python/import.c, reload_singlephase_extension).  And have it made in the main
+ * interpreter, where it is in no Python frame, for another that imports it
+ * (switch_to_main_interpreter). */
 static void __attribute__((noinline, cold))
 imported(const void *definition)
 {
     Dl_info info;
     struct link_map *map;
-    if (dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
+    isan__here();
+    if (isan__in_frame() && dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
         isan__imported(map->l_addr);
     }
 }

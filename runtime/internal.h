@@ -175,6 +175,7 @@ void isan__interps_init(void);
 struct isan__interp *isan__interp_of(isan__slot_t slot);
 isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new one */
 isan__slot_t isan__known_interp(const void *interp);        /* 0: none; it may be any pointer */
+isan__slot_t isan__next_alive(isan__slot_t slot);           /* after it; 0: none has not ended */
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
 void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */
@@ -251,6 +252,7 @@ void isan__reftrace_keep(void);             /* install, or take back, the tracer
 void isan__boundary_modules(void);          /* in all modules that are new */
 
 /* origin.c: sites and stacks. */
+bool isan__in_frame(void);                  /* of Python code */
 uint32_t isan__site_here(void);             /* of the current Python frame; 0: none */
 uint32_t isan__stack_here(void *ucontext);  /* record this thread's stack; ucontext: of a signal, or NULL */
 uint32_t isan__origin_here(void);           /* what to remember of an allocation now */
@@ -269,13 +271,14 @@ uint64_t isan__static_holding(const void *block, const void *object);
 void isan__statics_of(isan__slot_t slot,
     void (*visit)(uint64_t where, char *block, void *arg), void *arg);
 
-/* The current interpreter imports the module at base; what its statics hold of
- * the others' is reported. */
+/* The current interpreter imports the module at base. */
 void isan__imported(uintptr_t base);
-/* Report what the statics hold of all modules that several have imported. */
+void isan__forget_imports(uint32_t serial);         /* that interpreter has ended */
+/* Report what the statics of extensions hold of one interpreter, living or not,
+ * when another that has imported the extension lives. */
 void isan__look_at_statics(void);
-bool isan__within_module_def(uint64_t where);
-bool isan__within_static_type(uint64_t where);
+bool isan__is_module_copy(uint64_t where);          /* m_copy of a PyModuleDef */
+bool isan__is_types_own(uint64_t where);            /* what PyType_Ready fills in */
 bool isan__within_arg_parser(uint64_t where, const void *op);
 
 /* Raw blocks, of any interpreter, that the runtime's statics lead to. */
@@ -303,6 +306,7 @@ void isan__finding_became_leak(uint32_t finding, uint32_t leak);
 void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 bool isan__is_str(const void *op);                      /* NULL is none */
+bool isan__is_interned_table(const char *block);        /* memory, no object */
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
 
 /* leak.c */

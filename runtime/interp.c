@@ -14,7 +14,7 @@
 static struct isan__interp *slots;          /* slots[0] is nobody */
 static size_t n_slots;                      /* slots[n_slots] and the next are for the retagged */
 static isan__lock_t lock;
-static isan__slot_t last;                   /* slots are taken in a circle */
+static isan__slot_t last, highest;          /* slots are taken in a circle */
 static uint32_t next_serial = 1;
 static struct isan__table by_interp;        /* PyInterpreterState* -> slot */
 static const void *main_interp;
@@ -149,6 +149,7 @@ take_slot(void)
             isan__slot_t slot = (isan__slot_t)((last + i - 1) % (n_slots - 1) + 1);
             if (slots[slot].serial == 0) {
                 last = slot;
+                highest = slot > highest ? slot : highest;
                 return slot;
             }
         }
@@ -161,6 +162,17 @@ isan__slot_t
 isan__known_interp(const void *interp)
 {
     return interp ? (isan__slot_t)isan__table_get(&by_interp, (uint64_t)interp) : 0;
+}
+
+isan__slot_t
+isan__next_alive(isan__slot_t slot)
+{
+    while (slot++ < highest) {
+        if (slots[slot].serial != 0 && !slots[slot].ended) {
+            return slot;
+        }
+    }
+    return 0;
 }
 
 isan__slot_t
@@ -227,9 +239,7 @@ isan__interp_finalizing(isan__slot_t slot)
         i->finalizing = 1;
         i->end_stack = isan__stack_here(NULL);
         record(i, ISAN_INTERP_FINALIZING, i->end_stack);
-        if (i->kind == ISAN_INTERP_MAIN) {
-            isan__look_at_statics();        /* for the last time */
-        }
+        isan__look_at_statics();            /* while it lives */
     }
 }
 
@@ -251,6 +261,7 @@ isan__interp_ended(isan__slot_t slot)
     isan__table_take(&by_interp, (uint64_t)i->interp);
     i->interp = NULL;
     __atomic_store_n(&i->ended, 1, __ATOMIC_SEQ_CST);
+    isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
     uint32_t left = isan__leaks_of(slot);
     if (isan__quarantine_holds(i->serial) == 0) {
@@ -274,6 +285,7 @@ isan__main_again(isan__slot_t slot)
     isan__table_take(&by_interp, (uint64_t)i->interp);
     i->interp = NULL;
     i->ended = 1;
+    isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
 }
 

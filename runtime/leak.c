@@ -316,10 +316,12 @@ residue_of(struct analysis *a, size_t i)
 {
     char *block = a->blocks[i].start;
     uint64_t holder = isan__table_get(&a->holders, (uint64_t)block);
+    const char *op = isan__object_in(block);
     return isan__py.one_gil && isan__runtime_has(holder) ? ISAN__RESIDUE_runtime
-        : a->wrapped && holder == 0 && isan__is_str(isan__object_in(block))
-        ? ISAN__RESIDUE_tracemalloc
-        : a->blocks[i].foreign && isan__object_in(block) == NULL ? ISAN__RESIDUE_one_heap
+        : a->wrapped && holder == 0 && isan__is_str(op) ? ISAN__RESIDUE_tracemalloc
+        : a->blocks[i].foreign && op == NULL ? ISAN__RESIDUE_one_heap
+        : op == NULL && isan__interp_of(a->slot)->shares_main && isan__is_interned_table(block)
+        ? ISAN__RESIDUE_interned
         : ISAN__RESIDUE_none;
 }
 

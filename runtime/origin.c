@@ -180,6 +180,12 @@ top_frame(const char *tstate)
     return frame;
 }
 
+bool
+isan__in_frame(void)
+{
+    return isan__self.tstate != NULL && top_frame(isan__self.tstate) != NULL;
+}
+
 uint32_t
 isan__site_here(void)
 {

@@ -16,14 +16,42 @@ struct walk {
     void (*word)(uint64_t where, uint64_t value, void *arg);
     void *arg;
     bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
-    bool shared_only;                       /* those that several interpreters have imported */
+    bool imported_only;                     /* by an interpreter that has not ended */
     uintptr_t base;                         /* this one; 0: any */
-    uint64_t importers;                     /* of the one being walked */
+    uintptr_t at;                           /* the one being walked */
 };
 
-/* A module's load address -> serials of the first and of the last interpreter
- * that imported it; the same, or none, if there is only one. */
+/* A module's load address with the serial of an interpreter that has imported
+ * it and not ended -> 1. */
 static struct isan__table imports;
+
+static uint64_t
+import_key(uintptr_t base, uint32_t serial)
+{
+    struct { uint64_t base, serial; } key = { base, serial };
+    return isan__hash(&key, sizeof key, 3) | 1;
+}
+
+static bool
+has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
+{
+    uint32_t serial = isan__interp_of(slot)->serial;
+    return serial != 0 && serial != but && isan__table_get(&imports, import_key(base, serial)) != 0;
+}
+
+/* The serial of such an interpreter, the current one if it is one, but not
+ * `but`.  0: there is none. */
+static uint32_t
+importer(uintptr_t base, uint32_t but)
+{
+    isan__slot_t slot = isan__slot;
+    if (!has_imported(slot, base, but)) {
+        for (slot = isan__next_alive(0); slot != 0 && !has_imported(slot, base, but);) {
+            slot = isan__next_alive(slot);
+        }
+    }
+    return isan__interp_of(slot)->serial;
+}
 
 static const char *
 base_name(const char *path)
@@ -106,13 +134,11 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (walk->runtime_only ? !of_runtime(info) : left_out(info)) {
         return 0;
     }
-    if (walk->shared_only) {
-        walk->importers = isan__table_get(&imports, info->dlpi_addr);
-        if (walk->importers >> 32 == 0
-            || (walk->base != 0 && walk->base != info->dlpi_addr)) {
-            return 0;
-        }
+    if (walk->imported_only && ((walk->base != 0 && walk->base != info->dlpi_addr)
+                                || importer(info->dlpi_addr, 0) == 0)) {
+        return 0;
     }
+    walk->at = info->dlpi_addr;
     uintptr_t runtime = (uintptr_t)isan__py.runtime;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -235,32 +261,33 @@ isan__statics_of(isan__slot_t slot, void (*visit)(uint64_t where, char *block, v
     dl_iterate_phdr(walk_module, &walk);
 }
 
-/* Is the word part of an object in the module's data of a type that CPython
- * fills in itself (rules.inc)? */
+/* Is the word the field at this offset of an object of this type, which is in
+ * the module's data? */
 static bool
-within(uint64_t where, const void *type, size_t size)
+is_field(uint64_t where, size_t offset, const void *type)
 {
-    for (uint64_t at = where & ~(uint64_t)7; where - at < size; at -= 8) {
-        const void *is;
-        if (isan__peek(&is, (const char *)at + 8, sizeof is) && is == type) {
-            return true;
-        }
+    const void *is;
+    return isan__peek(&is, (const char *)where - offset + 8, sizeof is) && is == type;
+}
+
+bool
+isan__is_module_copy(uint64_t where)
+{
+    enum { M_COPY = 32 };                   /* Include/moduleobject.h: PyModuleDef_Base */
+    return is_field(where, M_COPY, isan__python_symbol("PyModuleDef_Type"));
+}
+
+bool
+isan__is_types_own(uint64_t where)
+{
+    /* Include/cpython/object.h: tp_base, tp_dict; tp_bases, tp_mro, tp_cache,
+     * tp_subclasses, tp_weaklist; the same in all releases. */
+    static const size_t fields[] = { 256, 264, 336, 344, 352, 360, 368 };
+    bool found = false;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        found |= is_field(where, fields[i], isan__py.type_type);
     }
-    return false;
-}
-
-bool
-isan__within_module_def(uint64_t where)
-{
-    /* Include/moduleobject.h: PyModuleDef_Base, where m_copy is the last. */
-    return within(where, isan__python_symbol("PyModuleDef_Type"), 40);
-}
-
-bool
-isan__within_static_type(uint64_t where)
-{
-    /* Include/cpython/object.h: sizeof(PyTypeObject), 408 to 416 bytes. */
-    return within(where, isan__py.type_type, 416);
+    return found;
 }
 
 /* Is the word _PyArg_Parser.kwtuple (Include/cpython/modsupport.h), which holds
@@ -300,16 +327,23 @@ look_at(uint64_t where, uint64_t value, void *arg)
     if (block == NULL || isan__object_in(block) != (void *)value) {
         return;
     }
-    uint32_t first = (uint32_t)walk->importers, other = (uint32_t)(walk->importers >> 32);
-    isan__static_holds(where, (void *)value, block,
-                       isan__interp_of(owner)->serial == other ? first : other);
+    uint32_t other = importer(walk->at, isan__interp_of(owner)->serial);
+    if (other != 0) {
+        isan__static_holds(where, (void *)value, block, other);
+    }
+}
+
+static void
+look(uintptr_t base)
+{
+    struct walk walk = { .word = look_at, .arg = &walk, .imported_only = true, .base = base };
+    dl_iterate_phdr(walk_module, &walk);
 }
 
 void
 isan__look_at_statics(void)
 {
-    struct walk walk = { .word = look_at, .arg = &walk, .shared_only = true };
-    dl_iterate_phdr(walk_module, &walk);
+    look(0);
 }
 
 /* An interpreter has called dlopen, as it does for every import of an
@@ -319,19 +353,24 @@ isan__imported(uintptr_t base)
 {
     isan__here();
     uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
-    uint64_t known = isan__table_get(&imports, base);
-    uint32_t first = (uint32_t)known;
-    if (serial == 0) {
-        return;
+    if (serial != 0) {
+        isan__table_put(&imports, import_key(base, serial), 1);
+        look(base);
     }
-    if (first == 0) {
-        isan__table_put(&imports, base, serial);
-    }
-    else if (first != serial) {
-        isan__table_put(&imports, base, (uint64_t)serial << 32 | first);
-        struct walk walk = { .word = look_at, .arg = &walk, .shared_only = true, .base = base };
-        dl_iterate_phdr(walk_module, &walk);
-    }
+}
+
+static int
+forget_import(struct dl_phdr_info *info, size_t size, void *serial)
+{
+    (void)size;
+    isan__table_take(&imports, import_key(info->dlpi_addr, *(uint32_t *)serial));
+    return 0;
+}
+
+void
+isan__forget_imports(uint32_t serial)
+{
+    dl_iterate_phdr(forget_import, &serial);
 }
 
 /* Raw blocks the runtime can reach, breadth first.  They may be any thread's

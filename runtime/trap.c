@@ -113,6 +113,34 @@ of_static_type(const struct head *h, const void *op)
         && ((const void *const *)of)[1] == isan__py.type_type;
 }
 
+/* The table of a dictionary (Include/internal/pycore_dict.h, struct
+ * _dictkeysobject) in which every key is its own value, and which is as long as
+ * only that of interned strings is then.  The strings may be freed by now. */
+bool
+isan__is_interned_table(const char *block)
+{
+    enum { INDEX_BYTES = 9, KIND = 10, ENTRIES = 24, INDICES = 32, UNICODE = 1, FEW = 512 };
+    size_t size = isan__block_size(block);
+    const void *entry[2];
+    int64_t n;
+    if (size < INDICES + FEW * sizeof entry || block[KIND] != UNICODE || block[INDEX_BYTES] >= 48) {
+        return false;
+    }
+    memcpy(&n, block + ENTRIES, sizeof n);
+    const char *entries = block + INDICES + (1ull << block[INDEX_BYTES]);
+    if (n < FEW || (uint64_t)(entries - block) > size
+        || (uint64_t)n > (size - (size_t)(entries - block)) / sizeof entry) {
+        return false;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(entry, entries + (size_t)i * sizeof entry, sizeof entry);
+        if (entry[0] != entry[1]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Such an object is taken for the current interpreter's, unless a static holds it. */
 static bool
 recycled(const struct head *h, const void *op, char *block, isan__slot_t current)
@@ -162,17 +190,24 @@ isan__findings_of(uint32_t serial, uint32_t *ids, int max)
     return n;
 }
 
+/* The finding is about that object, which may have leaked before. */
 static void
-belongs(uint32_t serial, uint32_t finding)
+belongs(uint32_t serial, struct isan_rec_finding *r)
 {
     struct trapped *t = trapped(serial);
-    if (t != NULL && t->n < PER_OBJECT) {
-        for (uint32_t i = 0; i < t->n; i++) {
-            if (t->finding[i] == finding) {
-                return;
-            }
+    if (t == NULL) {
+        return;
+    }
+    if (t->leak != 0 && r->gone == 0) {
+        r->gone = t->leak;
+    }
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (t->finding[i] == r->id) {
+            return;
         }
-        t->finding[t->n++] = finding;
+    }
+    if (t->n < PER_OBJECT) {
+        t->finding[t->n++] = r->id;
     }
 }
 
@@ -251,7 +286,7 @@ record(int kind, int access, const void *op, char *block, uint64_t holder, uint3
     r->id = isan__next_finding();
     isan__table_put(&by_id, r->id, (uint64_t)r);
     /* Before anybody can look at what the object came to. */
-    belongs(serial_of(block), r->id);
+    belongs(serial_of(block), r);
     isan__describe(&r->object, op, block);
     isan__log_publish(r, ISAN_REC_FINDING);
     return r;
@@ -323,12 +358,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
         isan__table_put(&by_site, exact, (uint64_t)r);
     }
     __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
-    uint32_t serial = serial_of(block);
-    belongs(serial, r->id);
-    struct trapped *t = trapped(serial);
-    if (t != NULL && t->leak != 0 && r->gone == 0) {
-        r->gone = t->leak;
-    }
+    belongs(serial_of(block), r);
     if (isan__flags.halt_on_error) {
         isan__halt();
     }

@@ -18,9 +18,9 @@ HEALTHY = FINDING.replace("cache_static", "cache_state")
 BOTH_STACKS = "created in interpreter 1 (own GIL) at ", "touched in interpreter 2 (own GIL) at "
 
 
-def told(text):
+def told(text, stacks=BOTH_STACKS, function="cache_exec"):
     """The report is there, with its stacks."""
-    return all(part in text for part in BOTH_STACKS) and "cache_exec" in text and "SUMMARY: isan: " in text
+    return all(part in text for part in stacks) and function in text and "SUMMARY: isan: " in text
 
 
 # --- the end ----------------------------------------------------------------------------------
@@ -53,14 +53,29 @@ def test_by_hand_without_a_report(subject, tmp_path):
     assert (done.returncode, done.stderr) == (0, "") and len(list((tmp_path / "log").iterdir())) == 1
 
 
-def test_halt_on_error(subject, tmp_path):
-    program = FINDING + "print('not reached', flush=True)"
+# Both have the extension before there is anything to find in its static.
+USE = FINDING.replace("cache_static", "dealloc_wrong") + """
+first.run("dealloc_wrong.make(lambda: [])")
+second.run("dealloc_wrong.drop()")
+"""
+
+
+@pytest.mark.parametrize("program, kind, second_stack, function", [
+    (FINDING, "static", "reached from interpreter 2 (own GIL), which has imported it too: found at ", "cache_exec"),
+    (USE, "free", "deallocated in interpreter 2 (own GIL) at ", "drop"),
+], ids=["static", "free"])
+def test_halt_on_error(subject, tmp_path, program, kind, second_stack, function):
+    stacks = BOTH_STACKS[0], second_stack
+    program += "print('not reached', flush=True)"
     run = subject.run(program, "halt_on_error=1")
-    assert (run.status, run.out) == (86, "") and told(run.err)
-    assert len(run.report["findings"]) == 1
+    assert (run.status, run.out) == (86, "") and told(run.err, stacks, function)
+    assert [finding["kind"] for finding in run.findings()] == [kind]
     done = subject.by_hand(program, "halt_on_error=1", env={"TMPDIR": str(tmp_path)})
-    assert (done.returncode, done.stdout) == (-signal.SIGABRT, "") and told(done.stderr)
+    assert (done.returncode, done.stdout) == (-signal.SIGABRT, "") and told(done.stderr, stacks, function)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_halt_without_an_error(subject):
     assert subject.run(HEALTHY, "halt_on_error=1").healthy()
 
 
