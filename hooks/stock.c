@@ -104,15 +104,15 @@ enum { TP_BASICSIZE = 32 };
 /* Is there a PyObject at op?  Its type must be one, which is what the type of
  * that says, and its size must fit. */
 static bool
-is_object(const char *op, size_t size, bool dead)
+is_object(const char *op, size_t size, bool dead, bool sound)
 {
     struct { uint64_t count; const char *type; } head;
     const char *meta, *name;
     unsigned long flags;
     int64_t basicsize;
     char first;
-    /* It may be in memory that its owner gives back just now. */
-    if (size < sizeof head || !isan__peek(&head, op, sizeof head)) {
+    /* Unless it is sound, its owner may be giving the memory back just now. */
+    if (size < sizeof head || !isan__read(&head, op, sizeof head, sound)) {
         return false;
     }
     /* A count of an object on the heap is less than 2^32; 3.14 keeps flags in
@@ -129,8 +129,9 @@ is_object(const char *op, size_t size, bool dead)
         && basicsize >= 16
         /* That of str is of the longest kind (PyUnicodeObject), which is rare. */
         && (uint64_t)(head.type == isan__py.unicode_type ? isan__py.unicode_ascii : basicsize) <= size
-        && isan__peek(&name, head.type + isan__py.type_name, sizeof name)
-        && isan__peek(&first, name, 1) && first != 0;
+        && (isan__runtime_has((uintptr_t)head.type)
+            || (isan__peek(&name, head.type + isan__py.type_name, sizeof name)
+                && isan__peek(&first, name, 1) && first != 0));
 }
 
 /* What comes before an object in its block: nothing, a PyGC_Head, or that and
@@ -145,7 +146,7 @@ isan__recognise(char *block, bool dead)
         return NULL;
     }
     for (size_t before = 0; before <= 2 * ISAN__GRANULE && before < size; before += ISAN__GRANULE) {
-        if (is_object(block + before, size - before, dead)) {
+        if (is_object(block + before, size - before, dead, isan__sound((isan__slot_t)word))) {
             if (dead) {                     /* nobody will tell any more */
                 __atomic_or_fetch(isan__word(block + before), ISAN__OBJECT, __ATOMIC_RELAXED);
             }

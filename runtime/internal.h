@@ -122,6 +122,8 @@ struct isan__python {
     uint32_t hexversion;                    /* 0: none found */
     const char *runtime;                    /* &_PyRuntime */
     size_t runtime_size;
+    const char *data;                       /* the segment it is in, with all static types */
+    size_t data_size;
     void *(*current)(void);                 /* the current thread state, or NULL */
     bool one_gil;                           /* for all threads of the process (3.11) */
     bool values_prefixed;                   /* see leak.c (3.11 and 3.12) */
@@ -140,6 +142,12 @@ struct isan__python {
     const void *code_type, *unicode_type, *type_type, *dict_type, *weakref_type;
 };
 extern struct isan__python isan__py;
+/* In the writable data of the module that has the runtime. */
+static inline bool
+isan__runtime_has(uint64_t address)
+{
+    return address - (uintptr_t)isan__py.data < isan__py.data_size;
+}
 /* What was loaded (dlopen's result, RTLD_DEFAULT at the start) brings a Python. */
 bool isan__python_in(void *handle);
 bool isan__python_init(void);               /* false: it has said why */
@@ -173,6 +181,9 @@ extern const struct isan__interp isan__nowhere;
 void isan__interps_init(void);
 /* Never NULL: slot 0 and free slots have serial 0. */
 struct isan__interp *isan__interp_of(isan__slot_t slot);
+/* Its memory stays as it is while this thread looks: it is of the interpreter
+ * this thread runs in, or of one that has ended. */
+bool isan__sound(isan__slot_t slot);
 isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new one */
 isan__slot_t isan__known_interp(const void *interp);        /* 0: none; it may be any pointer */
 isan__slot_t isan__next_alive(isan__slot_t slot);           /* after it; 0: none has not ended */
@@ -264,7 +275,6 @@ void isan__modules_sync(void);              /* record modules loaded since */
 
 /* statics.c: who holds it. */
 bool isan__has_runtime(const struct dl_phdr_info *info);    /* this module */
-bool isan__runtime_has(uint64_t address);                   /* in that module */
 /* The address of a module's static that points at the block or its object, or 0. */
 uint64_t isan__static_holding(const void *block, const void *object);
 /* Every word in a module's writable data that points at a block of slot. */

@@ -38,6 +38,12 @@ isan__interp_of(isan__slot_t slot)
 }
 
 bool
+isan__sound(isan__slot_t slot)
+{
+    return slot == isan__slot || isan__interp_of(slot)->ended;
+}
+
+bool
 isan__share_obmalloc(isan__slot_t a, isan__slot_t b)
 {
     return isan__interp_of(a)->shares_main && isan__interp_of(b)->shares_main;

@@ -88,6 +88,23 @@ symbol_size(const void *symbol)
         ? sym->st_size : 0;
 }
 
+static int
+find_data(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    (void)arg;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_LOAD && (uintptr_t)isan__py.runtime - start < ph->p_memsz) {
+            isan__py.data = (const char *)start;
+            isan__py.data_size = ph->p_memsz;
+            return 1;
+        }
+    }
+    return 0;
+}
+
 bool
 isan__python_init(void)
 {
@@ -130,6 +147,7 @@ isan__python_init(void)
     isan__py.values_prefixed = v < V313;
     isan__py.unicode_header = v == V311 ? 24 : 16;
     isan__py.runtime_size = symbol_size(isan__py.runtime);
+    dl_iterate_phdr(find_data, NULL);
     isan__py.code_type = isan__python_symbol("PyCode_Type");
     isan__py.unicode_type = isan__python_symbol("PyUnicode_Type");
     isan__py.type_type = isan__python_symbol("PyType_Type");

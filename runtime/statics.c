@@ -87,37 +87,6 @@ isan__has_runtime(const struct dl_phdr_info *info)
     return false;
 }
 
-struct place {
-    uint64_t address;
-    bool found;
-};
-
-static int
-look_in(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct place *place = arg;
-    (void)size;
-    if (!isan__has_runtime(info)) {
-        return 0;
-    }
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        place->found |= ph->p_type == PT_LOAD
-            && place->address - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz;
-    }
-    return 1;
-}
-
-bool
-isan__runtime_has(uint64_t address)
-{
-    struct place place = { address, false };
-    if (address != 0) {
-        dl_iterate_phdr(look_in, &place);
-    }
-    return place.found;
-}
-
 /* That, and the standard library's extensions. */
 static bool
 of_runtime(const struct dl_phdr_info *info)

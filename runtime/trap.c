@@ -237,7 +237,7 @@ isan__describe(struct isan_object *o, const void *op, char *block)
     o->origin = origin;
     if (isan__object_in(block) == op) {
         o->flags |= ISAN_OBJ_OBJECT;
-        const struct head h = head_of(op, false);
+        const struct head h = head_of(op, isan__sound((isan__slot_t)word));
         /* Finalisation clears the state of interned strings and leaves them
          * immortal, which no other way makes a str (_PyUnicode_ClearInterned). */
         if (!(word & ISAN__FREED) && is_str(&h) && (interned(&h) || immortal(&h))) {

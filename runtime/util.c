@@ -77,6 +77,12 @@ isan__die(const char *format, ...)
 bool
 isan__peek(void *to, const void *from, size_t size)
 {
+    /* CPython's static types and the like, which are asked for most. */
+    if ((uintptr_t)from - (uintptr_t)isan__py.data < isan__py.data_size
+        && size <= isan__py.data_size - ((uintptr_t)from - (uintptr_t)isan__py.data)) {
+        memcpy(to, from, size);
+        return true;
+    }
     struct iovec local = { to, size }, remote = { (void *)from, size };
     ssize_t n = syscall(SYS_process_vm_readv, getpid(), &local, 1L, &remote, 1L, 0L);
     if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
