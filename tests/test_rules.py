@@ -181,10 +181,10 @@ def test_static_that_another_could_have_reached(subject, kind):
     assert (who(static["owner"])[0], who(static["current"])[0], holder_of(static)) == (2, 1, STORED)
 
 
-# --- rules for stock Pythons: one_heap, interned_table, last_interned, recycled ----------------------
+# --- rules for stock Pythons: one_heap, one_table, interned_table, last_interned, recycled ------------
 
 def frees(run):
-    return sorted((finding["access"], finding["object"]["type"]) for finding in run.findings("free"))
+    return sorted(((finding["access"], finding["object"]["type"]) for finding in run.findings("free")), key=str)
 
 
 def test_one_heap(stock):
@@ -193,6 +193,26 @@ def test_one_heap(stock):
     assert frees(stock.run(ELSEWHERE, KIND="legacy", PREFIX="")) == ([] if one else [("free", None), ("realloc", None)])
     run = stock.run(ELSEWHERE_OBJECT, KIND="legacy")
     assert frees(run) == [("dealloc", "Kept")]
+
+
+@pytest.mark.parametrize("object, type", [
+    ("type_static.Thing.method", "method_descriptor"), ("Slot.x", "member_descriptor"), ("type_static.Thing.__mro__", "tuple"),
+])
+def test_one_table(stock, object, type):
+    """Before 3.12 the methods of static types are for all; those of other types, and what else a type has, are not."""
+    run = stock.run("""
+        first, second = Interpreter("legacy"), Interpreter("legacy")
+        code = "import boundary_static, type_static\\nclass Slot: __slots__ = ('x',)\\nboundary_static.appended(" + OBJECT + ")"
+        first.run(code)
+        second.run(code)
+        second.end()
+        first.end()
+    """, OBJECT=object)
+    holder = ("kept_appended", "boundary_static.c", line_of("boundary_static.c", "*kept_appended;"))
+    found = run.findings("share", "static", type=type)
+    excused = stock.hexversion < (3, 12) and type == "method_descriptor"
+    assert sorted(finding["kind"] for finding in found) == ([] if excused else ["share", "static"])
+    assert all(holder_of(finding) == holder for finding in found)
 
 
 MANY = """

@@ -5,6 +5,17 @@
  * the type.  Healthy: the import alone. */
 #include <Python.h>
 
+static PyObject *
+thing_method(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef thing_methods[] = {
+    {"method", thing_method, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
 static struct {
     PyTypeObject type;
     PyObject *mro;                      /* borrowed */
@@ -14,6 +25,7 @@ static struct {
         .tp_name = "type_static.Thing",
         .tp_basicsize = sizeof(PyObject),
         .tp_flags = Py_TPFLAGS_DEFAULT,
+        .tp_methods = thing_methods,
     },
 };
 
