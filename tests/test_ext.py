@@ -163,6 +163,8 @@ EXERCISE = {
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
+    "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
+    "type_static": "assert mod.keep() is True and mod.Thing.__mro__ == (mod.Thing, object)",
 }
 
 
@@ -172,7 +174,7 @@ def test_extension_in_one_interpreter(name, where, tmp_path, plain):
     build(f"{name}.c", plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
-        kind = "legacy" if name.startswith("single_") or name == "boundary_switch" else "isolated"
+        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "type_static") else "isolated"
         script = f"""
 import _interpreters
 interpreter = _interpreters.create({kind!r})
