@@ -1,4 +1,5 @@
 """How programs under isan end, and what is left of what was found: isan run, by hand, crashes, bad options, no room."""
+import re
 import resource
 import signal
 import subprocess
@@ -248,3 +249,10 @@ def test_disk_full(subject):
     assert (run.status, run.out) == (86, "done\n")
     assert run.report["dropped"] > 100 and run.report["errors"] == []
     assert run.findings("share", access="attribute")
+
+
+def test_signals_are_as_they_were(isan):
+    """Python ignores SIGPIPE and SIGXFSZ, and a program must not inherit that from isan run."""
+    done = subprocess.run([isan, "run", "cat", "/proc/self/status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=60)
+    assert re.search(r"^SigIgn:\t0+$", done.stdout, re.MULTILINE), done.stdout + done.stderr

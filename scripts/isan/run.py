@@ -104,7 +104,8 @@ def execute(program, words, env):
     watched = _FORWARD | {signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
-        child = os.posix_spawn(program, words, env, setsigmask=before)
+        # Python itself ignores these two; the program is to find them as isan did.
+        child = os.posix_spawn(program, words, env, setsigmask=before, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
