@@ -255,4 +255,5 @@ def test_signals_are_as_they_were(isan):
     """Python ignores SIGPIPE and SIGXFSZ, and a program must not inherit that from isan run."""
     done = subprocess.run([isan, "run", "cat", "/proc/self/status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, timeout=60)
-    assert re.search(r"^SigIgn:\t0+$", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    ignored = int(re.search(r"^SigIgn:\t(\w+)$", done.stdout, re.MULTILINE)[1], 16)
+    assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1), done.stdout + done.stderr
