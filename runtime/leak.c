@@ -317,7 +317,9 @@ residue_of(struct analysis *a, size_t i)
     char *block = a->blocks[i].start;
     uint64_t holder = isan__table_get(&a->holders, (uint64_t)block);
     const char *op = isan__object_in(block);
-    return isan__py.one_gil && isan__runtime_has(holder) ? ISAN__RESIDUE_runtime
+    bool of_runtime = isan__runtime_has(holder)
+        || (holder != 0 && op != NULL && isan__within_arg_parser(holder, op));
+    return isan__py.one_gil && of_runtime ? ISAN__RESIDUE_runtime
         : a->wrapped && holder == 0 && isan__is_str(op) ? ISAN__RESIDUE_tracemalloc
         : a->blocks[i].foreign && op == NULL ? ISAN__RESIDUE_one_heap
         : op == NULL && isan__interp_of(a->slot)->shares_main && isan__is_interned_table(block)

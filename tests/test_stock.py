@@ -431,6 +431,14 @@ def test_names_of_arguments(stock):
         other.end()
     """
     assert stock.run(script, NAME="name").healthy()
+    if stock.hexversion < (3, 12):          # in any interpreter, there
+        made = """
+            other = Interpreter("legacy")
+            other.run(f"import arg_parser; arg_parser.keep({NAME!r})")
+            other.end()
+        """
+        assert stock.run(made, NAME="name").healthy()
+        assert stock.run(made, NAME="other").one("leak", type="tuple")["holder"]["path"] == ".kwtuple"
     static = stock.run(script, NAME="other").one("static", type="tuple")
     assert (who(static["owner"]), who(static["current"])) == ((0, "main"), (1, "legacy"))
     assert static["holder"]["symbol"] == "parser" and static["holder"]["path"] == ".kwtuple"
