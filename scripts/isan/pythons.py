@@ -612,9 +612,18 @@ def views_dir():
 
 def make_view(prefix, version, flavor):
     view = os.path.join(views_dir(), f"{version}-{flavor}")
-    if view_key(view) == os.path.basename(prefix):
-        return view
     os.makedirs(os.path.dirname(view), exist_ok=True)
+    lock = os.open(os.path.dirname(view), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if view_key(view) != os.path.basename(prefix):
+            make_view_at(view, prefix, version)
+    finally:
+        os.close(lock)
+    return view
+
+
+def make_view_at(view, prefix, version):
     fresh = tempfile.mkdtemp(prefix=".new-", dir=os.path.dirname(view))
     try:
         os.chmod(fresh, 0o755)
@@ -642,7 +651,6 @@ def make_view(prefix, version, flavor):
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    return view
 
 
 def make_build_tree(view, series):
