@@ -22,18 +22,22 @@ typedef struct {
 static struct domain {
     allocator real;
     int id;                                 /* PYMEM_DOMAIN_RAW, _MEM, _OBJ: 0, 1, 2 */
-    size_t smallest;                        /* what to ask for at least */
 } domains[3] = { { .id = 0 }, { .id = 1 }, { .id = 2 } };
 enum { RAW = 0, OBJ = 2 };
 
+/* A block needs two granules (owner.h), so 17 bytes are asked for at least.
+ * But the debug hooks (_PyMem_DebugRawAlloc) put 16 bytes before a block and 8
+ * after it, room enough, and must know its real size to guard it. */
+enum { LEAST = ISAN__GRANULE + 1 };
+static size_t least;                        /* LEAST or 0 */
+
 #define INLINE static inline __attribute__((always_inline))
 
-/* Whose a new block is. Without a thread state only the RAW domain may be
- * used, and the block is nobody's. */
+/* Whose a new block is, after refreshing. Without a thread state only the RAW
+ * domain may be used, and the block is nobody's. */
 INLINE isan__slot_t
 current(bool raw)
 {
-    isan__refresh(raw);
     isan__slot_t slot = isan__slot;
     if (raw) {
         slot = isan__self.nested ? 0 : slot == 0 ? ISAN__NOBODY : slot;
@@ -45,33 +49,42 @@ current(bool raw)
  * bookkeeping from the RAW domain (Objects/obmalloc.c, pymalloc_alloc and
  * new_arena), whose hook lets those pass. */
 #define REAL(raw, call) __extension__ ({                                \
-    isan__self.nested += !(raw);                                        \
+    if (!(raw)) {                                                       \
+        isan__self.nested = 1;                                          \
+    }                                                                   \
     void *p_ = call;                                                    \
-    isan__self.nested -= !(raw);                                        \
+    if (!(raw)) {                                                       \
+        isan__self.nested = 0;                                          \
+    }                                                                   \
     p_; })
 
-static inline bool
+INLINE bool
 taggable(const void *p)
 {
     return p != NULL && ((uintptr_t)p & (ISAN__GRANULE - 1)) == 0;
 }
 
 /* The hooks of the RAW domain and of the others are compiled apart: `raw` is
- * a constant. */
+ * a constant.  So is `lean`: a stock Python with origin=none and without the
+ * debug hooks, where checks and tags are all there is to pay for. */
 INLINE void *
-do_malloc(struct domain *d, size_t size, bool raw)
+do_malloc(struct domain *d, size_t size, bool raw, bool lean)
 {
+    if (lean || isan__stock) {
+        isan__refresh_stock(raw);
+    }
+    size_t smallest = lean ? LEAST : least;
+    void *p = REAL(raw, d->real.malloc(d->real.ctx, size < smallest ? smallest : size));
     isan__slot_t slot = current(raw);
-    size = size < d->smallest ? d->smallest : size;
-    void *p = REAL(raw, d->real.malloc(d->real.ctx, size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         /* Where pymalloc had the link to its next free block: a leaked block
          * that was never filled must not seem to keep that one (leak.c).  The
          * debug hooks, which may have put less than a pointer there, fill it. */
-        if (ISAN__LIKELY(d->smallest != 0)) {
+        if (ISAN__LIKELY(smallest != 0)) {
             *(void **)p = NULL;
         }
-        isan__tag(p, size, slot, isan__origin(), raw ? ISAN__RAW : 0);
+        /* Whatever is less than two granules, they are what has a tag. */
+        isan__tag(p, size, slot, lean ? 0 : isan__origin(), raw ? ISAN__RAW : 0);
     }
     return p;
 }
@@ -79,13 +92,14 @@ do_malloc(struct domain *d, size_t size, bool raw)
 INLINE void *
 do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
 {
-    isan__slot_t slot = current(raw);
+    isan__refresh(raw);
     size_t size = nelem * elsize;           /* the caller has checked for overflow */
-    if (size < d->smallest) {
+    if (size < least) {
         nelem = 1;
-        elsize = size = d->smallest;
+        elsize = size = least;
     }
     void *p = REAL(raw, d->real.calloc(d->real.ctx, nelem, elsize));
+    isan__slot_t slot = current(raw);
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         isan__tag(p, size, slot, isan__origin(), raw ? ISAN__RAW : 0);
     }
@@ -95,13 +109,19 @@ do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
 static void *
 hook_malloc(void *ctx, size_t size)
 {
-    return do_malloc(ctx, size, false);
+    return do_malloc(ctx, size, false, false);
+}
+
+static void *
+hook_lean_malloc(void *ctx, size_t size)
+{
+    return do_malloc(ctx, size, false, true);
 }
 
 static void *
 hook_raw_malloc(void *ctx, size_t size)
 {
-    return do_malloc(ctx, size, true);
+    return do_malloc(ctx, size, true, false);
 }
 
 static void *
@@ -199,7 +219,7 @@ hook_realloc(void *ctx, void *p, size_t size)
     if (p == NULL) {
         return d->id == RAW ? hook_raw_malloc(ctx, size) : hook_malloc(ctx, size);
     }
-    size = size < d->smallest ? d->smallest : size;
+    size = size < least ? least : size;
     isan__refresh(d->id == RAW);
     uint32_t word = isan__load(p);
     isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
@@ -252,18 +272,16 @@ get(int domain, allocator *a)
     f(domain, a);
 }
 
-/* A block needs two granules (owner.h), so 17 bytes are asked for at least.
- * But the debug hooks (_PyMem_DebugRawAlloc) put 16 bytes before a block and 8
- * after it, room enough, and must know its real size to guard it.  They are
- * on all domains or none (PyMem_SetupDebugHooks), and known by the letter
- * before a block and the bytes in it; the RAW domain needs no thread state. */
-static size_t
-smallest(const allocator *raw)
+/* The debug hooks are on all domains or none (PyMem_SetupDebugHooks), and known
+ * by the letter before a block and the bytes in it; the RAW domain needs no
+ * thread state. */
+static bool
+debug_hooks(const allocator *raw)
 {
     unsigned char *p = raw->malloc(raw->ctx, 1);
     bool debug = p != NULL && p[0] == 0xcd && p[-8] == 'r';
     raw->free(raw->ctx, p);
-    return debug ? 0 : ISAN__GRANULE + 1;
+    return debug;
 }
 
 /* Python sets its allocators when it is initialised (PYTHONMALLOC, -X dev),
@@ -273,17 +291,19 @@ isan__alloc_install(void)
 {
     void (*set)(int, allocator *) = (void (*)(int, allocator *))isan__python_symbol("PyMem_SetAllocator");
     isan__arenas_install();
+    allocator now;
+    get(RAW, &now);
+    if (now.malloc == hook_raw_malloc) {
+        return;
+    }
+    least = debug_hooks(&now) ? 0 : LEAST;
+    bool lean = isan__stock && isan__flags.origin == ISAN__ORIGIN_none && least != 0;
     for (int i = 0; i < 3; i++) {
-        allocator now, ours = {
-            &domains[i], i == RAW ? hook_raw_malloc : hook_malloc,
+        get(i, &domains[i].real);
+        set(i, &(allocator){
+            &domains[i], i == RAW ? hook_raw_malloc : lean ? hook_lean_malloc : hook_malloc,
             i == RAW ? hook_raw_calloc : hook_calloc, hook_realloc, hook_free,
-        };
-        get(i, &now);
-        if (now.malloc != ours.malloc) {
-            domains[i].real = now;
-            domains[i].smallest = smallest(&domains[RAW].real);
-            set(i, &ours);
-        }
+        });
     }
 }
 

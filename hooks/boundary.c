@@ -186,7 +186,9 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
     if ((result == 'o' || result == 'm') && isan__foreign((const void *)r)) {
         look(r, ISAN__ACCESS_return, pc);
     }
-    if (result == 'n' && r != 0 && isan__slot != 0 && !isan__tracing) {
+    /* A recycled object of this interpreter only changes its origin. */
+    if (result == 'n' && r != 0 && isan__slot != 0 && !isan__tracing
+        && (isan__flags.origin != ISAN__ORIGIN_none || isan__foreign((const void *)r))) {
         isan__hook_table.create((void *)r);
     }
     if (result == 's') {

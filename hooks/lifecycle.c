@@ -4,7 +4,8 @@
 
 #include "runtime/owner.h"
 
-__thread struct isan__thread isan__self = { .home = &isan__nowhere };
+static const uint32_t no_news;
+__thread struct isan__thread isan__self = { .ends = &no_news };
 
 /* What this thread's checks compare with, from where it is. */
 static void
@@ -49,13 +50,15 @@ attach(void *tstate)
         self->slot = slot;
     }
     const struct isan__interp *i = isan__interp_of(slot);
-    self->home = i;
+    self->ends = i->finalizing || slot == 0 ? &no_news : i->ends;
+    self->epoch = slot == 0 ? ~isan__epoch : isan__epoch;   /* 0: look again */
     self->finalizing = i->finalizing;
     self->running = i->running;
     if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
         if (isan__alloc_lost()) {
             isan__main_again(slot);
             self->slot = isan__slot_of_interp(interp);
+            self->epoch = ~isan__epoch;
         }
         self->finalizing = 0;               /* nobody is left to miss what it frees */
     }
@@ -66,6 +69,7 @@ static void
 detach(void)
 {
     isan__self.tstate = NULL;
+    isan__self.ends = &no_news;
     set_slots(&isan__self);
 }
 
@@ -75,6 +79,7 @@ finalize(void *tstate)
 {
     (void)tstate;
     isan__interp_finalizing(isan__self.slot);
+    isan__self.ends = &no_news;
     if (isan__interp_of(isan__self.slot)->kind != ISAN_INTERP_MAIN) {
         isan__self.finalizing = 1;
         set_slots(&isan__self);

@@ -17,6 +17,7 @@
 #include "runtime/owner.h"
 
 bool isan__stock;
+uint32_t isan__epoch;
 
 static int
 is_initialized(void)
@@ -78,21 +79,31 @@ of_this_thread(const char *tstate)
 }
 
 void
-isan__switched(char *tstate, bool raw)
+isan__look_here(bool raw)
 {
+    struct isan__thread *self = &isan__self;
+    char *tstate = isan__py.current();
+    if (tstate == self->tstate && self->epoch == isan__epoch && *self->ends == 0) {
+        return;
+    }
     if (tstate != NULL && raw && isan__py.one_gil && !of_this_thread(tstate)) {
         tstate = NULL;
     }
     if (tstate == NULL) {
-        if (isan__self.tstate != NULL) {
+        self->epoch = isan__epoch;
+        if (self->tstate != NULL) {
             isan__hook_table.detach();
         }
         return;
     }
+    /* Another one may be at its address later. */
+    char *block = isan__block_of(tstate);
+    if (block != NULL && !(isan__load(block) & ISAN__WATCHED)) {
+        isan__watch(block, ISAN__WATCH_TSTATE, 0);
+    }
     isan__hook_table.attach(tstate);
     isan__reftrace_keep();
-    const struct isan__interp *home = isan__self.home;
-    if (home->interp != NULL && *home->ends != 0 && !home->finalizing) {
+    if (*self->ends != 0) {
         isan__hook_table.finalize(tstate);
     }
 }

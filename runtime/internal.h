@@ -125,6 +125,7 @@ struct isan__python {
     const char *data;                       /* the segment it is in, with all static types */
     size_t data_size;
     void *(*current)(void);                 /* the current thread state, or NULL */
+    intptr_t current_at;                    /* it is there from the thread's pointer; 0: not known */
     bool one_gil;                           /* for all threads of the process (3.11) */
     bool values_prefixed;                   /* see leak.c (3.11 and 3.12) */
     bool has_cframe;                        /* between thread state and frame (3.11, 3.12) */
@@ -177,7 +178,6 @@ struct isan__interp {
     uint32_t end_stack;
 };
 extern isan__slot_t isan__main_slot;        /* 0: none yet */
-extern const struct isan__interp isan__nowhere;
 void isan__interps_init(void);
 /* Never NULL: slot 0 and free slots have serial 0. */
 struct isan__interp *isan__interp_of(isan__slot_t slot);
@@ -200,7 +200,7 @@ enum { ISAN__NESTED = 8 };
 struct isan__thread {
     isan__slot_t slot;                      /* last slot attached, even when detached now */
     isan__slot_t free_slot;                 /* what a freed block must carry for the fast path */
-    uint8_t nested;                         /* in the allocator for a large block (hooks/alloc.c) */
+    uint8_t nested;                         /* in the allocator of MEM or OBJECT (hooks/alloc.c) */
     uint8_t locks;                          /* of isan's, held */
     uint8_t crashing;                       /* waits for none of them longer than a second */
     uint8_t finalizing;                     /* ending the interpreter it is in */
@@ -208,8 +208,9 @@ struct isan__thread {
     uint8_t by_line;                        /* isan__origin() may take the short way */
     uint8_t running;                        /* the interpreter it is in has been made */
     uint8_t depth;                          /* used entries of outer[] */
-    const struct isan__interp *home;        /* of slot */
     char *tstate;                           /* attached now, or NULL */
+    const uint32_t *ends;                   /* of its interpreter, if its end is news */
+    uint32_t epoch;                         /* in which `tstate` is known */
     char *detached;                         /* the last one attached */
     char *outer[ISAN__NESTED];              /* detached for a nested interpreter on this thread */
 };
@@ -218,30 +219,31 @@ extern __thread struct isan__thread isan__self __attribute__((tls_model("initial
 /* hooks/stock.c: a Python that tells nobody when a thread changes its thread
  * state, so that isan must look. */
 extern bool isan__stock;
+extern uint32_t isan__epoch;                /* a thread state or an interpreter has gone */
 void isan__stock_begin(void);
-void isan__switched(char *tstate, bool raw);
+void isan__look_here(bool raw);
 
-/* Look where this thread is.  `raw`: it may be without the GIL. */
+/* Look where this thread is.  `raw`: it may be without the GIL.  Where no
+ * address is known for the current thread state, what is read instead, the
+ * thread's pointer (System V ABI, x86-64, TLS), is none. */
+static inline void
+isan__refresh_stock(bool raw)
+{
+    const struct isan__thread *self = &isan__self;
+    const char *tstate = NULL;
+#ifdef __x86_64__
+    __asm__ volatile("movq %%fs:(%1), %0" : "=r"(tstate) : "r"(isan__py.current_at));
+#endif
+    if (ISAN__UNLIKELY(tstate != self->tstate || isan__epoch != self->epoch || *self->ends != 0)) {
+        isan__look_here(raw);
+    }
+}
 static inline void
 isan__refresh(bool raw)
 {
-    if (!isan__stock) {
-        return;
+    if (isan__stock) {
+        isan__refresh_stock(raw);
     }
-    const struct isan__thread *self = &isan__self;
-    char *tstate = isan__py.current(), *interp;
-    if (ISAN__LIKELY(tstate == self->tstate)) {
-        if (tstate == NULL) {
-            return;
-        }
-        memcpy(&interp, tstate + isan__py.ts_interp, sizeof interp);
-        if (ISAN__LIKELY(interp == self->home->interp)) {
-            if (ISAN__LIKELY(*self->home->ends == 0 || self->home->finalizing)) {
-                return;
-            }
-        }
-    }
-    isan__switched(tstate, raw);
 }
 static inline void
 isan__here(void)
@@ -295,8 +297,8 @@ bool isan__within_arg_parser(uint64_t where, const void *op);
 void isan__runtime_reaches(struct isan__table *seen);
 
 /* watch.c: blocks with a story: a registered code object, an interpreter, an
- * object that was in a finding. */
-enum { ISAN__WATCH_CODE = 1, ISAN__WATCH_INTERP = 2, ISAN__WATCH_OBJECT = 4 };
+ * object that was in a finding, a thread state of a stock Python. */
+enum { ISAN__WATCH_CODE = 1, ISAN__WATCH_INTERP = 2, ISAN__WATCH_OBJECT = 4, ISAN__WATCH_TSTATE = 8 };
 void isan__watch(char *block, unsigned what, uint32_t value);
 uint32_t isan__watched_serial(const char *block);       /* 0: none */
 isan__slot_t isan__watched_block_gone(char *block);

@@ -19,7 +19,6 @@ static uint32_t next_serial = 1;
 static struct isan__table by_interp;        /* PyInterpreterState* -> slot */
 static const void *main_interp;
 isan__slot_t isan__main_slot;
-const struct isan__interp isan__nowhere;
 
 void
 isan__interps_init(void)
@@ -266,6 +265,7 @@ isan__interp_ended(isan__slot_t slot)
     struct isan__interp *i = isan__interp_of(slot);
     isan__table_take(&by_interp, (uint64_t)i->interp);
     i->interp = NULL;
+    __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&i->ended, 1, __ATOMIC_SEQ_CST);
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
@@ -290,6 +290,7 @@ isan__main_again(isan__slot_t slot)
     struct isan__interp *i = isan__interp_of(slot);
     isan__table_take(&by_interp, (uint64_t)i->interp);
     i->interp = NULL;
+    __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
     i->ended = 1;
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);

@@ -67,21 +67,15 @@ isan__load(const void *p)
     return *(const volatile uint32_t *)isan__word(p);
 }
 
-static inline size_t
-isan__granules(size_t size)
-{
-    return size <= 2 * ISAN__GRANULE ? 2 : (size + ISAN__GRANULE - 1) / ISAN__GRANULE;
-}
-
 /* Tag the block [p, p + size).  flags: OBJECT, WATCHED, RAW of granule 0. */
 static inline void
 isan__tag(void *p, size_t size, isan__slot_t slot, uint32_t origin, uint32_t flags)
 {
     uint32_t *w = isan__word(p);
-    size_t n = isan__granules(size);
     uint64_t w0 = slot | (origin & 0x3ff) << 16 | ISAN__START | flags;
     uint64_t w1 = slot | (origin >> 10) << 16;
-    if (n > 2) {
+    if (size > 2 * ISAN__GRANULE) {
+        size_t n = (size + ISAN__GRANULE - 1) / ISAN__GRANULE;
         w0 |= ISAN__LONG;
         w[2] = slot | (uint32_t)(n < ISAN__SIZE_BIG ? n : ISAN__SIZE_BIG) << 16;
         if (ISAN__UNLIKELY(n >= ISAN__SIZE_BIG)) {

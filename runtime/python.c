@@ -105,6 +105,26 @@ find_data(struct dl_phdr_info *info, size_t size, void *arg)
     return 0;
 }
 
+/* Where in a thread's own memory the current thread state is (Python/pystate.c,
+ * _Py_tss_tstate), which no symbol tells: what returns it, where the executable
+ * has the runtime, is `mov %fs:offset,%rax; ret`. */
+static intptr_t
+find_current_at(const void *function)
+{
+#ifdef __x86_64__
+    static const unsigned char load[] = { 0x64, 0x48, 0x8b, 0x04, 0x25 }, ret = 0xc3;
+    const unsigned char *code = function;
+    int32_t offset;
+    if (memcmp(code, load, sizeof load) == 0 && code[sizeof load + sizeof offset] == ret) {
+        memcpy(&offset, code + sizeof load, sizeof offset);
+        return offset;
+    }
+#else
+    (void)function;
+#endif
+    return 0;
+}
+
 bool
 isan__python_init(void)
 {
@@ -159,6 +179,7 @@ isan__python_init(void)
     if (isan__py.current == NULL) {
         isan__py.current = isan__python_symbol("_PyThreadState_UncheckedGet");
     }
+    isan__py.current_at = find_current_at(isan__py.current);
     return true;
 }
 

@@ -39,6 +39,9 @@ isan__watched_block_gone(char *block)
     if (entry >> 32 & ISAN__WATCH_CODE && op != NULL) {
         *isan__word(op + ISAN__CODE_SITE) = 0;
     }
+    if (entry >> 32 & ISAN__WATCH_TSTATE) {
+        __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
+    }
     return entry >> 32 & ISAN__WATCH_INTERP ? (isan__slot_t)entry : 0;
 }
 
