@@ -15,12 +15,13 @@ import struct
 
 from . import linetable, tables
 
-MAGIC, VERSION, HEADER = b"ISANLOG1", 1, 4096
-(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE) = range(11)
+MAGIC, VERSION, HEADER = b"ISANLOG1", 2, 4096
+(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON) = range(14)
 FRAME_ENTRY = 1
 OBJ_OBJECT, OBJ_FREED, OBJ_ORIGIN_STACK, OBJ_INTERNED, OBJ_RECYCLED = 1, 2, 4, 8, 16
 INTERP_KINDS = ("main", "legacy", "own-gil")
 BEGIN, FINALIZING, END = 1, 2, 3
+EDGES = ("field", "item", "key", "value", "attribute", "type", "memory")
 
 _header = struct.Struct("=8sIIQQIIQQ1024s")
 _rec = struct.Struct("=II")
@@ -31,8 +32,12 @@ _stack = struct.Struct("=IHH")
 _frame = struct.Struct("=IHHII")
 _interp = struct.Struct("=IHHqQII")
 _object = "QQIIII"
-_finding = struct.Struct("=IHHQQII" + _object + "QII")
-_leak = struct.Struct("=IIQQQQ" + _object + "QIIII")
+_holder = "QQII"
+_finding = struct.Struct("=IHHQQII" + _object + _holder + "II")
+_leak = struct.Struct("=IHHQQQQQ" + _object + _holder + "IIII")
+_step = struct.Struct("=II" + _object + _object + "IIQQ")
+_kept = struct.Struct("=IIQQ")
+_reason = struct.Struct("=IIIIQQ")
 _crash = struct.Struct("=iiQIIII")
 _exit = struct.Struct("=Q")
 _pair = struct.Struct("=II")
@@ -45,7 +50,13 @@ Event = collections.namedtuple("Event", "serial event kind id time tid stack")
 Object = collections.namedtuple("Object", "address size serial owner origin flags")
 Finding = collections.namedtuple(
     "Finding", "offset id kind access count time tid current object holder used gone type")
-Leak = collections.namedtuple("Leak", "offset id residue count bytes kept kept_bytes object holder domain pairs type")
+Holder = collections.namedtuple("Holder", "address tls tid pad")
+Leak = collections.namedtuple(
+    "Leak", "offset id residue keeper count bytes kept kept_bytes extra object holder domain pairs type")
+Step = collections.namedtuple(
+    "Step", "offset leak position from_ to edge basicsize at code from_type to_type label member")
+Kept = collections.namedtuple("Kept", "leak count bytes type")
+Reason = collections.namedtuple("Reason", "offset leak reason basicsize at code type target member")
 Crash = collections.namedtuple("Crash", "offset signal code address stack current tid")
 
 
@@ -91,6 +102,7 @@ class Log:
         self.exit_time = None
         self.modules, self.codes, self.events = [], [], []
         self.stacks, self.findings, self.leaks = {}, {}, {}
+        self.steps, self.kept, self.reasons = [], [], []
         self.crashes, self.notes = [], []
         self.offsets = {}           # ("code", base) etc. -> offset, for the border of a fork
 
@@ -195,23 +207,38 @@ class Log:
                 raise Damaged("kind %d, access %d" % (f[1], f[2]))
             self.findings[f[0]] = Finding(
                 offset, f[0], tables.KINDS[f[1]].name, tables.ACCESSES[f[2]], *f[3:7], Object(*f[7:13]),
-                *f[13:], _strings(body[_finding.size:], 1)[0])
+                Holder(*f[13:17]), *f[17:], _strings(body[_finding.size:], 1)[0])
         elif kind == LEAK:
             f = _leak.unpack_from(body)
-            n_paired, domain, text_size, _ = f[13:]
-            if f[1] >= len(tables.RESIDUES):
-                raise Damaged("residue rule %d" % f[1])
+            n_paired, domain, text_size, _ = f[18:]
+            if f[1] >= len(tables.RESIDUES) or f[2] >= len(tables.KEEPERS):
+                raise Damaged("residue rule %d, keeper %d" % f[1:3])
             type = _strings(body[_leak.size:_leak.size + text_size], 1)[0] if text_size else ""
             begin = (_leak.size + text_size + 7) & ~7
             if begin + n_paired * _pair.size > len(body):
                 raise Damaged("its pairs are cut off")
             pairs = [_pair.unpack_from(body, begin + i * _pair.size) for i in range(n_paired)]
-            self.leaks[f[0]] = Leak(offset, *f[:6], Object(*f[6:12]), f[12],
-                                    {114: "r", 109: "m", 111: "o"}.get(domain, ""), pairs, type)
+            self.leaks[f[0]] = Leak(offset, *f[:2], tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:14]),
+                                    Holder(*f[14:18]), {114: "r", 109: "m", 111: "o"}.get(domain, ""), pairs, type)
         elif kind == CRASH:
             self.crashes.append(Crash(offset, *_crash.unpack_from(body)[:-1]))
         elif kind == EXIT:
             self.exit_time = _exit.unpack_from(body)[0]
+        elif kind == STEP:
+            f = _step.unpack_from(body)
+            if f[14] >= len(EDGES):
+                raise Damaged("edge %d" % f[14])
+            self.steps.append(Step(offset, *f[:2], Object(*f[2:8]), Object(*f[8:14]), EDGES[f[14]], *f[15:],
+                                   *_strings(body[_step.size:], 4)[:4]))
+        elif kind == KEPT:
+            leak, _, count, size = _kept.unpack_from(body)
+            self.kept.append(Kept(leak, count, size, _strings(body[_kept.size:], 1)[0]))
+        elif kind == REASON:
+            leak, reason, basicsize, _, at, code = _reason.unpack_from(body)
+            if reason >= len(tables.REASONS):
+                raise Damaged("reason %d" % reason)
+            self.reasons.append(Reason(offset, leak, tables.REASONS[reason].name, basicsize, at, code,
+                                       *_strings(body[_reason.size:], 3)[:3]))
         elif kind == NOTE:
             self.notes.append(_strings(body, 1)[0])
         else:

@@ -120,7 +120,8 @@ class _Builder:
             return self.stack(log, object.origin, creator=object.owner)
         return [self.python_frame(log, object.origin, self.interp(log, object.owner))]
 
-    def holder(self, log, address, offset):
+    def holder(self, log, holder, offset):
+        address = holder.address
         if not address:
             return None
         module = log.module(address, offset)

@@ -10,12 +10,14 @@ _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_|.+-]+|[(),]|\S')
 
 Kind = collections.namedtuple("Kind", "name title hint")
 Residue = collections.namedtuple("Residue", "name reason")
+Keeper = collections.namedtuple("Keeper", "name hint")
+Reason = collections.namedtuple("Reason", "name text")
 Option = collections.namedtuple("Option", "type name default choices least most help")
 
 
 def rows(text):
     """Yield (macro, arguments) for every MACRO(argument, ...) in C source."""
-    tokens = _TOKEN.findall(re.sub(r"/\*.*?\*/", " ", text, flags=re.S))
+    tokens = _TOKEN.findall(re.sub(r"/\*.*?\*/|^#.*?$", " ", text, flags=re.S | re.M))
     at = 0
     while at < len(tokens):
         macro, at = tokens[at], at + 1
@@ -53,4 +55,6 @@ _kinds = _read("kinds.inc")
 KINDS = [Kind(*a) for macro, a in _kinds if macro == "ISAN_KIND"]
 ACCESSES = [a[0] for macro, a in _kinds if macro == "ISAN_ACCESS"]
 RESIDUES = [Residue(*a) for macro, a in _kinds if macro == "ISAN_RESIDUE"]
+KEEPERS = [Keeper(*a) for macro, a in _kinds if macro == "ISAN_KEEPER"]
+REASONS = [Reason(*a) for macro, a in _kinds if macro == "ISAN_REASON"]
 OPTIONS = {a[0]: _option(macro, a) for macro, a in _read("flags.inc")}

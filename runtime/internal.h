@@ -20,30 +20,23 @@
 
 enum isan__kind {
 #define ISAN_KIND(name, title, hint) ISAN__KIND_##name,
-#define ISAN_ACCESS(name)
-#define ISAN_RESIDUE(name, reason)
 #include "runtime/kinds.inc"
-#undef ISAN_KIND
-#undef ISAN_ACCESS
-#undef ISAN_RESIDUE
 };
 enum isan__access {
-#define ISAN_KIND(name, title, hint)
 #define ISAN_ACCESS(name) ISAN__ACCESS_##name,
-#define ISAN_RESIDUE(name, reason)
 #include "runtime/kinds.inc"
-#undef ISAN_KIND
-#undef ISAN_ACCESS
-#undef ISAN_RESIDUE
 };
 enum isan__residue {
-#define ISAN_KIND(name, title, hint)
-#define ISAN_ACCESS(name)
 #define ISAN_RESIDUE(name, reason) ISAN__RESIDUE_##name,
 #include "runtime/kinds.inc"
-#undef ISAN_KIND
-#undef ISAN_ACCESS
-#undef ISAN_RESIDUE
+};
+enum isan__keeper {
+#define ISAN_KEEPER(name, hint) ISAN__KEEPER_##name,
+#include "runtime/kinds.inc"
+};
+enum isan__reason {
+#define ISAN_REASON(name, text) ISAN__REASON_##name,
+#include "runtime/kinds.inc"
 };
 
 /* flags.c: the options. */
@@ -277,11 +270,11 @@ void isan__modules_sync(void);              /* record modules loaded since */
 
 /* statics.c: who holds it. */
 bool isan__has_runtime(const struct dl_phdr_info *info);    /* this module */
-/* The address of a module's static that points at the block or its object, or 0. */
-uint64_t isan__static_holding(const void *block, const void *object);
+/* The module's static that points at the block or its object; address 0: none. */
+struct isan_holder isan__static_holding(const void *block, const void *object);
 /* Every word in a module's writable data that points at a block of slot. */
 void isan__statics_of(isan__slot_t slot,
-    void (*visit)(uint64_t where, char *block, void *arg), void *arg);
+    void (*visit)(const struct isan_holder *where, char *block, void *arg), void *arg);
 
 /* The current interpreter imports the module at base. */
 void isan__imported(uintptr_t base);
@@ -308,9 +301,9 @@ void isan__watched_block_moved(char *from, char *to);
 /* The object (or block) at op was used, with `access`, by the instruction
  * before pc.  True: a finding; false: it is excused or was not foreign. */
 bool isan__trap(int kind, int access, const void *op, void *pc);
-/* The static at `where` holds the object at op, which interpreter `other`
- * (serial) can reach as well as its owner. */
-void isan__static_holds(uint64_t where, const void *op, char *block, uint32_t other);
+/* The static holds the object at op, which interpreter `other` (serial) can
+ * reach as well as its owner. */
+void isan__static_holds(const struct isan_holder *holder, const void *op, char *block, uint32_t other);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);

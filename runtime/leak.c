@@ -19,7 +19,8 @@ enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16 };
 
 struct group {
     struct isan_object sample;
-    uint64_t count, bytes, kept, kept_bytes, holder;
+    uint64_t count, bytes, kept, kept_bytes;
+    struct isan_holder holder;
     uint32_t id, residue, raw, n_paired;
     uint32_t pairs[2 * MAX_PAIRS];
     char type[128];
@@ -53,11 +54,11 @@ struct analysis {
 };
 
 static void
-held(uint64_t where, char *block, void *arg)
+held(const struct isan_holder *where, char *block, void *arg)
 {
     struct analysis *a = arg;
     if (isan__table_get(&a->holders, (uint64_t)block) == 0) {
-        isan__table_put(&a->holders, (uint64_t)block, where);
+        isan__table_put(&a->holders, (uint64_t)block, where->address);
     }
 }
 
@@ -102,7 +103,7 @@ group_of(struct analysis *a, char *block, uint32_t residue)
         struct group *g = &a->groups[i - 1];
         g->id = isan__next_finding();
         g->sample = o;
-        g->holder = holder;
+        g->holder.address = holder;
         g->residue = residue;
         g->raw = raw;
         strcpy(g->type, type);
@@ -366,7 +367,7 @@ report(const struct group *g)
         return;
     }
     r->id = g->id;
-    r->residue = g->residue;
+    r->residue = (uint16_t)g->residue;
     r->count = g->count;
     r->bytes = g->bytes;
     r->kept = g->kept;

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define ISAN_LOG_MAGIC   "ISANLOG1"
-#define ISAN_LOG_VERSION 1u
+#define ISAN_LOG_VERSION 2u
 #define ISAN_LOG_HEADER  4096u      /* bytes before the first record */
 
 struct isan_log_header {
@@ -47,6 +47,9 @@ enum isan_rec_type {
     ISAN_REC_CRASH,
     ISAN_REC_EXIT,
     ISAN_REC_NOTE,
+    ISAN_REC_STEP,
+    ISAN_REC_KEPT,
+    ISAN_REC_REASON,
 };
 
 struct isan_rec {
@@ -143,8 +146,14 @@ struct isan_object {
     uint32_t flags;
 };
 
-/* A static (or other module data) that holds a pointer to the object:
- * run-time address within some isan_rec_module; 0: none found. */
+/* A static (or other module data) that holds a pointer to the object. */
+struct isan_holder {
+    uint64_t address;               /* run-time address within some isan_rec_module; 0: none found */
+    uint64_t tls;                   /* not 0: it is thread-local, this less 1 is its offset in the TLS
+                                     * block of the module that `address` is in (the start of) */
+    uint32_t tid;                   /* whose, if it is */
+    uint32_t pad;
+};
 
 /* kind and access index runtime/kinds.inc, in order, from 0. */
 struct isan_rec_finding {
@@ -156,26 +165,79 @@ struct isan_rec_finding {
     uint32_t tid;
     uint32_t current;               /* interpreter serial, 0: none attached */
     struct isan_object object;
-    uint64_t holder;                /* address of the static */
+    struct isan_holder holder;
     uint32_t used;                  /* stack id */
     uint32_t gone;                  /* what the object came to when its owner ended: the leak's id, 0: freed properly or still alive */
     char     text[];                /* type name */
 };
 
-/* Why a leak group is not the user's, in kinds.inc's ISAN_RESIDUE table; 0: it is. */
+/* A group of blocks that an interpreter left: roots of one type and creation
+ * site, kept alive in one way.  `keeper` indexes kinds.inc's ISAN_KEEPER table;
+ * `residue`, if not 0, its ISAN_RESIDUE table: why it is not the user's. */
 struct isan_rec_leak {
     struct isan_rec rec;
     uint32_t id;
-    uint32_t residue;               /* index into the residue rules, 0: none */
+    uint16_t residue, keeper;
     uint64_t count, bytes;          /* blocks of the group */
     uint64_t kept, kept_bytes;      /* blocks that only live because the group refers to them */
+    uint64_t extra;                 /* references to the group's objects that nothing found explains */
     struct isan_object object;      /* a sample of the group */
-    uint64_t holder;                /* static that holds the sample, 0: none found */
+    struct isan_holder holder;      /* static that holds the sample */
     uint32_t n_paired;              /* pairs of u32: object serial, finding id */
     uint32_t domain;                /* 'r' raw, 'm' mem, 'o' object, 0 mixed */
     uint32_t text_size;
     uint32_t pad;
     char     text[];                /* type name ("" for raw memory); then the pairs, 8-aligned */
+};
+
+/* How one object refers to another, for a way from what keeps a leak alive to
+ * an object it keeps. */
+enum isan_edge {
+    ISAN_EDGE_FIELD,                /* a pointer at `offset` bytes from the object's start */
+    ISAN_EDGE_ITEM,                 /* of a list or tuple: `offset` is the index */
+    ISAN_EDGE_KEY,                  /* a dictionary's or set's key, the offset-th entry */
+    ISAN_EDGE_VALUE,                /* a dictionary's value; label: its key, if that is a str */
+    ISAN_EDGE_ATTRIBUTE,            /* an instance's; label: its name */
+    ISAN_EDGE_TYPE,                 /* ob_type */
+    ISAN_EDGE_MEMORY,               /* somewhere in memory that the object points at */
+};
+
+/* One step of the way from leak `leak`'s keeper to a sample of what it keeps,
+ * in order.  Step 0 is that from the object of another interpreter, where one
+ * is the keeper; the next ones start at the leak's own sample.
+ * text: type name of `from` ("": raw memory), of `to`, the edge's label, the C
+ * name of the member of `from` if its type tells (PyMemberDef). */
+struct isan_rec_step {
+    struct isan_rec rec;
+    uint32_t leak, position;
+    struct isan_object from, to;
+    uint32_t edge;                  /* enum isan_edge */
+    uint32_t basicsize;             /* of from's type, bytes; 0: raw memory */
+    uint64_t offset;
+    uint64_t code;                  /* a function of from's type (tp_dealloc), to find its module by; 0 */
+    char     text[];
+};
+
+/* What leak `leak` keeps alive, by type, most bytes first; the leak itself is
+ * not counted.  text: type name ("": raw memory). */
+struct isan_rec_kept {
+    struct isan_rec rec;
+    uint32_t leak, pad;
+    uint64_t count, bytes;
+    char     text[];
+};
+
+/* Why the garbage collector could not clear a cycle: index of kinds.inc's
+ * ISAN_REASON table.  text: the type's name, the type name of what its member
+ * refers to ("": the type itself, or none), the member's C name if the type
+ * tells. */
+struct isan_rec_reason {
+    struct isan_rec rec;
+    uint32_t leak, reason;
+    uint32_t basicsize, pad;
+    uint64_t offset;                /* of the member in the instance, bytes; 0: no member */
+    uint64_t code;                  /* tp_traverse, or another function of the type */
+    char     text[];
 };
 
 struct isan_rec_crash {

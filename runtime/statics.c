@@ -132,22 +132,23 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 struct search {
-    uint64_t block, object, found;
+    uint64_t block, object;
+    struct isan_holder found;
 };
 
 static void
 match(uint64_t where, uint64_t value, void *arg)
 {
     struct search *s = arg;
-    if (s->found == 0 && (value == s->block || value == s->object)) {
-        s->found = where;
+    if (s->found.address == 0 && (value == s->block || value == s->object)) {
+        s->found.address = where;
     }
 }
 
-uint64_t
+struct isan_holder
 isan__static_holding(const void *block, const void *object)
 {
-    struct search s = { (uint64_t)block, (uint64_t)object, 0 };
+    struct search s = { (uint64_t)block, (uint64_t)object, { 0 } };
     struct walk walk = { .word = match, .arg = &s };
     dl_iterate_phdr(walk_module, &walk);
     return s.found;
@@ -155,7 +156,7 @@ isan__static_holding(const void *block, const void *object)
 
 struct holders {
     isan__slot_t slot;
-    void (*visit)(uint64_t, char *, void *);
+    void (*visit)(const struct isan_holder *, char *, void *);
     void *arg;
 };
 
@@ -166,7 +167,7 @@ points(const struct holders *h, uint64_t where, uint64_t value)
     if ((word & 0xffff) == h->slot && isan__begins_something(word)) {
         char *block = isan__block_of((void *)value);
         if (block != NULL) {
-            h->visit(where, block, h->arg);
+            h->visit(&(struct isan_holder){ .address = where }, block, h->arg);
         }
     }
 }
@@ -222,8 +223,8 @@ holds(uint64_t where, uint64_t value, void *arg)
 }
 
 void
-isan__statics_of(isan__slot_t slot, void (*visit)(uint64_t where, char *block, void *arg),
-                 void *arg)
+isan__statics_of(isan__slot_t slot,
+                 void (*visit)(const struct isan_holder *where, char *block, void *arg), void *arg)
 {
     struct holders h = { slot, visit, arg };
     struct walk walk = { .word = holds, .arg = &h };
@@ -298,7 +299,7 @@ look_at(uint64_t where, uint64_t value, void *arg)
     }
     uint32_t other = importer(walk->at, isan__interp_of(owner)->serial);
     if (other != 0) {
-        isan__static_holds(where, (void *)value, block, other);
+        isan__static_holds(&(struct isan_holder){ .address = where }, (void *)value, block, other);
     }
 }
 

@@ -145,7 +145,7 @@ isan__is_interned_table(const char *block)
 static bool
 recycled(const struct head *h, const void *op, char *block, isan__slot_t current)
 {
-    if (!may_be_recycled(h) || isan__static_holding(block, op) != 0) {
+    if (!may_be_recycled(h) || isan__static_holding(block, op).address != 0) {
         return false;
     }
     isan__retag(block, current);
@@ -266,8 +266,8 @@ serial_of(char *block)
 }
 
 static struct isan_rec_finding *
-record(int kind, int access, const void *op, char *block, uint64_t holder, uint32_t current,
-       const char *type)
+record(int kind, int access, const void *op, char *block, struct isan_holder holder,
+       uint32_t current, const char *type)
 {
     uint32_t stack = isan__stack_here(NULL);
     size_t n = strlen(type) + 1;
@@ -366,8 +366,9 @@ isan__trap(int kind, int access, const void *op, void *pc)
 }
 
 void
-isan__static_holds(uint64_t where, const void *op, char *block, uint32_t other)
+isan__static_holds(const struct isan_holder *holder, const void *op, char *block, uint32_t other)
 {
+    uint64_t where = holder->address;
     isan__slot_t owner = (isan__slot_t)isan__load(block);
     bool freed = isan__load(block) & ISAN__FREED;
     const struct head all = head_of(op, false), *h = &all;
@@ -388,7 +389,7 @@ isan__static_holds(uint64_t where, const void *op, char *block, uint32_t other)
     if (!isan__type_name(op, type, sizeof type)) {
         strcpy(type, "?");
     }
-    struct isan_rec_finding *r = record(ISAN__KIND_static, ISAN__ACCESS_none, op, block, where,
+    struct isan_rec_finding *r = record(ISAN__KIND_static, ISAN__ACCESS_none, op, block, *holder,
                                         other, type);
     if (r != NULL) {
         struct trapped *t = trapped(serial_of(block));

@@ -84,14 +84,29 @@ class Writer:
         kinds = [k.name for k in tables.KINDS]
         self.record(log.FINDING, struct.pack("=IHHQQII", id, kinds.index(kind), tables.ACCESSES.index(access), count,
                                              time, tid, current)
-                    + self.object(**object) + struct.pack("=QII", holder, used, gone) + strings(type))
+                    + self.object(**object) + struct.pack("=QQIIII", holder, 0, 0, 0, used, gone) + strings(type))
 
     def leak(self, id, count=1, bytes=64, kept=(0, 0), holder=0, residue=0, domain="o", pairs=(), type="dict",
-             **object):
+             keeper="unknown", extra=0, tls=0, tid=0, **object):
         text = strings(type)
-        self.record(log.LEAK, struct.pack("=IIQQQQ", id, residue, count, bytes, *kept) + self.object(**object)
-                    + struct.pack("=QIIII", holder, len(pairs), ord(domain), len(text), 0)
+        keepers = [k.name for k in tables.KEEPERS]
+        self.record(log.LEAK, struct.pack("=IHHQQQQQ", id, residue, keepers.index(keeper), count, bytes, *kept, extra)
+                    + self.object(**object) + struct.pack("=QQIIIIII", holder, tls, tid, 0, len(pairs), ord(domain), len(text), 0)
                     + text + b"\0" * (-len(text) % 8) + b"".join(struct.pack("=II", *p) for p in pairs))
+
+    def step(self, leak, position, edge, offset=0, texts=("", "", "", ""), basicsize=0, code=0, from_=None, to=None):
+        """texts: type of from, of to, label, member; from_, to: arguments of object()."""
+        self.record(log.STEP, struct.pack("=II", leak, position) + self.object(**(from_ or {})) + self.object(**(to or {}))
+                    + struct.pack("=IIQQ", log.EDGES.index(edge), basicsize, offset, code) + strings(*texts))
+
+    def kept(self, leak, type, count, bytes):
+        self.record(log.KEPT, struct.pack("=IIQQ", leak, 0, count, bytes) + strings(type))
+
+    def reason(self, leak, reason, texts=("", "", ""), basicsize=0, offset=0, code=0):
+        """texts: type, type of what the member refers to, member."""
+        reasons = [r.name for r in tables.REASONS]
+        self.record(log.REASON, struct.pack("=IIIIQQ", leak, reasons.index(reason), basicsize, 0, offset, code)
+                    + strings(*texts))
 
     def crash(self, signal=11, address=0, stack=0, current=0):
         self.record(log.CRASH, struct.pack("=iiQIIII", signal, 1, address, stack, current, 1, 0))
