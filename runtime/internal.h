@@ -154,6 +154,15 @@ isan__type_of(const void *op)
 {
     return ((const void *const *)op)[1];
 }
+/* Does what is where an object has its count say that it is alive?  A count on
+ * the heap is less than 2^32, and 3.14 keeps flags in the uppermost 16 bits
+ * (Include/refcount.h); an object in a free list has none, or a link there
+ * (Include/internal/pycore_freelist.h). */
+static inline bool
+isan__is_count(uint64_t count)
+{
+    return (count >> 32 & 0xffff) == 0 && (uint32_t)count != 0;
+}
 enum { ISAN__MA_KEYS = 32 };                /* offsetof(PyDictObject, ma_keys) in 3.11 */
 
 /* interp.c: interpreters and their slots. */
