@@ -61,6 +61,45 @@ int C::count = 3;
 void *C::method() { static void *local; local = hidden[1]; count++; return &local; } }
 extern "C" void *entry() { ns::C c; hidden[1] = &hidden; return c.method(); }
 """
+HEAD = """\
+typedef struct _object { long ob_refcnt; void *ob_type; } PyObject;
+typedef struct { PyObject ob_base; long ob_size; } PyVarObject;
+"""
+SPAM = """\
+#include "head.h"
+struct link { PyObject *to; long weight; };
+typedef struct { PyObject ob_base; PyObject *name; struct link links[2]; } Node;
+typedef struct { PyVarObject ob_base; PyObject *first, *second; } Row;
+typedef struct { Row row; PyObject *extra; } LongRow;
+struct plain { long a, b, c, d, e, f, g; };
+__thread PyObject *current;
+static __thread struct { int depth; PyObject *stack[3]; } frames;
+struct plain plain;
+Node node; Row row; LongRow long_row;
+PyObject **push(PyObject *p)
+{
+    static __thread PyObject *last;
+    last = current;
+    current = p;
+    frames.stack[frames.depth++] = p;
+    return &last;
+}
+"""
+EGGS = """\
+#include "head.h"
+typedef struct { PyObject ob_base; PyObject *title; long w[4]; } Egg;       /* as long as Node */
+typedef struct { PyVarObject ob_base; PyObject *first, *other; } Shell;     /* as long as Row */
+Egg egg; Shell shell;
+PyObject **hatch(void) { return &egg.title; }
+"""
+CPP_OBJECT = """\
+#include "head.h"
+namespace ns { struct Base : PyObject { PyObject *dict; }; class Derived : public Base { public: PyObject *values[2]; };
+inline thread_local PyObject *held[2];
+struct Pool { static thread_local PyObject *spare; }; thread_local PyObject *Pool::spare; }
+ns::Derived derived;
+extern "C" void *method() { thread_local PyObject *mine; ns::held[1] = mine; ns::Pool::spare = mine; mine = &derived; return mine; }
+"""
 
 
 def run(*command):
@@ -106,6 +145,17 @@ def foo(tmp_path_factory):
     return Built(path)
 
 
+@pytest.fixture(scope="session")
+def spam(tmp_path_factory):
+    """Two units of C with Python objects and thread-local variables."""
+    directory = tmp_path_factory.mktemp("spam")
+    for name, source in ("head.h", HEAD), ("spam.c", SPAM), ("eggs.c", EGGS):
+        (directory / name).write_text(source)
+    path = directory / "_spam.so"
+    run("gcc", "-g", "-O1", "-fPIC", "-shared", "-Wl,--build-id", directory / "spam.c", directory / "eggs.c", "-o", path)
+    return Built(path)
+
+
 @pytest.fixture
 def symbolizer(program):
     with Symbolizer(program) as s:
@@ -126,6 +176,14 @@ def data(path, address, build_id=""):
 
 def code(path, address, build_id=""):
     return "code\t%s\t%s\t%x" % (path, build_id, address)
+
+
+def tls(path, offset, build_id=""):
+    return "tls\t%s\t%s\t%x" % (path, build_id, offset)
+
+
+def member(path, address, size, offset, build_id=""):
+    return "member\t%s\t%s\t%x\t%x\t%x" % (path, build_id, address, size, offset)
 
 
 # -- symbolize.c ------------------------------------------------------------------
@@ -179,6 +237,90 @@ def test_without_debug_information(program, foo, tmp_path):
     assert answers[5]["frames"][0]["function"] is None
 
 
+def test_thread_local_variables(program, spam):
+    s = spam.symbols
+    last = next(name for name in s if name.startswith("last"))
+    current, element, local, nothing = ask(
+        program, tls(spam.path, s["current"], spam.build_id), tls(spam.path, s["frames"] + 16),
+        tls(spam.path, s[last]), tls(spam.path, 4096))
+    assert (current["symbol"], current["line"], current["element"], current["section"]) == ("current", 7, None, ".tbss")
+    assert current["file"].endswith("/spam.c") and current["size"] == 8
+    assert (element["symbol"], element["element"], element["line"]) == ("frames", ".stack[1]", 8)
+    assert (local["symbol"], local["line"]) == ("push::last", 13)
+    assert "no thread-local variable" in nothing["error"]
+
+
+def test_thread_local_variables_without_debug_information(program, spam, tmp_path):
+    nodebug, stripped = spam.copy(tmp_path / "nodebug.so"), spam.copy(tmp_path / "stripped.so")
+    run("strip", "-g", nodebug)
+    run("strip", stripped)
+    frames, current, unknown = ask(program, tls(nodebug, spam.symbols["frames"] + 8),
+                                   tls(stripped, spam.symbols["current"]), tls(stripped, spam.symbols["frames"] + 8))
+    assert (frames["symbol"], frames["offset"], frames["file"], frames["debug"]) == ("frames", 8, None, False)
+    assert (current["symbol"], current["file"]) == ("current", None)        # .dynsym
+    assert (unknown["symbol"], unknown["section"]) == (None, ".tbss")
+    assert unknown["offset"] == spam.symbols["frames"] + 8                  # the block begins with it
+
+
+def test_members_of_objects(program, spam):
+    push, hatch = spam.symbols["push"], spam.symbols["hatch"]
+    ask_member = lambda *a: ask(program, member(spam.path, *a))[0]["member"]
+    assert [ask_member(push, 56, at) for at in (16, 24, 32, 40)] == ["name", "links[0].to", "links[0].weight", "links[1].to"]
+    # Another type of that size, in the other source file.
+    assert [ask_member(hatch, 56, at) for at in (16, 24)] == ["title", "w[0]"]
+    # No code to go by: what they agree on.
+    assert [ask_member(0, 40, at) for at in (24, 32)] == ["first", None]
+    assert ask_member(push, 40, 32) == "second" and ask_member(hatch, 40, 32) == "other"
+    # Whatever unit the only one is in; a subtype's first member is its base.
+    assert ask_member(hatch, 48, 40) == "extra" and ask_member(hatch, 48, 32) == "row.second"
+    # No such struct, not an object, between members, outside.
+    assert [ask_member(push, *a) for a in ((8, 0), (64, 16), (56, 20), (56, 56), (56, 1 << 40))] == [None] * 5
+
+
+def test_members_and_thread_local_variables_of_cplusplus(program, spam, tmp_path):
+    (tmp_path / "head.h").write_text(HEAD)
+    (tmp_path / "object.cc").write_text(CPP_OBJECT)
+    run("g++", "-g", "-O1", "-std=c++17", "-fPIC", "-shared", tmp_path / "object.cc", "-o", tmp_path / "object.so")
+    built = Built(tmp_path / "object.so")
+    s = built.symbols
+    base, derived, held, spare, mine = ask(
+        program, member(built.path, s["method"], 40, 16), member(built.path, s["method"], 40, 32),
+        tls(built.path, s["_ZN2ns4heldE"] + 8), tls(built.path, s["_ZN2ns4Pool5spareE"]), tls(built.path, s["_ZZ6methodE4mine"]))
+    assert (base["member"], derived["member"]) == ("dict", "values[1]")
+    assert (held["symbol"], held["element"], held["line"]) == ("ns::held", "[1]", 3)
+    assert spare["symbol"] == "ns::Pool::spare" and (mine["symbol"], mine["line"]) == ("method::mine", 6)
+
+
+@pytest.mark.parametrize("how", ["debuglink", "build-id"])
+def test_separate_debug_files_name_everything(program, foo, spam, tmp_path, how):
+    for built in foo, spam:
+        path = built.copy(tmp_path / built.path.name)
+        directory = tmp_path / "debug"
+        if how == "debuglink":
+            debug = tmp_path / ".debug" / (built.path.name + ".debug")
+        else:
+            debug = directory / ".build-id" / built.build_id[:2] / (built.build_id[2:] + ".debug")
+        debug.parent.mkdir(parents=True, exist_ok=True)
+        run("objcopy", "--only-keep-debug", path, debug)
+        run("strip", path)
+        if how == "debuglink":
+            run("objcopy", "--add-gnu-debuglink=%s" % debug, path)
+    with Symbolizer(program, "" if how == "debuglink" else str(directory)) as symbolizer:
+        _foo = log.Module(0, BIAS, BIAS, BIAS + 0x10000, str(tmp_path / "_foo.so"), foo.build_id)
+        _spam = _foo._replace(path=str(tmp_path / "_spam.so"), build_id=spam.build_id)
+        assert symbolizer.data(_foo, BIAS + foo.symbols["cache"])["line"] == 2
+        assert symbolizer.tls(_spam, spam.symbols["frames"] + 16)["element"] == ".stack[1]"
+        assert symbolizer.member(_spam, BIAS + spam.symbols["push"], 56, 24) == "links[0].to"
+        assert symbolizer.code(_spam, BIAS + spam.symbols["push"])[0]["line"] == 12
+        assert symbolizer.bare == {}
+    # None of it where the debug file is not found.
+    with Symbolizer(program, str(tmp_path / "empty")) as symbolizer:
+        shutil.rmtree(tmp_path / (".debug" if how == "debuglink" else "debug"))
+        assert symbolizer.data(_foo, BIAS + foo.symbols["cache"])["symbol"] is None
+        assert symbolizer.member(_spam, BIAS + spam.symbols["push"], 56, 24) is None
+        assert set(symbolizer.bare) == {_foo.path, _spam.path}
+
+
 def test_separate_debug_file(program, foo, tmp_path):
     path = foo.copy(tmp_path / "sep.so")
     run("objcopy", "--only-keep-debug", path, tmp_path / "sep.so.debug")
@@ -200,7 +342,9 @@ def test_unreadable_modules_and_requests(program, tmp_path):
     (tmp_path / "empty").write_text("")
     answers = ask(program, data(tmp_path / "fifo", 0), code(tmp_path / "text", 0), code(tmp_path / "empty", 0),
                   code(tmp_path / "missing", 0), data("linux-vdso.so.1", 0), "", "code", "code\ta\tb\t", "code\ta\tb\txyz",
-                  "what\ta\tb\t0", "code\ta\tb\t0\t0", data(tmp_path, 0))
+                  "what\ta\tb\t0", "code\ta\tb\t0\t0", data(tmp_path, 0),
+                  "member\ta\tb\t0", "member\ta\tb\t0\t0\t0\t0", "tls\ta\tb\t-", tls(tmp_path / "text", 0),
+                  member(tmp_path / "text", 0, 0, 0))
     assert all(set(a) == {"error"} for a in answers)
 
 
@@ -231,7 +375,8 @@ def test_damaged_elf_files_get_an_answer(program, foo, tmp_path):
             broken[random_.randrange(16, len(broken))] = random_.randrange(256)
         path = tmp_path / ("%d.so" % i)
         path.write_bytes(broken)
-        requests += [code(path, foo.calls("use_cache", "deep")), data(path, foo.symbols["grid"] + 8)]
+        requests += [code(path, foo.calls("use_cache", "deep")), data(path, foo.symbols["grid"] + 8), tls(path, 8),
+                     member(path, foo.calls("use_cache", "deep"), 32, 16)]
     requests.append(data(foo.path, foo.symbols["cache"]))
     assert ask(program, *requests)[-1]["symbol"] == "cache"
 
@@ -656,7 +801,7 @@ def isan(tmp_path, program):
     (tmp_path / "isan.py").write_text(
         "import sys\nfrom pathlib import Path\nsys.path[:0] = %r\n"
         "import argparse, importlib\nfrom isan import Problem, residue\nfrom reports import symbols\n"
-        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r,)\n"
+        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r, "")\n"
         "command = importlib.import_module('isan.' + sys.argv[1])\nparser = argparse.ArgumentParser()\n"
         "command.add_arguments(parser)\n"
         "try:\n    sys.exit(command.main(parser.parse_args(sys.argv[2:])))\n"
