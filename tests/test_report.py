@@ -801,7 +801,7 @@ def isan(tmp_path, program):
     (tmp_path / "isan.py").write_text(
         "import sys\nfrom pathlib import Path\nsys.path[:0] = %r\n"
         "import argparse, importlib\nfrom isan import Problem, residue\nfrom reports import symbols\n"
-        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r, "")\n"
+        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r, '')\n"
         "command = importlib.import_module('isan.' + sys.argv[1])\nparser = argparse.ArgumentParser()\n"
         "command.add_arguments(parser)\n"
         "try:\n    sys.exit(command.main(parser.parse_args(sys.argv[2:])))\n"
