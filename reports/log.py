@@ -275,6 +275,13 @@ class Log:
                 if interp is None or event.event == BEGIN:
                     interp = self.interps[event.serial] = Interp(event.serial, event.id, event.kind)
                 setattr(interp, {BEGIN: "began", FINALIZING: "finalizing", END: "ended"}[event.event], event)
+        # Records of the leaks of this log, the way in order.
+        self._of_leak = {"steps": {}, "kept": {}, "reasons": {}}
+        for table, by_leak in self._of_leak.items():
+            for item in getattr(self, table):
+                by_leak.setdefault(item.leak, []).append(item)
+        for steps in self._of_leak["steps"].values():
+            steps.sort(key=lambda step: step.position)
         self._bases = sorted(codes)
         self._codes = codes
         self.known_modules = modules + self.modules
@@ -294,6 +301,10 @@ class Log:
 
     def finding(self, id):
         return self._inherited("findings", id)
+
+    def of_leak(self, table, id):
+        """Of "steps", "kept" or "reasons" those of this leak."""
+        return self._of_leak[table].get(id, [])
 
     def site(self, site):
         """(function, file, line, first line) of a place in Python code, or None."""

@@ -18,7 +18,7 @@ def add_arguments(parser):
     parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
     parser.add_argument("--debuginfo-path", metavar="DIR:...", default="",
-                        help="where separate debug files are (default: .debug and /usr/lib/debug)")
+                        help="look for separate debug files there, before /usr/lib/debug")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
 
@@ -56,7 +56,9 @@ def main(args):
             raise Problem("cannot read %s: %s" % (
                 path, "there is no such file" if not os.path.exists(path) else "permission denied"))
     try:
-        report = make(paths, args.debuginfo_path)
+        report = make(paths, args.debuginfo_path and ":".join(
+            # Where elfutils itself looks: beside the file, in .debug there, and in /usr/lib/debug.
+            [*map(os.path.abspath, args.debuginfo_path.split(":")), "", ".debug", "/usr/lib/debug"]))
     except symbols.Missing as error:
         raise Problem(str(error))
 
