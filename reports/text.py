@@ -11,7 +11,7 @@ _VERBS = {
     "realloc": "resizes",
 }
 # What an object's reference is called, before its label.
-_REFERENCES = {"item": "item ", "value": "value ", "attribute": "attribute ", "field": "member "}
+_REFERENCES = {"item": "item", "value": "value", "attribute": "attribute", "field": "member"}
 _DONE = {"dealloc": "deallocated", "free": "freed", "realloc": "resized"}
 _COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
 
@@ -125,7 +125,8 @@ class _Text:
             text += ", created at " + self.where(users(created))
         if holder["leak"] in self.by_id:
             text += ", itself left behind: leak #%d" % holder["leak"]
-        return "%s: its %s%s" % (text, _REFERENCES.get(holder["edge"], ""), escape(holder["path"]))
+        what, label = _REFERENCES.get(holder["edge"]), escape(holder["path"])
+        return "%s: its %s" % (text, "%s %s" % (what, label) if what and not label.startswith(what) else label)
 
     def keeper(self, f):
         """What keeps a leak alive, a sentence; None if nothing is known."""
