@@ -236,7 +236,7 @@ isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit,
         uint64_t value;
         memcpy(&value, node->start + at, sizeof value);
         const struct isan__node *to = referred_by(g, value);
-        if (to != NULL && to != node
+        if (to != NULL
             && (node->op ? !is_link(g, isan__type_of(node->op), (ptrdiff_t)at - before)
                 : !is_hash(node->start, size, at))) {
             visit(g, i, (uint32_t)at, (size_t)(to - g->nodes), arg);
@@ -283,11 +283,10 @@ isan__weak_of(struct isan__graph *g, size_t i)
 static void
 count(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
 {
-    (void)from;
     (void)at;
     (void)arg;
     g->nodes[to].found++;
-    g->nodes[to].referred = 1;
+    g->nodes[to].referred |= from != to;
 }
 
 void

@@ -55,7 +55,7 @@ struct isan__node *isan__node_at(struct isan__graph *g, const void *start);     
 void isan__graph_inside(struct isan__graph *g);
 /* And those from the memory of all other interpreters, which takes its time. */
 void isan__graph_others(struct isan__graph *g);
-/* The nodes that node i refers to, but for itself. */
+/* The nodes that node i refers to, perhaps itself. */
 typedef void isan__edge_visitor(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg);
 void isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
 /* The weak references to node i, which do not keep it; and is node i one, to

@@ -208,9 +208,8 @@ static void
 note_collectable(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
 {
     struct analysis *a = arg;
-    (void)from;
     (void)at;
-    a->leads_on |= graph->nodes[to].op != NULL && collectable(graph->nodes[to].op);
+    a->leads_on |= from != to && graph->nodes[to].op != NULL && collectable(graph->nodes[to].op);
 }
 
 /* How likely it is that node i is why its cycle is there, 0 most: the garbage
@@ -499,7 +498,7 @@ kept(struct analysis *a, struct group *g)
         r->bytes = k->bytes;
         strcpy(r->text, name);
         isan__log_publish(r, ISAN_REC_KEPT);
-        if (g->target == 0 && node->op != NULL) {
+        if (g->target == 0 && node->op != NULL && !type_has(node->op, TYPE_SUBCLASS)) {
             g->target = k->first;
         }
         *most = k->next;

@@ -150,6 +150,18 @@ del keeper
 assert sys.getrefcount(kept) == 2
 """
 
+SHELF = """
+shelf = [None] * 4
+mod.use_shelf(shelf)
+mod.put("kept")
+assert shelf == [None, None, "kept", None]
+mod.leave_shelf()
+import sys
+kept = []
+mod.take(kept), mod.own(kept), mod.take_memory()
+assert sys.getrefcount(kept) == {references}
+"""
+
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
@@ -160,6 +172,7 @@ EXERCISE = {
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
+    "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
