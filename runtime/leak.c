@@ -192,6 +192,18 @@ pointed_at(uint64_t value)
     return NULL;
 }
 
+/* Numbers and bytes, which look like pointers, and refer to nothing.  Such is
+ * the address of a class in the dictionary of a static type's subclasses. */
+static bool
+is_number(const char *op)
+{
+    enum { LONG = 1 << 24, BYTES = 1 << 27 };   /* Include/object.h, Py_TPFLAGS_..._SUBCLASS */
+    unsigned long flags;
+    const char *type = op == NULL ? NULL : isan__type_of(op);
+    return isan__runtime_has((uint64_t)type)
+        && isan__peek(&flags, type + isan__py.type_flags, sizeof flags) && flags & (LONG | BYTES);
+}
+
 /* The blocks that block i refers to, but for itself.  The tables of what all
  * interpreters share keep nothing of theirs: statics.c looks at their keys,
  * the values are weak references, and hashes of addresses look like pointers. */
@@ -202,7 +214,7 @@ each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, si
      * does not keep alive. */
     enum { WR_OBJECT = 16 };
     char *block = a->blocks[i].start, *op = isan__object_in(block);
-    if (a->blocks[i].shared) {
+    if (a->blocks[i].shared || is_number(op)) {
         return;
     }
     size_t size = isan__block_size(block);
