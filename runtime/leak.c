@@ -47,6 +47,8 @@ struct analysis {
     struct isan__table index;               /* key -> index in groups + 1 */
     struct isan__table holders;             /* block -> address of the static */
     struct isan__table kept;                /* raw blocks of the runtime's */
+    struct isan__table counts;              /* block -> references that others have to it */
+    struct isan__table explained;           /* reasons given, by group */
     bool kept_known;
     bool wrapped;                           /* tracemalloc is on */
     bool leads_on;                          /* see suspicion() */
@@ -340,12 +342,63 @@ residue_of(struct analysis *a, size_t i)
         : ISAN__RESIDUE_none;
 }
 
-/* Step 2: block i is a root; all it leads to is counted with it. */
 static void
+count_reference(struct analysis *a, size_t i)
+{
+    uint64_t block = (uint64_t)a->blocks[i].start;
+    isan__table_put(&a->counts, block, isan__table_get(&a->counts, block) + 1);
+}
+
+static uint32_t
+references_to(const void *op, void *arg)
+{
+    struct analysis *a = arg;
+    return (uint32_t)isan__table_get(&a->counts, (uint64_t)isan__block_of(op));
+}
+
+/* Why the collector could not clear the cycle whose root was looked at last. */
+static void
+explain(struct analysis *a, const struct group *g)
+{
+    enum { MAX_REASONS = 8, MAX_OBJECTS = 4096 };
+    if (a->counts.used == 0) {
+        for (size_t i = 0; i < a->n_blocks; i++) {
+            each_reference(a, i, count_reference);
+        }
+    }
+    for (size_t next = 0; g != NULL && next < a->queued && next < MAX_OBJECTS; next++) {
+        struct isan__why why[MAX_REASONS];
+        char *op = isan__object_in(a->blocks[a->queue[next]].start);
+        int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
+        for (int i = 0; i < n; i++) {
+            uint64_t of[3] = { g->id, why[i].reason, why[i].offset };
+            uint64_t key = isan__hash(why[i].type, strlen(why[i].type), isan__hash(of, sizeof of, 0)) | 1;
+            size_t type = strlen(why[i].type) + 1, target = strlen(why[i].target) + 1,
+                member = strlen(why[i].member) + 1;
+            struct isan_rec_reason *r = isan__table_get(&a->explained, key) != 0 ? NULL
+                : isan__log_reserve(sizeof *r + type + target + member);
+            if (r != NULL) {
+                isan__table_put(&a->explained, key, 1);
+                r->leak = g->id;
+                r->reason = why[i].reason;
+                r->basicsize = why[i].basicsize;
+                r->offset = why[i].offset;
+                r->code = why[i].code;
+                memcpy(r->text, why[i].type, type);
+                memcpy(r->text + type, why[i].target, target);
+                memcpy(r->text + type + target, why[i].member, member);
+                isan__log_publish(r, ISAN_REC_REASON);
+            }
+        }
+    }
+}
+
+/* Step 2: block i is a root; all it leads to is counted with it. */
+static struct group *
 root(struct analysis *a, size_t i)
 {
     if (a->blocks[i].claimed) {
-        return;
+        return NULL;
     }
     struct group *g = group_of(a, a->blocks[i].start, residue_of(a, i));
     a->queued = 0;
@@ -368,6 +421,7 @@ root(struct analysis *a, size_t i)
         }
         each_reference(a, j, claim);
     }
+    return g;
 }
 
 static void
@@ -448,7 +502,7 @@ isan__leaks_of(isan__slot_t slot)
         for (int rank = 0; rank <= 2; rank++) {             /* cycles */
             for (size_t i = 0; i < a->n_blocks; i++) {
                 if (!a->blocks[i].claimed && suspicion(a, i) == rank) {
-                    root(a, i);
+                    explain(a, root(a, i));
                 }
             }
         }
@@ -464,6 +518,8 @@ isan__leaks_of(isan__slot_t slot)
         isan__table_clear(&a->index);
         isan__table_clear(&a->holders);
         isan__table_clear(&a->kept);
+        isan__table_clear(&a->counts);
+        isan__table_clear(&a->explained);
     }
     if (a != NULL) {
         isan__unmap(a->groups, groups);
