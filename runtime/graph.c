@@ -11,8 +11,6 @@
 
 enum { REGION = 1 << 16, WINDOW = 1 << 16, MAX_OUTSIDE = 1 << 18, SHAPES = 1024 };
 
-/* Include/object.h and cpython/object.h: fields of PyTypeObject. */
-enum { TP_WEAKLISTOFFSET = 208, TP_BASE = 256 };
 /* Include/cpython/weakrefobject.h: wr_object and the links of the weak
  * references to it; listobject.h. */
 enum { WR_OBJECT = 16, WR_PREV = 40, WR_NEXT = 48, OB_SIZE = 16, OB_ITEM = 24 };
@@ -25,20 +23,6 @@ struct isan__shape {
     bool weakref, list;
 };
 
-static bool
-derives(const char *type, const void *base)
-{
-    for (int i = 0; i < 16 && type != NULL; i++) {
-        if (type == base) {
-            return true;
-        }
-        if (!isan__peek(&type, type + TP_BASE, sizeof type)) {
-            return false;
-        }
-    }
-    return false;
-}
-
 static const struct isan__shape *
 shape_of(struct isan__graph *g, const char *type)
 {
@@ -46,29 +30,24 @@ shape_of(struct isan__graph *g, const char *type)
     if (s->type == type) {
         return s;
     }
-    int64_t weaklist = 0;
     memset(s, 0, sizeof *s);
     s->type = type;
+    struct isan__type t;
+    const void *base = type;
+    for (int i = 0; i < 16 && isan__type_at(&t, base); i++, base = t.base) {
+        if (i == 0) {
+            s->weaklist = (int32_t)t.weaklistoffset;
+            s->list = (t.flags & ISAN__TYPE_LIST) != 0;
+        }
+        s->weakref |= base == isan__py.weakref_type || base == isan__python_symbol("_PyWeakref_ProxyType")
+            || base == isan__python_symbol("_PyWeakref_CallableProxyType");
+    }
     /* Text and numbers are no pointers, whatever they look like. */
-    if (type == isan__py.unicode_type) {
-        s->scan = isan__py.unicode_ascii + isan__py.unicode_header + 8u;
-    }
-    else if (type == isan__python_symbol("PyBytes_Type")) {
-        s->scan = isan__py.bytes_data;
-    }
-    else if (type == isan__python_symbol("PyLong_Type") || type == isan__python_symbol("PyFloat_Type")) {
-        s->scan = 16;
-    }
-    else if (type == isan__py.code_type) {
-        s->scan = isan__py.code_units;      /* what is cached in it is borrowed */
-    }
-    else {
-        s->weakref = derives(type, isan__py.weakref_type) || derives(type, isan__python_symbol("_PyWeakref_ProxyType"))
-            || derives(type, isan__python_symbol("_PyWeakref_CallableProxyType"));
-        s->list = derives(type, isan__python_symbol("PyList_Type"));
-        isan__peek(&weaklist, type + TP_WEAKLISTOFFSET, sizeof weaklist);
-        s->weaklist = (int32_t)weaklist;
-    }
+    s->scan = type == isan__py.unicode_type ? isan__py.unicode_ascii + isan__py.unicode_header + 8u
+        : type == isan__python_symbol("PyBytes_Type") ? isan__py.bytes_data
+        : type == isan__python_symbol("PyLong_Type") || type == isan__python_symbol("PyFloat_Type") ? 16u
+        : type == isan__py.code_type ? isan__py.code_units      /* what is cached in it is borrowed */
+        : 0;
     return s;
 }
 
@@ -193,25 +172,18 @@ referred_by(struct isan__graph *g, uint64_t value)
     return to ? isan__node_at(g, to) : NULL;
 }
 
-/* Include/internal/pycore_dict.h: where the indices of a dictionary's table
- * are, and how an entry of one that has other keys than strings begins. */
-enum { DK_INDEX_BYTES = 9, DK_KIND = 10, DK_ENTRIES = 24, DK_INDICES = 32, DK_GENERAL = 0, DK_ENTRY = 24 };
-
 /* Is the word at `at` in this memory the hash of a dictionary's key?  That of
  * an int is the int itself, which may well be the address of an object. */
 static bool
 is_hash(const char *table, size_t size, size_t at)
 {
-    unsigned char head[DK_INDICES];
-    uint64_t n;
-    if (size < DK_INDICES || !isan__peek(head, table, sizeof head) || head[DK_KIND] != DK_GENERAL
-        || head[DK_INDEX_BYTES] < 3 || head[DK_INDEX_BYTES] > 40) {
+    struct isan__keys keys;
+    if (!isan__keys_at(&keys, table)) {
         return false;
     }
-    size_t entries = DK_INDICES + ((size_t)1 << head[DK_INDEX_BYTES]);
-    memcpy(&n, head + DK_ENTRIES, sizeof n);
-    return n <= size / DK_ENTRY && entries + n * DK_ENTRY <= size && at >= entries
-        && (at - entries) % DK_ENTRY == 0;
+    size_t entries = (size_t)(keys.entries - table);
+    return keys.key != 0 && keys.n <= size / keys.entry_size && entries + keys.n * keys.entry_size <= size
+        && at >= entries && (at - entries) % keys.entry_size == 0;
 }
 
 void

@@ -12,9 +12,7 @@
 #include "runtime/graph.h"
 
 enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16, MAX_KEPT = 1 << 18, MAX_STEPS = 24 };
-/* Include/object.h: Py_TPFLAGS_HAVE_GC, Py_TPFLAGS_TYPE_SUBCLASS. */
-#define TYPE_HAVE_GC (1ul << 14)
-#define TYPE_SUBCLASS (1ul << 31)
+#define TYPE_SUBCLASS (1ul << 31)           /* Include/object.h, Py_TPFLAGS_TYPE_SUBCLASS */
 
 struct group {
     struct isan_object sample;
@@ -45,6 +43,7 @@ struct analysis {
     uint32_t left, overflow;
     struct isan__table index;               /* key -> index in groups + 1 */
     struct isan__table kept_index;          /* key -> index in kept + 1 */
+    struct isan__table explained;           /* reasons given, by group */
     bool wrapped;                           /* tracemalloc is on */
     bool leads_on;                          /* see suspicion() */
     struct { const void *type; char name[128]; } names[256];
@@ -201,7 +200,7 @@ type_has(const char *op, unsigned long flag)
 static bool
 collectable(const char *op)
 {
-    return type_has(op, TYPE_HAVE_GC);
+    return type_has(op, ISAN__TYPE_HAVE_GC);
 }
 
 static void
@@ -285,7 +284,7 @@ keep(struct analysis *a, struct group *g, size_t i)
 }
 
 /* Step 2: node i is a root; all it leads to is counted with it. */
-static void
+static struct group *
 root(struct analysis *a, size_t i, uint32_t keeper)
 {
     struct isan__node *node = &a->graph.nodes[i];
@@ -313,6 +312,52 @@ root(struct analysis *a, size_t i, uint32_t keeper)
         isan__each_reference(&a->graph, j, claim, a);
         isan__each_weak(&a->graph, j, claim, a);
     }
+    return g;
+}
+
+static size_t
+append(char *text, size_t at, const char *string)
+{
+    strcpy(text + at, string);
+    return at + strlen(string) + 1;
+}
+
+static uint32_t
+references_to(const void *op, void *arg)
+{
+    struct analysis *a = arg;
+    const struct isan__node *node = isan__node_at(&a->graph, op);
+    return node ? node->found : 0;
+}
+
+/* Why the collector could not clear the cycle whose root was the last. */
+static void
+explain(struct analysis *a, const struct group *g)
+{
+    enum { MAX_REASONS = 8, MAX_ASKED = 4096 };
+    for (size_t next = 0; next < a->queued && next < MAX_ASKED; next++) {
+        struct isan__why why[MAX_REASONS];
+        const char *op = a->graph.nodes[a->queue[next]].op;
+        int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
+        for (int i = 0; i < n; i++) {
+            uint64_t of[3] = { g->id, why[i].reason, why[i].offset };
+            uint64_t key = isan__hash(why[i].type, strlen(why[i].type), isan__hash(of, sizeof of, 0)) | 1;
+            struct isan_rec_reason *r = isan__table_get(&a->explained, key) != 0 ? NULL
+                : isan__log_reserve(sizeof *r + strlen(why[i].type) + strlen(why[i].target)
+                                    + strlen(why[i].member) + 3);
+            if (r != NULL) {
+                isan__table_put(&a->explained, key, 1);
+                r->leak = g->id;
+                r->reason = why[i].reason;
+                r->basicsize = why[i].basicsize;
+                r->pad = 0;
+                r->offset = why[i].offset;
+                r->code = why[i].code;
+                append(r->text, append(r->text, append(r->text, 0, why[i].type), why[i].target), why[i].member);
+                isan__log_publish(r, ISAN_REC_REASON);
+            }
+        }
+    }
 }
 
 /* Every node that is not claimed yet, and of which `is` is true, is a root. */
@@ -322,9 +367,12 @@ roots(struct analysis *a, uint32_t keeper, bool (*is)(struct analysis *a, size_t
     for (size_t i = 0; i < a->graph.n; i++) {
         if (!a->graph.nodes[i].claimed && is(a, i)) {
             uint8_t by = outside(a, &a->graph.nodes[i])->keeper;
-            root(a, i, by != ISAN__KEEPER_unknown ? by
-                 : keeper == ISAN__KEEPER_reference && a->graph.nodes[i].op == NULL ? ISAN__KEEPER_memory
-                 : keeper);
+            struct group *g = root(a, i, by != ISAN__KEEPER_unknown ? by
+                : keeper == ISAN__KEEPER_reference && a->graph.nodes[i].op == NULL ? ISAN__KEEPER_memory
+                : keeper);
+            if (keeper == ISAN__KEEPER_cycle && g != NULL) {
+                explain(a, g);
+            }
         }
     }
 }
@@ -363,6 +411,14 @@ has_extra_type(struct analysis *a, size_t i)
 }
 
 static bool
+is_to_blame(struct analysis *a, size_t i)
+{
+    struct isan__why why;
+    const char *op = a->graph.nodes[i].op;
+    return op != NULL && isan__traverse_reasons(op, references_to, a, &why, 1) > 0;
+}
+
+static bool
 is_suspicious(struct analysis *a, size_t i)
 {
     return suspicion(a, i) == 0;
@@ -383,13 +439,6 @@ is_left(struct analysis *a, size_t i)
 }
 
 /* --- records ------------------------------------------------------------------------ */
-
-static size_t
-append(char *text, size_t at, const char *string)
-{
-    strcpy(text + at, string);
-    return at + strlen(string) + 1;
-}
 
 static void
 describe(struct isan_object *o, const char *op, char *block)
@@ -412,7 +461,7 @@ step(struct analysis *a, uint32_t leak, uint32_t position, char *from_op, char *
         strcpy(from, "?");
     }
     strcpy(to, type_name(a, to_op));
-    isan__edge_of(from_op, memory, at, to_op ? to_op : to_block, &edge);
+    isan__edge_of(from_op, memory, at, &edge);
     size_t text = strlen(from) + strlen(to) + strlen(edge.label) + strlen(edge.member) + 4;
     struct isan_rec_step *r = isan__log_reserve(sizeof *r + text);
     if (r == NULL) {
@@ -582,6 +631,7 @@ analyse(struct analysis *a, isan__slot_t slot)
         roots(a, ISAN__KEEPER_reference, is_alone);
         roots(a, ISAN__KEEPER_reference, has_extra);
         roots(a, ISAN__KEEPER_reference, has_extra_type);
+        roots(a, ISAN__KEEPER_cycle, is_to_blame);
         roots(a, ISAN__KEEPER_cycle, is_suspicious);
         roots(a, ISAN__KEEPER_cycle, can_cycle);
         roots(a, ISAN__KEEPER_unknown, is_left);
@@ -619,6 +669,7 @@ isan__leaks_of(isan__slot_t slot)
         isan__graph_end(&a->graph);
         isan__table_clear(&a->index);
         isan__table_clear(&a->kept_index);
+        isan__table_clear(&a->explained);
         isan__unmap(a->queue, queue);
         isan__unmap(a->groups, groups);
         isan__unmap(a->kept, kept);

@@ -162,6 +162,19 @@ mod.take(kept), mod.own(kept), mod.take_memory()
 assert sys.getrefcount(kept) == {references}
 """
 
+TRAVERSE = """
+import weakref
+for type in mod.Node, mod.Member, mod.Memory, mod.Type, mod.Untracked, mod.Clear, mod.Plain, mod.Bare:
+    node, child = type(), type()
+    seen = weakref.ref(child)
+    node.adopt(child)
+    node.hold(child)
+    assert node.child is child is seen()
+    del child, node
+    assert seen() is None
+assert mod.Derived(key=1) == {"key": 1}
+"""
+
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
@@ -177,6 +190,7 @@ EXERCISE = {
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
+    "traverse_right": TRAVERSE, "traverse_wrong": TRAVERSE,
     "type_static": "assert mod.keep() is True and mod.Thing.__mro__ == (mod.Thing, object)",
 }
 
