@@ -231,6 +231,7 @@ begin(void)
             sigaction(fatal[i], &action, &before[fatal[i]]);
         }
     }
+    isan__demand_init();
     active = true;
     isan__hooks = &isan__hook_table;
     if (isan__stock) {

@@ -110,6 +110,7 @@ void isan__log_remove(void);
 void *isan__log_reserve(size_t size);
 void isan__log_publish(void *record, uint32_t type);
 void isan__log_dropped(void);
+uint32_t isan__log_findings(void);          /* published so far, but for residue */
 void isan__log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* python.c: the Python in this process, its symbols and its layout. */
@@ -323,12 +324,18 @@ uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the b
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
 
+/* demand.c */
+extern uint8_t isan__wanted;                /* a signal has asked for a look */
+void isan__demand_init(void);
+void isan__look_if_wanted(void);            /* if this is a place for it */
+
 /* init.c */
 void isan__loaded(void *handle);            /* by dlopen */
 _Noreturn void isan__halt(void);                        /* halt_on_error: report and abort */
 
 /* hooks/ */
 extern const struct isan__hooks isan__hook_table;       /* hooks/lifecycle.c */
+void isan__set_slots(void);                 /* what this thread's checks compare with */
 void isan__alloc_install(void);                         /* hooks/alloc.c */
 bool isan__alloc_lost(void);
 bool isan__alloc_wrapped(void);                         /* by tracemalloc's */
