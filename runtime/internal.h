@@ -320,6 +320,18 @@ uint32_t isan__describe(struct isan_object *object, const void *op, char *block)
 /* leak.c */
 uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the blocks left */
 
+/* edge.c: what a reference is called. */
+struct isan__edge {
+    uint32_t edge, basicsize;               /* as in isan_rec_step */
+    uint64_t offset, code;
+    char label[64], member[64];
+};
+/* How the object at `from` (NULL: raw memory) refers to `to`: directly (`memory`
+ * NULL; `at`: from the object's start), or through memory that it points at
+ * (`at`: from that block's start). */
+void isan__edge_of(const char *from, const char *memory, ptrdiff_t at, const void *to,
+    struct isan__edge *edge);
+
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */

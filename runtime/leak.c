@@ -1,72 +1,58 @@
 /* What an interpreter left behind, when its memory has just been given back
  * (Python/pystate.c, free_interpreter).
  *
- * Its blocks refer to each other; a leak is a block that something outside
- * refers to - a static first of all - or that nothing refers to, or one of a
- * cycle.  What such a root keeps alive is only counted with it.  The roots are
- * grouped by type, creation site and static.
- *
- * References are found by looking at the words of a block, not by tp_traverse:
- * there is no interpreter to run it in, and a leak is often just what
- * tp_traverse does not know.
+ * Its blocks refer to each other (graph.c); a leak is a block that something
+ * outside refers to - a static first of all - or that nothing refers to, or
+ * that has more references than were found, or one of a cycle.  What such a
+ * root keeps alive is only counted with it.  The roots are grouped by type,
+ * creation site and what keeps them.
  */
 #include <string.h>
 
-#include "runtime/owner.h"
+#include "runtime/graph.h"
 
-enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16 };
-#define TYPE_HAVE_GC (1ul << 14)            /* Include/object.h: Py_TPFLAGS_HAVE_GC */
+enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16, MAX_KEPT = 1 << 18, MAX_STEPS = 24 };
+/* Include/object.h: Py_TPFLAGS_HAVE_GC, Py_TPFLAGS_TYPE_SUBCLASS. */
+#define TYPE_HAVE_GC (1ul << 14)
+#define TYPE_SUBCLASS (1ul << 31)
 
 struct group {
     struct isan_object sample;
-    uint64_t count, bytes, kept, kept_bytes;
-    struct isan_holder holder;
-    uint32_t id, residue, raw, n_paired;
+    uint64_t count, bytes, kept, kept_bytes, extra;
+    struct isan__outside outside;
+    uint32_t id, residue, keeper, raw, n_paired;
+    uint32_t root, target;                  /* nodes: a sample, and one of those it keeps, + 1 */
+    uint32_t types;                         /* the last of its own in kept[], + 1 */
     uint32_t pairs[2 * MAX_PAIRS];
     char type[128];
 };
 
-struct block {
-    char *start;
-    uint8_t referred;                       /* by another block that was left */
-    uint8_t claimed;                        /* counted in a group */
-    uint8_t foreign;                        /* a block of another interpreter refers to it, */
-    uint8_t shared;                         /* as the dictionary that it is the table of */
+/* What a group keeps alive of one type. */
+struct kept {
+    const void *type;                       /* NULL: raw memory */
+    uint64_t count, bytes;
+    uint32_t first, next;                   /* the first node met, + 1; another entry of the group, + 1 */
 };
 
 struct analysis {
-    isan__slot_t slot;
-    struct block *blocks;
-    size_t n_blocks, room;
-    uint32_t *queue;                        /* as many as blocks */
+    struct isan__graph graph;
+    uint32_t *queue;                        /* as many as nodes */
     size_t queued;
     struct group *groups;
     size_t n;
+    struct kept *kept;
+    size_t n_kept;
     uint32_t left, overflow;
-    struct isan__table number;              /* block -> index in blocks + 1 */
     struct isan__table index;               /* key -> index in groups + 1 */
-    struct isan__table holders;             /* block -> address of the static */
-    struct isan__table kept;                /* raw blocks of the runtime's */
-    bool kept_known;
+    struct isan__table kept_index;          /* key -> index in kept + 1 */
     bool wrapped;                           /* tracemalloc is on */
     bool leads_on;                          /* see suspicion() */
     struct { const void *type; char name[128]; } names[256];
 };
 
-static void
-held(const struct isan_holder *where, char *block, void *arg)
-{
-    struct analysis *a = arg;
-    if (isan__table_get(&a->holders, (uint64_t)block) == 0) {
-        isan__table_put(&a->holders, (uint64_t)block, where->address);
-    }
-}
-
 static const char *
-type_name(struct analysis *a, const char *op)
+name_of_type(struct analysis *a, const void *type, const char *op)
 {
-    /* The block is tagged, so it is there; its type need not be. */
-    const void *type = isan__type_of(op);
     size_t i = ((uintptr_t)type >> 4) % 256;
     if (a->names[i].type != type) {
         if (!isan__type_name(op, a->names[i].name, sizeof a->names[i].name)) {
@@ -77,20 +63,60 @@ type_name(struct analysis *a, const char *op)
     return a->names[i].name;
 }
 
+/* "": raw memory.  The block is tagged, so it is there; its type need not be. */
+static const char *
+type_name(struct analysis *a, const char *op)
+{
+    return op ? name_of_type(a, isan__type_of(op), op) : "";
+}
+
+static const struct isan__outside *
+outside(const struct analysis *a, const struct isan__node *node)
+{
+    static const struct isan__outside nothing;
+    return node->outside ? &a->graph.outside[node->outside - 1] : &nothing;
+}
+
+/* References that nothing explains.  At its end 3.11 adds one to everything the
+ * collector still tracks (Modules/gcmodule.c, gc_fini_untrack). */
+static uint32_t
+extra(const struct isan__node *node)
+{
+    int32_t count = 0;
+    if (node->op != NULL) {
+        memcpy(&count, node->op, sizeof count);         /* the low half; immortal: negative */
+        count -= isan__py.one_gil && node->op != node->start;       /* behind a PyGC_Head */
+    }
+    return count > 0 && (uint32_t)count > node->found ? (uint32_t)count - node->found : 0;
+}
+
 /* The group of a block: made if it is the first of its kind. */
 static struct group *
-group_of(struct analysis *a, char *block, uint32_t residue)
+group_of(struct analysis *a, char *block, char *op, const struct isan__outside *by, uint32_t keeper,
+         uint32_t residue)
 {
     struct isan_object o;
     uint32_t raw = isan__load(block) & ISAN__RAW;
-    char *op = isan__object_in(block);
-    const char *type = op ? type_name(a, op) : "";
+    const char *type = type_name(a, op);
     isan__describe(&o, op ? op : block, block);
-    uint64_t holder = isan__table_get(&a->holders, (uint64_t)block);
-    struct { uint64_t holder; uint32_t origin, flags, residue, raw; } key = {
-        residue ? 0 : holder, residue ? 0 : o.origin,
-        residue ? 0 : o.flags & (ISAN_OBJ_OBJECT | ISAN_OBJ_ORIGIN_STACK), residue, raw,
-    };
+    struct {
+        uint64_t holder, tls, by;
+        uint32_t origin, flags, residue, raw, keeper, by_origin;
+    } key = { .residue = residue, .raw = raw };
+    if (residue == ISAN__RESIDUE_none) {
+        key.holder = by->holder.address;
+        key.tls = by->holder.tls;
+        key.origin = o.origin;
+        key.flags = o.flags & (ISAN_OBJ_OBJECT | ISAN_OBJ_ORIGIN_STACK);
+        key.keeper = keeper;
+        if (by->block != NULL) {
+            struct isan_object other;
+            char *of = by->op ? by->op : by->by;
+            isan__describe(&other, of ? of : by->block, of ? isan__block_of(of) : by->block);
+            key.by_origin = other.origin;
+            isan__peek(&key.by, of ? of + 8 : NULL, sizeof key.by);
+        }
+    }
     uint64_t hash = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 0)) | 1;
     size_t i = isan__table_get(&a->index, hash);
     if (i == 0) {
@@ -103,8 +129,9 @@ group_of(struct analysis *a, char *block, uint32_t residue)
         struct group *g = &a->groups[i - 1];
         g->id = isan__next_finding();
         g->sample = o;
-        g->holder.address = holder;
+        g->outside = *by;
         g->residue = residue;
+        g->keeper = keeper;
         g->raw = raw;
         strcpy(g->type, type);
     }
@@ -134,232 +161,353 @@ static void
 collect(char *block, void *arg)
 {
     struct analysis *a = arg;
-    uint32_t word = isan__load(block);
+    static const struct isan__outside nothing;
+    uint32_t word = isan__load(block), residue = ISAN__RESIDUE_none;
     a->left++;
     if (word & ISAN__FREED) {
         return;                             /* quarantined: properly freed */
     }
-    uint32_t residue = ISAN__RESIDUE_none;
     char *op = isan__object_in(block);
     if (op != NULL) {
         struct isan_object o;
         isan__describe(&o, op, block);
-        if (o.flags & ISAN_OBJ_INTERNED
-            && isan__table_get(&a->holders, (uint64_t)block) == 0) {
+        if (o.flags & ISAN_OBJ_INTERNED && isan__table_get(&a->graph.held, (uint64_t)block) == 0) {
             residue = ISAN__RESIDUE_interned;
         }
     }
     else if (word & ISAN__RAW && a->wrapped) {
         residue = ISAN__RESIDUE_tracemalloc;
     }
-    else if (word & ISAN__RAW) {
-        if (!a->kept_known) {
-            isan__runtime_reaches(&a->kept);
-            a->kept_known = true;
-        }
-        if (isan__table_get(&a->kept, (uint64_t)block) != 0) {
-            residue = ISAN__RESIDUE_process;
-        }
+    else if (word & ISAN__RAW && isan__of_process(&a->graph, block)) {
+        residue = ISAN__RESIDUE_process;
     }
-    if (residue != ISAN__RESIDUE_none || a->n_blocks == a->room) {
-        struct group *g = group_of(a, block, residue);
+    if (residue != ISAN__RESIDUE_none || !isan__graph_add(&a->graph, block, op)) {
+        struct group *g = group_of(a, block, op, &nothing, ISAN__KEEPER_runtime, residue);
         if (g != NULL) {
             g->count++;
             g->bytes += isan__block_size(block);
-        }
-        return;
-    }
-    a->blocks[a->n_blocks].start = block;
-    isan__table_put(&a->number, (uint64_t)block, ++a->n_blocks);
-}
-
-/* Where the pointer leads: before 3.13 that to the values of an instance's
- * attributes leads into their block, behind a prefix as long as its last byte
- * says, and in 3.12 is one less (Include/internal/pycore_dict.h, new_values). */
-static const char *
-pointed_at(uint64_t value)
-{
-    uint64_t values = (value + 1) & ~(uint64_t)1;
-    uint8_t prefix;
-    if (value % ISAN__GRANULE == 0) {
-        return (const char *)value;
-    }
-    if (isan__py.values_prefixed && values % 8 == 0
-        && isan__peek(&prefix, (const char *)values - 1, 1) && prefix % 8 == 0
-        && (values - prefix) % ISAN__GRANULE == 0 && isan__load((void *)(values - prefix)) & ISAN__START) {
-        return (const char *)values - prefix;
-    }
-    return NULL;
-}
-
-/* The blocks that block i refers to, but for itself.  The tables of what all
- * interpreters share keep nothing of theirs: statics.c looks at their keys,
- * the values are weak references, and hashes of addresses look like pointers. */
-static void
-each_reference(struct analysis *a, size_t i, void (*visit)(struct analysis *, size_t))
-{
-    /* Include/cpython/weakrefobject.h, PyWeakReference: wr_object, which it
-     * does not keep alive. */
-    enum { WR_OBJECT = 16 };
-    char *block = a->blocks[i].start, *op = isan__object_in(block);
-    if (a->blocks[i].shared) {
-        return;
-    }
-    size_t size = isan__block_size(block);
-    /* A PyGC_Head before the object links it to all others. */
-    size_t skip = op > block ? (size_t)(op - block) - ISAN__GRANULE : size;
-    size_t weak = op != NULL && isan__type_of(op) == isan__py.weakref_type
-        ? (size_t)(op - block) + WR_OBJECT : size;
-    for (size_t at = 0; at + 8 <= size; at += 8) {
-        if (at == skip) {
-            at += ISAN__GRANULE;
-        }
-        uint64_t value;
-        memcpy(&value, block + at, sizeof value);
-        if (value < 4096 || value >> 47 != 0 || at == weak) {
-            continue;
-        }
-        const char *to = pointed_at(value);
-        uint32_t word = to ? isan__load(to) : 0;
-        if ((word & 0xffff) != a->slot || !isan__begins_something(word)) {
-            continue;
-        }
-        char *start = isan__block_of(to);
-        size_t number = start ? isan__table_get(&a->number, (uint64_t)start) : 0;
-        if (number != 0 && number - 1 != i) {
-            visit(a, number - 1);
         }
     }
 }
 
 static bool
-collectable(const char *op)
+type_has(const char *op, unsigned long flag)
 {
     unsigned long flags;
     return isan__peek(&flags, (const char *)isan__type_of(op) + isan__py.type_flags, sizeof flags)
-        && flags & TYPE_HAVE_GC;
+        && flags & flag;
+}
+
+static bool
+collectable(const char *op)
+{
+    return type_has(op, TYPE_HAVE_GC);
 }
 
 static void
-note_collectable(struct analysis *a, size_t i)
+note_collectable(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
 {
-    char *op = isan__object_in(a->blocks[i].start);
-    a->leads_on |= op != NULL && collectable(op);
+    struct analysis *a = arg;
+    (void)from;
+    (void)at;
+    a->leads_on |= graph->nodes[to].op != NULL && collectable(graph->nodes[to].op);
 }
 
-/* How likely it is that block i is why its cycle is there, 0 most: the garbage
+/* How likely it is that node i is why its cycle is there, 0 most: the garbage
  * collector cannot see through an object of an extension whose type takes no
  * part; then an object that can be in a cycle; what else seems to be in one
  * has an old pointer in it. */
 static int
 suspicion(struct analysis *a, size_t i)
 {
-    char *op = isan__object_in(a->blocks[i].start);
+    const char *op = a->graph.nodes[i].op;
     if (op == NULL || collectable(op)) {
         return op == NULL ? 2 : 1;
     }
     a->leads_on = false;
     if (!isan__runtime_has((uint64_t)isan__type_of(op))) {
-        each_reference(a, i, note_collectable);
+        isan__each_reference(&a->graph, i, note_collectable, a);
     }
     return a->leads_on ? 0 : 2;
 }
 
-static void
-refer(struct analysis *a, size_t i)
-{
-    a->blocks[i].referred = 1;
-}
-
-static void
-claim(struct analysis *a, size_t i)
-{
-    if (!a->blocks[i].claimed) {
-        a->blocks[i].claimed = 1;
-        a->queue[a->queued++] = (uint32_t)i;
-    }
-}
-
-/* Does a block of another interpreter refer to one of those left?  That may be
- * any thread's, so it is read with care. */
-static void
-look_in(char *block, void *arg)
-{
-    struct analysis *a = arg;
-    size_t size = isan__block_size(block);
-    uint64_t words[512];
-    if ((isan__load(block) & 0xffff) == a->slot) {
-        return;
-    }
-    for (size_t at = 0; at < size; at += sizeof words) {
-        size_t n = size - at < sizeof words ? size - at : sizeof words;
-        if (!isan__peek(words, block + at, n)) {
-            return;
-        }
-        for (size_t j = 0; j < n / 8; j++) {
-            if (words[j] >= 4096 && words[j] >> 47 == 0 && words[j] % ISAN__GRANULE == 0
-                && (isan__load((void *)words[j]) & 0xffff) == a->slot) {
-                size_t number = isan__table_get(&a->number, words[j]);
-                if (number != 0) {
-                    const char *op = isan__object_in(block);
-                    a->blocks[number - 1].foreign = 1;
-                    a->blocks[number - 1].shared |= op != NULL && isan__type_of(op) == isan__py.dict_type
-                        && block + at + 8 * j == op + ISAN__MA_KEYS;
-                }
-            }
-        }
-    }
-}
-
-/* Why what block i is a root of is the runtime's, if it is. */
+/* Why what node i is a root of is the runtime's, if it is. */
 static uint32_t
-residue_of(struct analysis *a, size_t i)
+residue_of(struct analysis *a, const struct isan__node *node)
 {
-    char *block = a->blocks[i].start;
-    uint64_t holder = isan__table_get(&a->holders, (uint64_t)block);
-    const char *op = isan__object_in(block);
-    bool of_runtime = isan__runtime_has(holder)
-        || (holder != 0 && op != NULL && isan__within_arg_parser(holder, op));
+    const struct isan__outside *by = outside(a, node);
+    bool of_runtime = isan__runtime_has(by->holder.address)
+        || (by->holder.address != 0 && node->op != NULL
+            && isan__within_arg_parser(by->holder.address, node->op));
     return isan__py.one_gil && of_runtime ? ISAN__RESIDUE_runtime
-        : a->wrapped && holder == 0 && isan__is_str(op) ? ISAN__RESIDUE_tracemalloc
-        : a->blocks[i].foreign && op == NULL ? ISAN__RESIDUE_one_heap
-        : op == NULL && isan__interp_of(a->slot)->shares_main && isan__is_interned_table(block)
-        ? ISAN__RESIDUE_interned
+        : a->wrapped && by->holder.address == 0 && node->op && isan__is_str(node->op) ? ISAN__RESIDUE_tracemalloc
+        : isan__py.one_gil && by->block != NULL && node->op == NULL ? ISAN__RESIDUE_one_heap
+        : node->op == NULL && isan__interp_of(a->graph.slot)->shares_main
+          && isan__is_interned_table(node->start) ? ISAN__RESIDUE_interned
         : ISAN__RESIDUE_none;
 }
 
-/* Step 2: block i is a root; all it leads to is counted with it. */
 static void
-root(struct analysis *a, size_t i)
+claim(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
 {
-    if (a->blocks[i].claimed) {
-        return;
-    }
-    struct group *g = group_of(a, a->blocks[i].start, residue_of(a, i));
-    a->queued = 0;
-    claim(a, i);
-    for (size_t next = 0; next < a->queued; next++) {
-        size_t j = a->queue[next];
-        char *block = a->blocks[j].start;
-        if (g != NULL) {
-            uint64_t size = isan__block_size(block);
-            if (j == i) {
-                g->count++;
-                g->bytes += size;
-            }
-            else {
-                g->kept++;
-                g->kept_bytes += size;
-            }
-            pair(g, block, j == i);
-            isan__block_leaked(block, g->id);
-        }
-        each_reference(a, j, claim);
+    struct analysis *a = arg;
+    struct isan__node *node = &graph->nodes[to];
+    if (!node->claimed) {
+        node->claimed = 1;
+        node->parent = (uint32_t)from;
+        node->at = at;
+        a->queue[a->queued++] = (uint32_t)to;
     }
 }
 
 static void
-report(const struct group *g)
+keep(struct analysis *a, struct group *g, size_t i)
+{
+    const struct isan__node *node = &a->graph.nodes[i];
+    uint64_t size = isan__block_size(node->start);
+    struct { uint64_t type; uint64_t group; } key = {
+        node->op ? (uint64_t)isan__type_of(node->op) : 0, (uint64_t)(g - a->groups),
+    };
+    uint64_t hash = isan__hash(&key, sizeof key, 0) | 1;
+    size_t k = isan__table_get(&a->kept_index, hash);
+    g->kept++;
+    g->kept_bytes += size;
+    if (k == 0) {
+        if (a->n_kept == MAX_KEPT) {
+            return;
+        }
+        k = ++a->n_kept;
+        isan__table_put(&a->kept_index, hash, k);
+        a->kept[k - 1] = (struct kept){ .type = (void *)key.type, .first = (uint32_t)i + 1, .next = g->types };
+        g->types = (uint32_t)k;
+    }
+    a->kept[k - 1].count++;
+    a->kept[k - 1].bytes += size;
+}
+
+/* Step 2: node i is a root; all it leads to is counted with it. */
+static void
+root(struct analysis *a, size_t i, uint32_t keeper)
+{
+    struct isan__node *node = &a->graph.nodes[i];
+    struct group *g = group_of(a, node->start, node->op, outside(a, node), keeper, residue_of(a, node));
+    a->queued = 0;
+    claim(&a->graph, i, 0, i, a);
+    if (g != NULL && g->root == 0) {
+        g->root = (uint32_t)i + 1;
+    }
+    for (size_t next = 0; next < a->queued; next++) {
+        size_t j = a->queue[next];
+        char *block = a->graph.nodes[j].start;
+        if (g != NULL && j == i) {
+            g->count++;
+            g->bytes += isan__block_size(block);
+            g->extra += extra(node);
+        }
+        else if (g != NULL) {
+            keep(a, g, j);
+        }
+        if (g != NULL) {
+            pair(g, block, j == i);
+            isan__block_leaked(block, g->id);
+        }
+        isan__each_reference(&a->graph, j, claim, a);
+        isan__each_weak(&a->graph, j, claim, a);
+    }
+}
+
+/* Every node that is not claimed yet, and of which `is` is true, is a root. */
+static void
+roots(struct analysis *a, uint32_t keeper, bool (*is)(struct analysis *a, size_t i))
+{
+    for (size_t i = 0; i < a->graph.n; i++) {
+        if (!a->graph.nodes[i].claimed && is(a, i)) {
+            uint8_t by = outside(a, &a->graph.nodes[i])->keeper;
+            root(a, i, by != ISAN__KEEPER_unknown ? by
+                 : keeper == ISAN__KEEPER_reference && a->graph.nodes[i].op == NULL ? ISAN__KEEPER_memory
+                 : keeper);
+        }
+    }
+}
+
+static bool
+is_held(struct analysis *a, size_t i)
+{
+    return outside(a, &a->graph.nodes[i])->holder.address != 0;
+}
+
+/* Weak references are counted with what they refer to, if that was left too. */
+static bool
+is_outside(struct analysis *a, size_t i)
+{
+    return a->graph.nodes[i].outside != 0 && !isan__weak_of(&a->graph, i);
+}
+
+static bool
+is_alone(struct analysis *a, size_t i)
+{
+    return !a->graph.nodes[i].referred && !isan__weak_of(&a->graph, i);
+}
+
+/* What made it, a type or module, is referred to in more ways than an instance. */
+static bool
+has_extra(struct analysis *a, size_t i)
+{
+    const char *op = a->graph.nodes[i].op;
+    return op != NULL && extra(&a->graph.nodes[i]) != 0 && !type_has(op, TYPE_SUBCLASS);
+}
+
+static bool
+has_extra_type(struct analysis *a, size_t i)
+{
+    return extra(&a->graph.nodes[i]) != 0;
+}
+
+static bool
+is_suspicious(struct analysis *a, size_t i)
+{
+    return suspicion(a, i) == 0;
+}
+
+static bool
+can_cycle(struct analysis *a, size_t i)
+{
+    return suspicion(a, i) == 1;
+}
+
+static bool
+is_left(struct analysis *a, size_t i)
+{
+    (void)a;
+    (void)i;
+    return true;
+}
+
+/* --- records ------------------------------------------------------------------------ */
+
+static size_t
+append(char *text, size_t at, const char *string)
+{
+    strcpy(text + at, string);
+    return at + strlen(string) + 1;
+}
+
+static void
+describe(struct isan_object *o, const char *op, char *block)
+{
+    if (block == NULL) {
+        memset(o, 0, sizeof *o);
+        return;
+    }
+    isan__describe(o, op ? op : block, block);
+}
+
+/* op NULL: raw memory, in `block`. */
+static void
+step(struct analysis *a, uint32_t leak, uint32_t position, char *from_op, char *from_block,
+     char *memory, ptrdiff_t at, char *to_op, char *to_block)
+{
+    struct isan__edge edge;
+    char from[128] = "", to[128];
+    if (from_op != NULL && !isan__type_name(from_op, from, sizeof from)) {
+        strcpy(from, "?");
+    }
+    strcpy(to, type_name(a, to_op));
+    isan__edge_of(from_op, memory, at, to_op ? to_op : to_block, &edge);
+    size_t text = strlen(from) + strlen(to) + strlen(edge.label) + strlen(edge.member) + 4;
+    struct isan_rec_step *r = isan__log_reserve(sizeof *r + text);
+    if (r == NULL) {
+        return;
+    }
+    r->leak = leak;
+    r->position = position;
+    describe(&r->from, from_op, from_block);
+    describe(&r->to, to_op, to_block);
+    r->edge = edge.edge;
+    r->basicsize = edge.basicsize;
+    r->offset = edge.offset;
+    r->code = edge.code;
+    append(r->text, append(r->text, append(r->text, append(r->text, 0, from), to), edge.label), edge.member);
+    isan__log_publish(r, ISAN_REC_STEP);
+}
+
+/* The way from the group's sample to one of what it keeps.  Memory on it is
+ * that of the object before. */
+static void
+way(struct analysis *a, const struct group *g)
+{
+    uint32_t path[MAX_STEPS], n = 0, position = 1;
+    const struct isan__node *nodes = a->graph.nodes;
+    for (uint32_t i = g->target; i - 1 != g->root - 1; i = nodes[i - 1].parent + 1) {
+        if (n == MAX_STEPS) {
+            return;
+        }
+        path[n++] = i - 1;
+    }
+    const struct isan__node *from = &nodes[g->root - 1];
+    while (n-- > 0) {
+        const struct isan__node *to = &nodes[path[n]], *before = &nodes[to->parent];
+        if (to->op == NULL && n != 0) {
+            continue;
+        }
+        /* Within an object from its start. */
+        bool direct = before == from;
+        step(a, g->id, position++, from->op, from->start, direct && from->op ? NULL : before->start,
+             direct && from->op ? from->start + to->at - from->op : (ptrdiff_t)to->at, to->op, to->start);
+        from = to;
+    }
+}
+
+static void
+keeper(struct analysis *a, const struct group *g)
+{
+    const struct isan__outside *by = &g->outside;
+    const struct isan__node *node = &a->graph.nodes[g->root - 1];
+    if (by->block == NULL) {
+        return;
+    }
+    if (by->op != NULL) {
+        step(a, g->id, 0, by->op, by->block, NULL, by->block + by->at - by->op, node->op, node->start);
+    }
+    else {
+        step(a, g->id, 0, by->by, by->by ? isan__block_of(by->by) : by->block, by->block, by->at,
+             node->op, node->start);
+    }
+}
+
+/* By type, most bytes first; and which is the sample. */
+static void
+kept(struct analysis *a, struct group *g)
+{
+    for (int i = 0; g->types != 0 && i < 100; i++) {
+        uint32_t *most = NULL;
+        for (uint32_t *k = &g->types; *k != 0; k = &a->kept[*k - 1].next) {
+            if (most == NULL || a->kept[*k - 1].bytes > a->kept[*most - 1].bytes) {
+                most = k;
+            }
+        }
+        const struct kept *k = &a->kept[*most - 1];
+        const struct isan__node *node = &a->graph.nodes[k->first - 1];
+        const char *name = type_name(a, node->op);
+        struct isan_rec_kept *r = isan__log_reserve(sizeof *r + strlen(name) + 1);
+        if (r == NULL) {
+            return;
+        }
+        r->leak = g->id;
+        r->pad = 0;
+        r->count = k->count;
+        r->bytes = k->bytes;
+        strcpy(r->text, name);
+        isan__log_publish(r, ISAN_REC_KEPT);
+        if (g->target == 0 && node->op != NULL) {
+            g->target = k->first;
+        }
+        *most = k->next;
+    }
+}
+
+static void
+report(struct analysis *a, struct group *g)
 {
     size_t n = (strlen(g->type) + 1 + 7) & ~(size_t)7, pairs = g->n_paired * 8;
     struct isan_rec_leak *r = isan__log_reserve(sizeof *r + n + pairs);
@@ -368,12 +516,14 @@ report(const struct group *g)
     }
     r->id = g->id;
     r->residue = (uint16_t)g->residue;
+    r->keeper = (uint16_t)g->keeper;
     r->count = g->count;
     r->bytes = g->bytes;
     r->kept = g->kept;
     r->kept_bytes = g->kept_bytes;
+    r->extra = g->extra;
     r->object = g->sample;
-    r->holder = g->holder;
+    r->holder = g->outside.holder;
     r->n_paired = g->n_paired;
     r->domain = g->raw ? 'r' : g->sample.flags & ISAN_OBJ_OBJECT ? 'o' : 'm';
     r->text_size = (uint32_t)n;
@@ -383,13 +533,67 @@ report(const struct group *g)
     for (uint32_t i = 0; i < g->n_paired; i++) {
         isan__finding_became_leak(g->pairs[2 * i + 1], r->id);
     }
+    if (g->residue == ISAN__RESIDUE_none && g->root != 0) {
+        keeper(a, g);
+        kept(a, g);
+        if (g->target != 0) {
+            way(a, g);
+        }
+    }
 }
+
+/* --- all of it ------------------------------------------------------------------------ */
 
 static void
 count(char *block, void *arg)
 {
     (void)block;
     ++*(uint32_t *)arg;
+}
+
+static bool
+all_claimed(const struct analysis *a)
+{
+    for (size_t i = 0; i < a->graph.n; i++) {
+        if (!a->graph.nodes[i].claimed) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+analyse(struct analysis *a, isan__slot_t slot)
+{
+    a->wrapped = isan__alloc_wrapped();
+    isan__modules_sync();
+    isan__look_at_statics();
+    isan__graph_statics(&a->graph);
+    isan__blocks_of(slot, collect, a);
+    isan__graph_inside(&a->graph);
+    if (isan__py.one_gil) {                 /* residue_of() wants to know */
+        isan__graph_others(&a->graph);
+    }
+    roots(a, ISAN__KEEPER_static, is_held);
+    if (!all_claimed(a)) {
+        if (!isan__py.one_gil) {
+            isan__graph_others(&a->graph);
+        }
+        roots(a, ISAN__KEEPER_foreign, is_outside);
+        roots(a, ISAN__KEEPER_reference, is_alone);
+        roots(a, ISAN__KEEPER_reference, has_extra);
+        roots(a, ISAN__KEEPER_reference, has_extra_type);
+        roots(a, ISAN__KEEPER_cycle, is_suspicious);
+        roots(a, ISAN__KEEPER_cycle, can_cycle);
+        roots(a, ISAN__KEEPER_unknown, is_left);
+    }
+    for (size_t i = 0; i < a->n; i++) {
+        report(a, &a->groups[i]);
+    }
+    if (a->overflow != 0) {
+        isan__log_note("interpreter %lld left %u more blocks of more types and places "
+                       "than are told apart", (long long)isan__interp_of(slot)->id, a->overflow);
+    }
 }
 
 uint32_t
@@ -401,62 +605,24 @@ isan__leaks_of(isan__slot_t slot)
         return left;
     }
     struct analysis *a = isan__map(sizeof *a);
-    size_t blocks = left * sizeof *a->blocks, queue = left * sizeof *a->queue,
-        groups = MAX_GROUPS * sizeof *a->groups;
-    if (a == NULL || (a->groups = isan__map(groups)) == NULL
-        || (a->blocks = isan__map(blocks)) == NULL || (a->queue = isan__map(queue)) == NULL) {
+    size_t queue = left * sizeof *a->queue, groups = MAX_GROUPS * sizeof *a->groups,
+        kept = MAX_KEPT * sizeof *a->kept;
+    if (a == NULL || !isan__graph_begin(&a->graph, slot, left) || (a->queue = isan__map(queue)) == NULL
+        || (a->groups = isan__map(groups)) == NULL || (a->kept = isan__map(kept)) == NULL) {
         isan__log_note("no memory to look at what interpreter %lld left behind",
                        (long long)isan__interp_of(slot)->id);
     }
     else {
-        a->slot = slot;
-        a->room = left;
-        a->wrapped = isan__alloc_wrapped();
-        isan__modules_sync();
-        isan__look_at_statics();
-        isan__statics_of(slot, held, a);
-        isan__blocks_of(slot, collect, a);
+        analyse(a, slot);
         left = a->left;
-        if (isan__py.one_gil && a->n_blocks != 0) {
-            isan__blocks_of(0, look_in, a);
-        }
-        for (size_t i = 0; i < a->n_blocks; i++) {
-            each_reference(a, i, refer);
-        }
-        for (size_t i = 0; i < a->n_blocks; i++) {
-            if (isan__table_get(&a->holders, (uint64_t)a->blocks[i].start) != 0) {
-                root(a, i);
-            }
-        }
-        for (size_t i = 0; i < a->n_blocks; i++) {
-            if (!a->blocks[i].referred) {
-                root(a, i);
-            }
-        }
-        for (int rank = 0; rank <= 2; rank++) {             /* cycles */
-            for (size_t i = 0; i < a->n_blocks; i++) {
-                if (!a->blocks[i].claimed && suspicion(a, i) == rank) {
-                    root(a, i);
-                }
-            }
-        }
-        for (size_t i = 0; i < a->n; i++) {
-            report(&a->groups[i]);
-        }
-        if (a->overflow != 0) {
-            isan__log_note("interpreter %lld left %u more blocks of more types and places "
-                           "than are told apart", (long long)isan__interp_of(slot)->id,
-                           a->overflow);
-        }
-        isan__table_clear(&a->number);
-        isan__table_clear(&a->index);
-        isan__table_clear(&a->holders);
-        isan__table_clear(&a->kept);
     }
     if (a != NULL) {
-        isan__unmap(a->groups, groups);
-        isan__unmap(a->blocks, blocks);
+        isan__graph_end(&a->graph);
+        isan__table_clear(&a->index);
+        isan__table_clear(&a->kept_index);
         isan__unmap(a->queue, queue);
+        isan__unmap(a->groups, groups);
+        isan__unmap(a->kept, kept);
         isan__unmap(a, sizeof *a);
     }
     return left;

@@ -1,0 +1,503 @@
+/* The blocks an interpreter left, and who refers to them.
+ *
+ * References are found by looking at the words of a block, not by tp_traverse:
+ * there is no interpreter to run it in, and a leak is often just what
+ * tp_traverse does not know.  What is known not to count is left out: links of
+ * the garbage collector, weak references, the unused end of a list.
+ */
+#include <string.h>
+
+#include "runtime/graph.h"
+
+enum { REGION = 1 << 16, WINDOW = 1 << 16, MAX_OUTSIDE = 1 << 18, SHAPES = 1024 };
+
+/* Include/object.h and cpython/object.h: fields of PyTypeObject. */
+enum { TP_WEAKLISTOFFSET = 208, TP_BASE = 256 };
+/* Include/cpython/weakrefobject.h: wr_object and the links of the weak
+ * references to it; listobject.h. */
+enum { WR_OBJECT = 16, WR_PREV = 40, WR_NEXT = 48, OB_SIZE = 16, OB_ITEM = 24 };
+
+/* What in an instance of a type is no reference. */
+struct isan__shape {
+    const void *type;
+    uint32_t scan;                          /* only this much from the object's start may refer; 0: all */
+    int32_t weaklist;                       /* where its weak references begin, from its start; 0: none */
+    bool weakref, list;
+};
+
+static bool
+derives(const char *type, const void *base)
+{
+    for (int i = 0; i < 16 && type != NULL; i++) {
+        if (type == base) {
+            return true;
+        }
+        if (!isan__peek(&type, type + TP_BASE, sizeof type)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+static const struct isan__shape *
+shape_of(struct isan__graph *g, const char *type)
+{
+    struct isan__shape *s = &g->shapes[((uintptr_t)type >> 4) % SHAPES];
+    if (s->type == type) {
+        return s;
+    }
+    int64_t weaklist = 0;
+    memset(s, 0, sizeof *s);
+    s->type = type;
+    /* Text and numbers are no pointers, whatever they look like. */
+    if (type == isan__py.unicode_type) {
+        s->scan = isan__py.unicode_ascii + isan__py.unicode_header + 8u;
+    }
+    else if (type == isan__python_symbol("PyBytes_Type")) {
+        s->scan = isan__py.bytes_data;
+    }
+    else if (type == isan__python_symbol("PyLong_Type") || type == isan__python_symbol("PyFloat_Type")) {
+        s->scan = 16;
+    }
+    else if (type == isan__py.code_type) {
+        s->scan = isan__py.code_units;      /* what is cached in it is borrowed */
+    }
+    else {
+        s->weakref = derives(type, isan__py.weakref_type) || derives(type, isan__python_symbol("_PyWeakref_ProxyType"))
+            || derives(type, isan__python_symbol("_PyWeakref_CallableProxyType"));
+        s->list = derives(type, isan__python_symbol("PyList_Type"));
+        isan__peek(&weaklist, type + TP_WEAKLISTOFFSET, sizeof weaklist);
+        s->weaklist = (int32_t)weaklist;
+    }
+    return s;
+}
+
+/* Is the word at this offset from the start of an object of this type one of
+ * the links that keep nothing? */
+static bool
+is_link(struct isan__graph *g, const void *type, ptrdiff_t at)
+{
+    if (at < 0 && at >= -16) {
+        return true;                        /* PyGC_Head */
+    }
+    const struct isan__shape *s = shape_of(g, type);
+    return (s->weaklist != 0 && at == s->weaklist)
+        || (s->weakref && (at == WR_OBJECT || at == WR_PREV || at == WR_NEXT))
+        || (s->scan != 0 && at >= (ptrdiff_t)s->scan);
+}
+
+bool
+isan__graph_begin(struct isan__graph *g, isan__slot_t slot, size_t room)
+{
+    memset(g, 0, sizeof *g);
+    g->slot = slot;
+    g->room = room;
+    g->nodes = isan__map(room * sizeof *g->nodes);
+    g->outside = isan__map(MAX_OUTSIDE * sizeof *g->outside);
+    g->window = isan__map(WINDOW);
+    g->shapes = isan__map(SHAPES * sizeof *g->shapes);
+    return g->nodes != NULL && g->outside != NULL && g->window != NULL && g->shapes != NULL;
+}
+
+void
+isan__graph_end(struct isan__graph *g)
+{
+    isan__unmap(g->nodes, g->room * sizeof *g->nodes);
+    isan__unmap(g->outside, MAX_OUTSIDE * sizeof *g->outside);
+    isan__unmap(g->window, WINDOW);
+    isan__unmap(g->shapes, SHAPES * sizeof *g->shapes);
+    isan__table_clear(&g->regions);
+    isan__table_clear(&g->held);
+    isan__table_clear(&g->process);
+    isan__table_clear(&g->owners);
+}
+
+bool
+isan__graph_add(struct isan__graph *g, char *block, char *op)
+{
+    if (g->n == g->room) {
+        return false;
+    }
+    uint64_t region = (uintptr_t)block / REGION;
+    if (g->n == 0 || (uintptr_t)g->nodes[g->n - 1].start / REGION != region) {
+        isan__table_put(&g->regions, region, g->n + 1);
+    }
+    struct isan__node *node = &g->nodes[g->n++];
+    node->start = block;
+    node->op = op;
+    node->outside = (uint32_t)isan__table_get(&g->held, (uint64_t)block);
+    node->found = node->outside ? g->outside[node->outside - 1].count : 0;
+    return true;
+}
+
+/* A reference is to a block's start or to its object. */
+struct isan__node *
+isan__node_at(struct isan__graph *g, const void *p)
+{
+    char *start = isan__block_of(p);
+    uint64_t region = (uintptr_t)start / REGION;
+    size_t low = start == NULL ? 0 : isan__table_get(&g->regions, region);
+    if (low == 0) {
+        return NULL;
+    }
+    /* Two blocks of a region are at least 32 bytes from each other. */
+    size_t high = --low + REGION / 32 < g->n ? low + REGION / 32 : g->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (g->nodes[middle].start < start) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    return low < g->n && g->nodes[low].start == start ? &g->nodes[low] : NULL;
+}
+
+/* Where the pointer leads: before 3.13 that to the values of an instance's
+ * attributes leads into their block, behind a prefix as long as its last byte
+ * says, and in 3.12 is one less (Include/internal/pycore_dict.h, new_values). */
+static const char *
+pointed_at(uint64_t value)
+{
+    uint64_t values = (value + 1) & ~(uint64_t)1;
+    uint8_t prefix;
+    if (value % ISAN__GRANULE == 0) {
+        return (const char *)value;
+    }
+    if (isan__py.values_prefixed && values % 8 == 0
+        && isan__peek(&prefix, (const char *)values - 1, 1) && prefix % 8 == 0
+        && (values - prefix) % ISAN__GRANULE == 0 && isan__load((void *)(values - prefix)) & ISAN__START) {
+        return (const char *)values - prefix;
+    }
+    return NULL;
+}
+
+/* Could a word be a reference to a block of the interpreter?  Where it leads. */
+static const char *
+slot_has(const struct isan__graph *g, uint64_t value)
+{
+    if (value < 4096 || value >> 47 != 0) {
+        return NULL;
+    }
+    const char *to = pointed_at(value);
+    uint32_t word = to ? isan__load(to) : 0;
+    return (word & 0xffff) == g->slot && isan__begins_something(word) ? to : NULL;
+}
+
+/* The node that a word refers to, or NULL. */
+static struct isan__node *
+referred_by(struct isan__graph *g, uint64_t value)
+{
+    const char *to = slot_has(g, value);
+    return to ? isan__node_at(g, to) : NULL;
+}
+
+/* Include/internal/pycore_dict.h: where the indices of a dictionary's table
+ * are, and how an entry of one that has other keys than strings begins. */
+enum { DK_INDEX_BYTES = 9, DK_KIND = 10, DK_ENTRIES = 24, DK_INDICES = 32, DK_GENERAL = 0, DK_ENTRY = 24 };
+
+/* Is the word at `at` in this memory the hash of a dictionary's key?  That of
+ * an int is the int itself, which may well be the address of an object. */
+static bool
+is_hash(const char *table, size_t size, size_t at)
+{
+    unsigned char head[DK_INDICES];
+    uint64_t n;
+    if (size < DK_INDICES || !isan__peek(head, table, sizeof head) || head[DK_KIND] != DK_GENERAL
+        || head[DK_INDEX_BYTES] < 3 || head[DK_INDEX_BYTES] > 40) {
+        return false;
+    }
+    size_t entries = DK_INDICES + ((size_t)1 << head[DK_INDEX_BYTES]);
+    memcpy(&n, head + DK_ENTRIES, sizeof n);
+    return n <= size / DK_ENTRY && entries + n * DK_ENTRY <= size && at >= entries
+        && (at - entries) % DK_ENTRY == 0;
+}
+
+void
+isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg)
+{
+    const struct isan__node *node = &g->nodes[i];
+    size_t size = isan__block_size(node->start);
+    ptrdiff_t before = node->op ? node->op - node->start : 0;
+    if (node->silent) {
+        return;
+    }
+    if (node->limit != 0 && node->limit - 1 < size) {
+        size = node->limit - 1;
+    }
+    if (node->op != NULL) {
+        const struct isan__shape *s = shape_of(g, isan__type_of(node->op));
+        if (s->scan != 0 && (size_t)before + s->scan < size) {
+            size = (size_t)before + s->scan;
+        }
+    }
+    for (size_t at = 0; at + 8 <= size; at += 8) {
+        uint64_t value;
+        memcpy(&value, node->start + at, sizeof value);
+        const struct isan__node *to = referred_by(g, value);
+        if (to != NULL && to != node
+            && (node->op ? !is_link(g, isan__type_of(node->op), (ptrdiff_t)at - before)
+                : !is_hash(node->start, size, at))) {
+            visit(g, i, (uint32_t)at, (size_t)(to - g->nodes), arg);
+        }
+    }
+}
+
+/* The head of the list of weak references to an object; they are linked. */
+void
+isan__each_weak(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg)
+{
+    const struct isan__node *node = &g->nodes[i];
+    const struct isan__shape *s = node->op ? shape_of(g, isan__type_of(node->op)) : NULL;
+    ptrdiff_t before = node->op - node->start;
+    uint64_t value;
+    if (s == NULL || s->weaklist == 0 || before + s->weaklist < 0
+        || (size_t)(before + s->weaklist) + sizeof value > isan__block_size(node->start)) {
+        return;
+    }
+    uint32_t at = (uint32_t)(before + s->weaklist);
+    memcpy(&value, node->start + at, sizeof value);
+    for (int n = 0; n < 1 << 16; n++) {
+        const struct isan__node *weak = referred_by(g, value);
+        if (weak == NULL || weak->op == NULL || !shape_of(g, isan__type_of(weak->op))->weakref) {
+            return;
+        }
+        visit(g, i, at, (size_t)(weak - g->nodes), arg);
+        memcpy(&value, weak->op + WR_NEXT, sizeof value);
+    }
+}
+
+bool
+isan__weak_of(struct isan__graph *g, size_t i)
+{
+    const char *op = g->nodes[i].op;
+    uint64_t value;
+    if (op == NULL || !shape_of(g, isan__type_of(op))->weakref) {
+        return false;
+    }
+    memcpy(&value, op + WR_OBJECT, sizeof value);
+    return referred_by(g, value) != NULL;
+}
+
+static void
+count(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
+{
+    (void)from;
+    (void)at;
+    (void)arg;
+    g->nodes[to].found++;
+    g->nodes[to].referred = 1;
+}
+
+void
+isan__graph_inside(struct isan__graph *g)
+{
+    /* Removing an item from a list leaves its pointer in the memory. */
+    for (size_t i = 0; i < g->n; i++) {
+        const char *op = g->nodes[i].op, *items;
+        uint64_t n;
+        if (op != NULL && shape_of(g, isan__type_of(op))->list) {
+            memcpy(&n, op + OB_SIZE, sizeof n);
+            memcpy(&items, op + OB_ITEM, sizeof items);
+            struct isan__node *node = referred_by(g, (uint64_t)items);
+            if (node != NULL && n < 1u << 28) {
+                node->limit = (uint32_t)n * 8 + 1;
+            }
+        }
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        isan__each_reference(g, i, count, NULL);
+    }
+}
+
+static struct isan__outside *
+new_outside(struct isan__graph *g, int keeper)
+{
+    if (g->n_outside == MAX_OUTSIDE) {
+        return NULL;
+    }
+    struct isan__outside *o = &g->outside[g->n_outside++];
+    o->keeper = (uint8_t)keeper;
+    return o;
+}
+
+/* A static refers to the block. */
+static void
+hold(struct isan__graph *g, const struct isan_holder *where, char *block, int keeper)
+{
+    size_t i = isan__table_get(&g->held, (uint64_t)block);
+    struct isan__outside *o = i ? &g->outside[i - 1] : new_outside(g, keeper);
+    if (o != NULL) {
+        if (o->count++ == 0) {
+            o->holder = *where;
+            isan__table_put(&g->held, (uint64_t)block, g->n_outside);
+        }
+    }
+}
+
+static void
+held(const struct isan_holder *where, char *block, void *g)
+{
+    /* A single-phase module's dictionary is kept in its definition (Python/import.c). */
+    hold(g, where, block, isan__is_module_copy(where->address) ? ISAN__KEEPER_runtime : ISAN__KEEPER_static);
+}
+
+void
+isan__graph_statics(struct isan__graph *g)
+{
+    isan__statics_of(g->slot, held, g);
+    /* The runtime's state is no variable anybody can move: statics.c leaves it out. */
+    for (size_t at = 0; at + 8 <= isan__py.runtime_size; at += 8) {
+        uint64_t value;
+        memcpy(&value, isan__py.runtime + at, sizeof value);
+        const char *to = slot_has(g, value);
+        char *block = to ? isan__block_of(to) : NULL;
+        if (block != NULL) {
+            hold(g, &(struct isan_holder){ .address = (uint64_t)(isan__py.runtime + at) }, block,
+                 ISAN__KEEPER_runtime);
+        }
+    }
+}
+
+bool
+isan__of_process(struct isan__graph *g, const char *block)
+{
+    if (!g->process_known) {
+        g->process_known = true;
+        isan__runtime_reaches(&g->process);
+    }
+    return isan__table_get(&g->process, (uint64_t)block) != 0;
+}
+
+/* A copy of size bytes of another interpreter's memory, which may go at any
+ * moment: a large piece at once, since each takes a system call. */
+static const char *
+copy_of(struct isan__graph *g, const char *from, size_t size)
+{
+    size_t into = (size_t)(from - g->window_from);
+    if (from < g->window_from || into + size > g->window_size) {
+        size_t all = WINDOW;
+        /* What is behind it may not be mapped. */
+        while (all > size && !isan__peek(g->window, from, all)) {
+            all /= 2;
+        }
+        if (all <= size && !isan__peek(g->window, from, all = size)) {
+            return NULL;
+        }
+        g->window_from = from;
+        g->window_size = all;
+        into = 0;
+    }
+    return g->window + into;
+}
+
+/* Call visit for each aligned word of a block that may be a pointer. */
+static void
+each_word(struct isan__graph *g, char *block,
+          void (*visit)(struct isan__graph *g, char *block, uint32_t at, uint64_t value))
+{
+    size_t size = isan__block_size(block);
+    for (size_t at = 0; at < size; at += WINDOW) {
+        size_t n = size - at < WINDOW ? size - at : WINDOW;
+        const char *words = copy_of(g, block + at, n);
+        if (words == NULL) {
+            return;
+        }
+        for (size_t j = 0; j + 8 <= n; j += 8) {
+            uint64_t value;
+            memcpy(&value, words + j, sizeof value);
+            if (value >= 4096 && value >> 47 == 0) {
+                visit(g, block, (uint32_t)(at + j), value);
+            }
+        }
+    }
+}
+
+static void
+refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
+{
+    struct isan__node *node = referred_by(g, value);
+    if (node == NULL) {
+        return;
+    }
+    char *op = isan__object_in(block);
+    const void *type = NULL;
+    if (op != NULL && (!isan__peek(&type, op + 8, sizeof type) || is_link(g, type, block + at - op))) {
+        return;
+    }
+    if (op == NULL && is_hash(block, isan__block_size(block), at)) {
+        return;
+    }
+    /* Before 3.12 any interpreter enlarges the dictionaries that all share; hashes
+     * in their tables look like pointers (statics.c looks at the keys). */
+    if (op != NULL && isan__py.one_gil && type == isan__py.dict_type
+        && block + at == op + ISAN__MA_KEYS) {
+        node->silent = 1;
+    }
+    int keeper = op == NULL && isan__load(block) & ISAN__RAW && isan__of_process(g, block)
+        ? ISAN__KEEPER_runtime : ISAN__KEEPER_foreign;
+    /* An object tells more than memory, a static more than either. */
+    struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : new_outside(g, keeper);
+    node->found++;
+    if (o == NULL || (node->outside != 0 && (o->block == NULL || o->op != NULL || op == NULL))) {
+        return;
+    }
+    if (node->outside == 0) {
+        node->outside = (uint32_t)g->n_outside;
+    }
+    o->keeper = (uint8_t)keeper;
+    o->block = block;
+    o->op = op;
+    o->at = at;
+    if (op == NULL && keeper == ISAN__KEEPER_foreign) {
+        isan__table_put(&g->owners, (uint64_t)block, 1);
+    }
+}
+
+static void
+look_in(char *block, void *arg)
+{
+    struct isan__graph *g = arg;
+    isan__slot_t slot = (isan__slot_t)isan__load(block);
+    if (slot != g->slot && !(isan__load(block) & ISAN__FREED)) {
+        each_word(g, block, refers);
+    }
+}
+
+static void
+owns(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
+{
+    (void)at;
+    if (value % ISAN__GRANULE == 0 && isan__load((void *)value) & ISAN__START
+        && isan__table_get(&g->owners, value) == 1) {
+        char *op = isan__object_in(block);
+        if (op != NULL) {
+            isan__table_put(&g->owners, value, (uint64_t)op);
+        }
+    }
+}
+
+static void
+look_for_owners(char *block, void *arg)
+{
+    struct isan__graph *g = arg;
+    if ((isan__slot_t)isan__load(block) != g->slot) {
+        each_word(g, block, owns);
+    }
+}
+
+void
+isan__graph_others(struct isan__graph *g)
+{
+    isan__blocks_of(0, look_in, g);
+    if (g->owners.used == 0) {
+        return;
+    }
+    isan__blocks_of(0, look_for_owners, g);
+    for (size_t i = 0; i < g->n_outside; i++) {
+        struct isan__outside *o = &g->outside[i];
+        uint64_t by = o->block ? isan__table_get(&g->owners, (uint64_t)o->block) : 0;
+        o->by = by > 1 ? (char *)by : NULL;
+    }
+}

@@ -1,0 +1,68 @@
+/* What an interpreter left as a graph: its blocks, and who refers to them. */
+#ifndef ISAN_GRAPH_H
+#define ISAN_GRAPH_H
+
+#include "runtime/owner.h"
+
+struct isan__node {
+    char *start, *op;                       /* the block, its object (NULL: raw memory) */
+    uint32_t found;                         /* references to it */
+    uint32_t limit;                         /* how much of it may refer, in bytes and 1; 0: all */
+    uint32_t parent, at;                    /* claimed because of the word at `at` of that node */
+    uint32_t outside;                       /* what outside the graph refers to it: index + 1 */
+    uint8_t referred;                       /* by another node */
+    uint8_t claimed;                        /* counted in a group */
+    uint8_t silent;                         /* refers to nothing */
+};
+
+/* Why a node is kept from outside the graph: by a static, or by a block of
+ * another interpreter or of nobody. */
+struct isan__outside {
+    uint8_t keeper;                         /* enum isan__keeper: static, foreign, runtime */
+    uint32_t count;                         /* of references by statics; the first one is: */
+    struct isan_holder holder;
+    char *block, *op;                       /* whose word at `at` refers; op NULL: raw memory, */
+    char *by;                               /* which this object points at, or NULL */
+    uint32_t at;
+};
+
+struct isan__graph {
+    isan__slot_t slot;
+    struct isan__node *nodes;               /* by address */
+    size_t n, room;
+    struct isan__outside *outside;
+    size_t n_outside;
+    struct isan__table regions;             /* address / REGION -> first node there, + 1 */
+    struct isan__table held;                /* block that a static refers to -> index in outside + 1 */
+    struct isan__table process;             /* raw blocks that the runtime's statics lead to */
+    struct isan__table owners;              /* raw block of another's -> object that points at it, or 1 */
+    bool process_known;
+    char *window;                           /* what was last read of other interpreters' memory */
+    const char *window_from;
+    size_t window_size;
+    struct isan__shape *shapes;             /* of types */
+};
+
+/* For at most `room` blocks of slot; false: no memory. */
+bool isan__graph_begin(struct isan__graph *g, isan__slot_t slot, size_t room);
+void isan__graph_end(struct isan__graph *g);
+/* First of all: what statics refer to. */
+void isan__graph_statics(struct isan__graph *g);
+/* Then the nodes, in address order; false: no room. */
+bool isan__graph_add(struct isan__graph *g, char *block, char *op);
+struct isan__node *isan__node_at(struct isan__graph *g, const void *start);     /* or NULL */
+/* Count the references from nodes to nodes. */
+void isan__graph_inside(struct isan__graph *g);
+/* And those from the memory of all other interpreters, which takes its time. */
+void isan__graph_others(struct isan__graph *g);
+/* The nodes that node i refers to, but for itself. */
+typedef void isan__edge_visitor(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg);
+void isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
+/* The weak references to node i, which do not keep it; and is node i one, to
+ * another node? */
+void isan__each_weak(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
+bool isan__weak_of(struct isan__graph *g, size_t i);
+/* Is it raw memory that the runtime's statics lead to? */
+bool isan__of_process(struct isan__graph *g, const char *block);
+
+#endif
