@@ -62,7 +62,7 @@ attach(void *tstate)
     self->running = i->running;
     if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
         if (isan__alloc_lost()) {
-            isan__main_again(slot);
+            isan__main_ended(slot);
             self->slot = isan__slot_of_interp(interp);
             self->epoch = ~isan__epoch;
         }

@@ -279,6 +279,9 @@ end(void)
         return;
     }
     active = false;
+    if (isan__flags.leaks_at_exit && isan__main_slot != 0 && !isan__initialized()) {
+        isan__main_ended(isan__main_slot);
+    }
     isan__log_close();
     int status = report_now();
     if (status == 86 && isan__flags.exitcode != 0) {

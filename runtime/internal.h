@@ -149,6 +149,7 @@ isan__runtime_has(uint64_t address)
 bool isan__python_in(void *handle);
 bool isan__python_init(void);               /* false: it has said why */
 void *isan__python_symbol(const char *name);        /* NULL: this Python has none */
+bool isan__initialized(void);               /* and not finalised */
 /* The type name of an object that may be damaged; false if it makes no sense. */
 bool isan__type_name(const void *op, char *name, size_t size);
 /* Of an object that is there (Include/object.h: ob_refcnt is 8 bytes). */
@@ -185,7 +186,7 @@ isan__slot_t isan__known_interp(const void *interp);        /* 0: none; it may b
 isan__slot_t isan__next_alive(isan__slot_t slot);           /* after it; 0: none has not ended */
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
-void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */
+void isan__main_ended(isan__slot_t slot);                   /* Python has been finalised */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
 void isan__retag(char *block, isan__slot_t to);             /* it is another's now */
