@@ -54,6 +54,7 @@ attach(void *tstate)
     if (ISAN__UNLIKELY(slot == 0 || isan__interp_of(slot)->interp != interp)) {
         slot = isan__slot_of_interp(interp);
         self->slot = slot;
+        isan__thread_runs(isan__interp_of(slot)->serial);
     }
     const struct isan__interp *i = isan__interp_of(slot);
     self->ends = i->finalizing || slot == 0 ? &no_news : i->ends;

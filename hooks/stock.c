@@ -120,9 +120,7 @@ is_object(const char *op, size_t size, bool dead, bool sound)
     if (size < sizeof head || !isan__read(&head, op, sizeof head, sound)) {
         return false;
     }
-    /* A count of an object on the heap is less than 2^32; 3.14 keeps flags in
-     * the uppermost 16 bits (Include/refcount.h). */
-    if ((head.count >> 32 & 0xffff) != 0 || ((uint32_t)head.count == 0 && !dead)
+    if (!isan__is_count(dead ? head.count | 1 : head.count)
         || (uintptr_t)head.type < 4096 || (uintptr_t)head.type % 8 != 0) {
         return false;
     }

@@ -18,7 +18,7 @@ from . import linetable, tables
 MAGIC, VERSION, HEADER = b"ISANLOG1", 2, 4096
 (NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON) = range(14)
 FRAME_ENTRY = 1
-OBJ_OBJECT, OBJ_FREED, OBJ_ORIGIN_STACK, OBJ_INTERNED, OBJ_RECYCLED = 1, 2, 4, 8, 16
+OBJ_OBJECT, OBJ_FREED, OBJ_ORIGIN_STACK, OBJ_INTERNED, OBJ_RECYCLED, OBJ_STATIC_TYPE = 1, 2, 4, 8, 16, 32
 INTERP_KINDS = ("main", "legacy", "own-gil")
 BEGIN, FINALIZING, END = 1, 2, 3
 EDGES = ("field", "item", "key", "value", "attribute", "type", "memory")
@@ -275,6 +275,13 @@ class Log:
                 if interp is None or event.event == BEGIN:
                     interp = self.interps[event.serial] = Interp(event.serial, event.id, event.kind)
                 setattr(interp, {BEGIN: "began", FINALIZING: "finalizing", END: "ended"}[event.event], event)
+        # Records of the leaks of this log, the way in order.
+        self._of_leak = {"steps": {}, "kept": {}, "reasons": {}}
+        for table, by_leak in self._of_leak.items():
+            for item in getattr(self, table):
+                by_leak.setdefault(item.leak, []).append(item)
+        for steps in self._of_leak["steps"].values():
+            steps.sort(key=lambda step: step.position)
         self._bases = sorted(codes)
         self._codes = codes
         self.known_modules = modules + self.modules
@@ -294,6 +301,10 @@ class Log:
 
     def finding(self, id):
         return self._inherited("findings", id)
+
+    def of_leak(self, table, id):
+        """Of "steps", "kept" or "reasons" those of this leak."""
+        return self._of_leak[table].get(id, [])
 
     def site(self, site):
         """(function, file, line, first line) of a place in Python code, or None."""

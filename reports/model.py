@@ -9,9 +9,14 @@ import os
 import re
 
 from . import log as logs_
-from . import tables
+from . import packages, tables
 
 KINDS = {kind.name: kind for kind in tables.KINDS}
+KEEPERS = {keeper.name: keeper for keeper in tables.KEEPERS}
+REASONS = {reason.name: reason for reason in tables.REASONS}
+STATIC_TYPE = ("a static type is used by several interpreters",
+               "Make it a heap type of each interpreter with PyType_FromModuleAndSpec, and keep it in module state."
+               " See \"Isolating Extension Modules\", docs.python.org/3/howto/isolating-extensions.html")
 # What is wrong now, before what will be, before what was left behind.
 RANK = {name: rank for rank, names in enumerate((
     ("stale", "free", "race", "share"), ("immortal", "gilstate"), ("static",), ("leak",))) for name in names}
@@ -22,6 +27,8 @@ _EVAL = re.compile(r"(_PyEval_EvalFrameDefault|_TAIL_CALL_\w+)(\.|$)")
 _REFCOUNT = re.compile(r"_?Py_X?(INCREF|DECREF|NewRef|SETREF|CLEAR|SET_REFCNT)\w*$|isan_")
 _C_LIBRARY = re.compile(r"(libc|libpthread|ld-linux.*|libpython3.*)\.so")
 _OUR_LIBRARY = re.compile(r"libisan\.so")
+# Objects/typeobject.c: those of every class made in Python, which say nothing about its instances.
+_ANY_CLASS = re.compile(r"subtype_(dealloc|traverse|clear)(\.|$)")
 
 
 def interp_name(id, kind):
@@ -32,6 +39,7 @@ class _Builder:
     def __init__(self, symbolizer):
         self.symbolizer = symbolizer
         self.interpreters = set()       # modules with an evaluation loop
+        self.nameless = set()           # modules where a name was looked for in vain
 
     # -- frames -------------------------------------------------------------
 
@@ -120,20 +128,87 @@ class _Builder:
             return self.stack(log, object.origin, creator=object.owner)
         return [self.python_frame(log, object.origin, self.interp(log, object.owner))]
 
+    @staticmethod
+    def thing(object, type):
+        return {"type": type or None, "address": object.address, "serial": object.serial or None,
+                "size": object.size, "python": bool(object.flags & logs_.OBJ_OBJECT),
+                "freed": bool(object.flags & logs_.OBJ_FREED),
+                "interned": bool(object.flags & logs_.OBJ_INTERNED),
+                "recycled": bool(object.flags & logs_.OBJ_RECYCLED),
+                "static_type": bool(object.flags & logs_.OBJ_STATIC_TYPE)}
+
     def holder(self, log, holder, offset):
-        address = holder.address
+        """The variable that holds an object, or None."""
+        address, thread_local = holder.address, bool(holder.tls)
         if not address:
             return None
         module = log.module(address, offset)
-        holder = {"kind": "static", "module": module.path if module else None, "symbol": None, "file": None,
-                  "line": None, "path": None, "section": None, "address": address,
-                  "offset": address - module.bias if module else None}
+        found = {"kind": "static", "module": module.path if module else None, "symbol": None, "file": None,
+                 "line": None, "path": None, "section": None, "address": address,
+                 "offset": holder.tls - 1 if thread_local else address - module.bias if module else None,
+                 "thread_local": thread_local, "tid": holder.tid if thread_local else None}
         if module:
-            found = self.symbolizer.data(module, address)
+            names = (self.symbolizer.tls(module, holder.tls - 1) if thread_local
+                     else self.symbolizer.data(module, address))
             for key in ("symbol", "file", "line", "section"):
-                holder[key] = found.get(key)
-            holder["path"] = found.get("element")
-        return holder
+                found[key] = names.get(key)
+            found["path"] = names.get("element")
+            if not found["file"]:
+                self.nameless.add(module.path)
+        return found
+
+    def keeper(self, log, leak, steps):
+        """What keeps a leak alive, or None if nothing is known."""
+        found, kind = self.holder(log, leak.holder, leak.offset), leak.keeper
+        if kind == "unknown" and found:
+            kind = "static"
+        if not found:
+            if kind == "unknown":
+                return None
+            found = dict.fromkeys(("kind", "module", "symbol", "file", "line", "path", "section", "address", "offset"))
+        found["kind"] = kind
+        if steps and steps[0].position == 0:
+            # An object; build() adds where it was made.
+            step = steps[0]
+            found.update(object=self.thing(step.from_, step.from_type), owner=self.interp(log, step.from_.owner),
+                         edge=step.edge, path=self.label(log, step), leak=None)
+        return found
+
+    def member(self, log, record):
+        """The name of the member of an object at record.at, or None."""
+        if record.member:
+            return record.member
+        module = log.module(record.code, record.offset) if record.code and record.basicsize else None
+        if not module or any(_ANY_CLASS.match(f.get("function") or "")
+                             for f in self.symbolizer.code(module, record.code)):
+            return None
+        name = self.symbolizer.member(module, record.code, record.basicsize, record.at)
+        if not name:
+            self.nameless.add(module.path)
+        return name
+
+    def label(self, log, step):
+        """What an object calls the reference of this step."""
+        if step.edge == "item":
+            return "[%d]" % step.at
+        if step.edge == "value" and step.label:
+            return "['%s']" % step.label
+        if step.edge == "attribute" and step.label:
+            return "." + step.label
+        if step.edge in ("key", "value", "attribute"):
+            return "%s %d" % (step.edge, step.at)
+        if step.edge == "field":
+            name = self.member(log, step)
+            return (".%s " % name if name else "") + "(offset %d)" % step.at
+        return step.edge
+
+    def reason(self, log, r):
+        """Why the garbage collector could not clear a cycle, a sentence."""
+        name = self.member(log, r) if r.at else None
+        member = "`%s` (offset %d)" % (name, r.at) if name else "the member at offset %d" % r.at
+        if r.target:
+            member += ", a `%s`" % r.target
+        return REASONS[r.reason].text.replace("{member}", member).replace("{type}", "`%s`" % r.type)
 
     def life(self, log, serial):
         """When and where an interpreter ended, if it did."""
@@ -144,27 +219,29 @@ class _Builder:
         return interp.ended, (interp.finalizing and self.stack(log, interp.finalizing.stack)
                               or self.stack(log, interp.ended.stack))
 
-    def common(self, log, kind, access, id, type, object, holder, count, offset):
+    def common(self, log, kind, access, id, type, object, holder, count):
         return {
             "kind": kind, "access": access, "id": id, "fingerprint": None, "title": KINDS[kind].title,
-            "object": {"type": type or None, "address": object.address, "serial": object.serial or None,
-                       "size": object.size, "python": bool(object.flags & logs_.OBJ_OBJECT),
-                       "freed": bool(object.flags & logs_.OBJ_FREED),
-                       "interned": bool(object.flags & logs_.OBJ_INTERNED),
-                       "recycled": bool(object.flags & logs_.OBJ_RECYCLED)},
+            "object": self.thing(object, type),
             "owner": self.interp(log, object.owner), "current": None,
-            "holder": self.holder(log, holder, offset),
+            "holder": holder,
             "stacks": {"created": self.created(log, object)},
             "paired": [], "count": count, "pid": log.pid, "hint": KINDS[kind].hint,
         }
 
     def trap(self, log, f):
-        finding = self.common(log, f.kind, f.access, f.id, f.type, f.object, f.holder, f.count, f.offset)
+        finding = self.common(log, f.kind, f.access, f.id, f.type, f.object,
+                              self.holder(log, f.holder, f.offset), f.count)
         finding["current"] = self.interp(log, f.current)
         finding["stacks"]["used"] = self.stack(log, f.used)
         finding["tid"], finding["time_ns"] = f.tid, f.time
         event, where = self.life(log, f.object.owner)
         finding["owner_ended_ns"] = event.time if event else None
+        if f.object.flags & logs_.OBJ_STATIC_TYPE:
+            finding["title"], finding["hint"] = STATIC_TYPE
+            if finding["holder"] and finding["holder"]["path"]:
+                # The type itself, not the first of its own members.
+                finding["holder"]["path"] = finding["holder"]["path"].split(".ob_base")[0] or None
         if f.kind == "stale" and where:
             finding["stacks"]["ended"] = where
         if f.gone:
@@ -180,9 +257,20 @@ class _Builder:
         return finding
 
     def leak(self, log, l):
-        leak = self.common(log, "leak", "none", l.id, l.type, l.object, l.holder, l.count, l.offset)
-        leak["bytes"], leak["domain"] = l.bytes, DOMAINS.get(l.domain)
-        leak["kept"] = {"count": l.kept, "bytes": l.kept_bytes}
+        steps = log.of_leak("steps", l.id)
+        leak = self.common(log, "leak", "none", l.id, l.type, l.object, self.keeper(log, l, steps), l.count)
+        leak["bytes"], leak["domain"], leak["extra"] = l.bytes, DOMAINS.get(l.domain), l.extra
+        leak["kept"] = {"count": l.kept, "bytes": l.kept_bytes, "types": [
+            {"type": k.type or None, "count": k.count, "bytes": k.bytes} for k in log.of_leak("kept", l.id)]}
+        leak["way"] = [{"from": s.from_type or None, "to": s.to_type or None, "label": self.label(log, s)}
+                       for s in steps]
+        leak["reasons"] = [self.reason(log, r) for r in log.of_leak("reasons", l.id) if REASONS[r.reason].text]
+        if leak["holder"]:
+            leak["hint"] = KEEPERS[leak["holder"]["kind"]].hint
+            if "object" in leak["holder"]:
+                leak["stacks"]["holder"] = self.created(log, steps[0].from_)
+        else:
+            leak["hint"] = KEEPERS["unknown"].hint
         leak["residue"] = None
         if l.residue:
             rule = tables.RESIDUES[l.residue]
@@ -205,15 +293,32 @@ def users(frames):
     return next((f for f in frames if not f["cpython"]), frames[0] if frames else None)
 
 
+def _holder_print(holder):
+    """What holds it, but for what differs from one round of a loop to the next."""
+    if holder is None:
+        return None
+    parts = [holder["kind"]]
+    if holder["address"] is not None:       # whatever element of the variable
+        parts += [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["offset"]]
+    if "object" in holder:
+        parts += [holder["object"]["type"], holder["edge"],
+                  holder["path"] if holder["edge"] in ("attribute", "field") else None,
+                  os.path.basename(holder["file"] or ""), holder["line"]]
+    return parts
+
+
 def fingerprint(finding):
     holder = finding["holder"]
-    parts = [finding["kind"], finding["access"], finding["object"]["type"],
-             [finding[who] and finding[who]["kind"] for who in ("owner", "current")],
-             holder and [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["offset"]]]
-    for name in ("created", "used"):
-        frames = finding["stacks"].get(name, [])
-        parts.append([_place(f) for f in frames[:1] + [users(frames)] * bool(frames)
-                      + [f for f in frames if f["kind"] == "python"][:1]])
+    parts = [finding["kind"], finding["access"], _holder_print(holder)]
+    if finding["kind"] == "static" and holder:      # one for each variable, whatever it holds
+        parts.append(finding["object"]["static_type"])
+    else:
+        parts += [finding["object"]["type"], [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
+        for name in ("created", "used"):
+            frames = finding["stacks"].get(name, [])
+            # CPython has several ways to make an object, with and without a free list.
+            parts.append([_place(f) for f in frames[:name == "used"] + [users(frames)] * bool(frames)
+                          + [f for f in frames if f["kind"] == "python"][:1]])
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -229,7 +334,8 @@ def residue_key(leak):
     holder = leak["holder"]
     return (leak["object"]["type"] or "",
             "%s:%s" % (python[0]["file"], python[0]["function"]) if python else "",
-            "%s:%s" % (os.path.basename(holder["module"] or ""), holder["symbol"]) if holder else "")
+            "%s:%s" % (os.path.basename(holder["module"] or ""), holder["symbol"])
+            if holder and holder["address"] is not None else "")
 
 
 def subtract_residue(leaks, measured):
@@ -256,7 +362,7 @@ def subtract_residue(leaks, measured):
         if covered:
             all_of_it = covered == leak["count"]
             own.append(dict(leak, count=covered, bytes=leak["bytes"] if all_of_it else each * covered,
-                            kept=leak["kept"] if all_of_it else {"count": 0, "bytes": 0},
+                            kept=leak["kept"] if all_of_it else {"count": 0, "bytes": 0, "types": []},
                             residue={"rule": "measured", "reason": "an empty interpreter leaves as much"}))
         if covered < leak["count"]:
             users.append(dict(leak, count=leak["count"] - covered, bytes=leak["bytes"] - each * covered))
@@ -264,6 +370,27 @@ def subtract_residue(leaks, measured):
 
 
 # -- the report ------------------------------------------------------------------
+
+
+def _together(finding):
+    """What is kept of each finding that is merged into one."""
+    return (("owners", finding["owner"]), ("currents", finding["current"]), ("pids", finding["pid"]),
+            ("elements", finding["holder"] and finding["holder"]["path"]))
+
+
+def _add_leak(first, leak):
+    for key in ("bytes", "extra"):
+        first[key] += leak[key]
+    types = {}
+    for one in first["kept"]["types"] + leak["kept"]["types"]:
+        total = types.setdefault(one["type"], {"type": one["type"], "count": 0, "bytes": 0})
+        for key in ("count", "bytes"):
+            total[key] += one[key]
+    first["kept"] = {"count": first["kept"]["count"] + leak["kept"]["count"],
+                     "bytes": first["kept"]["bytes"] + leak["kept"]["bytes"],
+                     "types": sorted(types.values(), key=lambda t: -t["bytes"])}
+    first["way"] = first["way"] or leak["way"]
+    first["reasons"] += [reason for reason in leak["reasons"] if reason not in first["reasons"]]
 
 
 def _merge(findings):
@@ -274,16 +401,15 @@ def _merge(findings):
         first = kept.setdefault(finding["fingerprint"], finding)
         renamed[finding["id"]] = first["id"]
         if first is finding:
-            finding["owners"] = [finding["owner"]] if finding["owner"] else []
-            finding["pids"] = [finding["pid"]]
+            for key, value in _together(finding):
+                finding[key] = [value] if value else []
             continue
         first["count"] += finding["count"]
         if "bytes" in finding:
-            first["bytes"] += finding["bytes"]
-            first["kept"] = {key: first["kept"][key] + finding["kept"][key] for key in first["kept"]}
+            _add_leak(first, finding)
         if first.get("fate") != "leaked" and finding.get("fate") == "leaked":
             first["fate"] = "leaked"
-        for key, value in (("owners", finding["owner"]), ("pids", finding["pid"])):
+        for key, value in _together(finding):
             if value and value not in first[key]:
                 first[key].append(value)
         first["paired"] += finding["paired"]
@@ -314,6 +440,19 @@ def _ordered(findings):
     # Leaks without a trap: the largest first.
     stories.sort(key=lambda s: (RANK[s[0]["kind"]], -s[0].get("bytes", 0)))
     return [f for story in stories for f in story]
+
+
+def _debug_notes(findings, builder):
+    """What to install, for the modules of the findings that have no debug information."""
+    missing = set(builder.nameless)
+    for f in findings:
+        for frames in f["stacks"].values():
+            user = users(frames)
+            if user and user["kind"] == "native" and not user["cpython"]:
+                missing.add(user["module"])
+    missing &= set(builder.symbolizer.bare)
+    return [{"pid": None, "text": "%s has no debug information, so that names and lines are missing: %s" % (path, what)}
+            for path, what in sorted(packages.advice(missing).items())]
 
 
 def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
@@ -360,6 +499,12 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                 pair(f.id, leak_of[f.object.serial])
                 pair(leak_of[f.object.serial], f.id)
                 by_id[f.id]["fate"] = "leaked"
+        samples = {(l.object.address, l.object.owner): l.id for l in log.leaks.values()}
+        for l in log.leaks.values():
+            holder, step = by_id[l.id]["holder"], next(iter(log.of_leak("steps", l.id)), None)
+            if holder and "object" in holder:       # itself left behind?
+                id = samples.get((step.from_.address, step.from_.owner))
+                holder["leak"] = ids[log, id] if id is not None and id != l.id else None
         for f in traps + leaks:
             # A pair may be with a finding made before the fork.
             numbers = []
@@ -369,8 +514,8 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                     numbers.append(ids[owner, id])
             f["paired"] = numbers
             f["id"] = ids[log, f["id"]]
-        users, own = subtract_residue(leaks, residue_of(log) if leaks else {})
-        findings += traps + users
+        theirs, own = subtract_residue(leaks, residue_of(log) if leaks else {})
+        findings += traps + theirs
         report["residue"] += own
         process = {"pid": log.pid, "ppid": log.ppid, "executable": log.exe, "cwd": log.cwd, "argv": log.argv,
                    "flavor": log.flavor, "python": _release(log.hexversion), "options": log.options,
@@ -400,6 +545,9 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
     for f in findings + report["residue"]:
         for frames in f["stacks"].values():
             builder.mark(frames)
+        maker = users(f["stacks"].get("holder", []))
+        if maker:
+            f["holder"].update(file=maker["file"], line=maker["line"])
     for crash in report["crashes"]:
         builder.mark(crash["stack"])
     if not merge:
@@ -408,7 +556,11 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
     present = {f["id"] for f in findings}
     for f in findings:
         f["paired"] = sorted({renamed.get(id, id) for id in f["paired"]} & present - {f["id"]})
+        if f["holder"] and f["holder"].get("leak"):
+            other = renamed.get(f["holder"]["leak"])
+            f["holder"]["leak"] = other if other in present and other != f["id"] else None
     report["findings"] = _ordered(findings)
+    report["notes"] += _debug_notes(findings, builder)
     for path, why in sorted(symbolizer.errors.items()):
         if "/" not in path:         # the kernel's vdso is not a file
             continue

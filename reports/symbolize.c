@@ -10,8 +10,15 @@
  *     {"symbol":..,"offset":..,"size":..,"file":..,"line":..,"element":..,"section":..}
  *     a function's own static is "function::variable"; where no variable is
  *     known, symbol is null and offset counts from the start of the section
+ *   tls<TAB>PATH<TAB>BUILDID<TAB>HEXOFFSET
+ *     the same for a thread-local variable, by its offset in the module's block
+ *   member<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR<TAB>HEXSIZE<TAB>HEXOFFSET
+ *     {"member":..}: what the C structs of Python objects that are SIZE bytes
+ *     long have at OFFSET, null unless all agree; those of the compilation unit
+ *     with the code at HEXVADDR come first
  *
- * or {"error":".."}.  HEXVADDR is the address as the ELF file has it: run-time
+ * each with "debug": whether there is debug information to ask; or
+ * {"error":".."}.  HEXVADDR is the address as the ELF file has it: run-time
  * address minus load bias.  BUILDID may be empty; otherwise a file with another
  * one is refused, since its lines would be lies.  In PATH a tab, newline or
  * backslash is written \t, \n, \\.  Bytes of names that are not UTF-8 come as
@@ -54,6 +61,12 @@ struct variable {
     Dwarf_Die die;                  /* .addr == NULL: from the symbol table */
 };
 
+/* Sorted by lo once complete. */
+struct variables { struct variable *at; size_t n, cap; };
+
+/* A C struct that begins with a PyObject. */
+struct layout { Dwarf_Word size; Dwarf_Die die; };
+
 struct module {
     struct module *next;
     char *path, *build_id;
@@ -63,11 +76,10 @@ struct module {
     Dwarf *dwarf;                   /* NULL: no debug information */
     Dwarf_Addr bias;                /* of the DWARF addresses */
     struct ranges units, functions; /* DWARF addresses */
-    struct variable *vars;          /* DWARF's, then (sorted apart) the symbol table's */
-    size_t n_vars, cap_vars;
-    struct variable *syms;
-    size_t n_syms, cap_syms;
-    bool code_done, data_done;
+    struct variables vars[2], syms[2];      /* DWARF's and the symbol table's; [1]: thread-local */
+    struct layout *layouts;
+    size_t n_layouts, cap_layouts;
+    bool code_done, data_done, layouts_done;
 };
 
 static struct module *modules;
@@ -137,6 +149,12 @@ static void put_string(FILE *out, const char *string)
     putc('"', out);
 }
 
+/* The end of every answer. */
+static void put_end(FILE *out, const struct module *m)
+{
+    fprintf(out, ",\"debug\":%s}\n", m->dwarf ? "true" : "false");
+}
+
 static void put_error(FILE *out, const char *message)
 {
     fputs("{\"error\":", out);
@@ -146,10 +164,12 @@ static void put_error(FILE *out, const char *message)
 
 /* ---- modules ------------------------------------------------------------- */
 
+static char *debuginfo_path;        /* NULL: elfutils' own, the system's directories */
 static const Dwfl_Callbacks callbacks = {
     .find_elf = dwfl_build_id_find_elf,
     .find_debuginfo = dwfl_standard_find_debuginfo,
     .section_address = dwfl_offline_section_address,
+    .debuginfo_path = &debuginfo_path,
 };
 
 static bool build_id_differs(Dwfl_Module *mod, const char *wanted)
@@ -208,6 +228,11 @@ static struct module *module_at(const char *path, const char *build_id)
         return m;
     }
     m->dwarf = dwfl_module_getdwarf(m->mod, &m->bias);
+    /* A file may have nothing but unwind tables. */
+    Dwarf_Off next;
+    size_t header;
+    if (m->dwarf && dwarf_nextcu(m->dwarf, 0, &next, &header, NULL, NULL, NULL) != 0)
+        m->dwarf = NULL;
     return m;
 }
 
@@ -461,7 +486,8 @@ static void answer_code(struct module *m, Dwarf_Addr vaddr, FILE *out)
             name = NULL;
         put_frame(out, true, name, unit, file, line, 0);
     }
-    fputs("]}\n", out);
+    putc(']', out);
+    put_end(out, m);
 }
 
 /* ---- data ---------------------------------------------------------------- */
@@ -473,23 +499,44 @@ static bool type_of(Dwarf_Die *die, Dwarf_Die *type)
         && dwarf_peel_type(type, type) == 0;
 }
 
-static bool static_address(Dwarf_Die *die, Dwarf_Addr *address)
+/* Where a variable lies: its address, or its offset in the module's block of
+ * thread-local ones.  False for what is in registers, in pieces or nowhere. */
+static bool static_address(Dwarf_Die *die, Dwarf_Addr *address, bool *thread_local)
 {
     Dwarf_Attribute attr, operand;
     Dwarf_Op *ops;
     size_t n;
     if (!dwarf_attr_integrate(die, DW_AT_location, &attr) || dwarf_getlocation(&attr, &ops, &n) != 0 || n < 1)
         return false;
-    if (ops[0].atom == DW_OP_addr)
+    *thread_local = n > 1 && (ops[1].atom == DW_OP_form_tls_address || ops[1].atom == DW_OP_GNU_push_tls_address);
+    switch (ops[0].atom) {
+    case DW_OP_addr:
         *address = ops[0].number;
-    else if (ops[0].atom != DW_OP_addrx || dwarf_getlocation_attr(&attr, &ops[0], &operand) != 0
-             || dwarf_formaddr(&operand, address) != 0)
+        break;
+    case DW_OP_const4u: case DW_OP_const8u:
+        if (!*thread_local)
+            return false;
+        *address = ops[0].number;
+        break;
+    case DW_OP_addrx: case DW_OP_GNU_addr_index: case DW_OP_constx: case DW_OP_GNU_const_index:
+        if (dwarf_getlocation_attr(&attr, &ops[0], &operand) != 0 || dwarf_formaddr(&operand, address) != 0)
+            return false;
+        break;
+    default:
         return false;
-    if (n == 2 && ops[1].atom == DW_OP_plus_uconst)
-        *address += ops[1].number;
-    else if (n != 1)                /* thread-local, or scattered in pieces */
+    }
+    size_t used = 1 + *thread_local;
+    if (n == used + 1 && ops[used].atom == DW_OP_plus_uconst)
+        *address += ops[used].number;
+    else if (n != used)
         return false;
     return true;
+}
+
+static void add_variable(struct variables *list, struct variable variable)
+{
+    list->at = grow(list->at, list->n, &list->cap, sizeof *list->at);
+    list->at[list->n++] = variable;
 }
 
 static void index_variables(struct module *m, Dwarf_Die *parent, const char *prefix, int depth)
@@ -505,14 +552,15 @@ static void index_variables(struct module *m, Dwarf_Die *parent, const char *pre
             Dwarf_Addr address;
             Dwarf_Word size = 0;
             Dwarf_Die type;
-            if (!(name = dwarf_diename(&die)) || !static_address(&die, &address))
+            bool thread_local;
+            if (!(name = dwarf_diename(&die)) || !static_address(&die, &address, &thread_local))
                 break;
             if (!type_of(&die, &type) || dwarf_aggregate_size(&type, &size) != 0)
                 size = 0;
             char *scope = dwarf_hasattr(&die, DW_AT_specification) ? scope_prefix(&die) : NULL;
-            m->vars = grow(m->vars, m->n_vars, &m->cap_vars, sizeof *m->vars);
-            m->vars[m->n_vars++] = (struct variable){
-                address + m->bias, size, text("%s%s", scope && *scope ? scope : prefix, name), die };
+            add_variable(&m->vars[thread_local], (struct variable){
+                thread_local ? address : address + m->bias, size,
+                text("%s%s", scope && *scope ? scope : prefix, name), die });
             free(scope);
             break;
         }
@@ -540,10 +588,11 @@ static void index_symbols(struct module *m)
         GElf_Addr address;
         const char *name = dwfl_module_getsym_info(m->mod, i, &sym, &address, NULL, NULL, NULL);
         int type = GELF_ST_TYPE(sym.st_info);
-        if (!name || !*name || sym.st_shndx == SHN_UNDEF || sym.st_size == 0 || (type != STT_OBJECT && type != STT_COMMON))
+        if (!name || !*name || sym.st_shndx == SHN_UNDEF || sym.st_size == 0)
             continue;
-        m->syms = grow(m->syms, m->n_syms, &m->cap_syms, sizeof *m->syms);
-        m->syms[m->n_syms++] = (struct variable){ address, sym.st_size, (char *)name, { 0 } };
+        if (type == STT_OBJECT || type == STT_COMMON || type == STT_TLS)
+            add_variable(&m->syms[type == STT_TLS], (struct variable){
+                type == STT_TLS ? sym.st_value : address, sym.st_size, (char *)name, { 0 } });
     }
 }
 
@@ -558,27 +607,30 @@ static void index_data(struct module *m)
             index_variables(m, &cu, "", 0);
     }
     index_symbols(m);
-    if (m->n_vars)
-        qsort(m->vars, m->n_vars, sizeof *m->vars, by_lo);
-    if (m->n_syms)
-        qsort(m->syms, m->n_syms, sizeof *m->syms, by_lo);
+    for (int i = 0; i < 2; i++) {
+        if (m->vars[i].n)
+            qsort(m->vars[i].at, m->vars[i].n, sizeof *m->vars[i].at, by_lo);
+        if (m->syms[i].n)
+            qsort(m->syms[i].at, m->syms[i].n, sizeof *m->syms[i].at, by_lo);
+    }
 }
 
 /* The last variable that starts at or before the address and reaches it. */
-static struct variable *variable_at(struct variable *vars, size_t n, Dwarf_Addr address)
+static struct variable *variable_at(const struct variables *list, Dwarf_Addr address)
 {
-    size_t lo = 0, hi = n;
+    struct variable *at = list->at;
+    size_t lo = 0, hi = list->n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (vars[mid].lo <= address)
+        if (at[mid].lo <= address)
             lo = mid + 1;
         else
             hi = mid;
     }
     /* Aliases of other sizes may start at the same place. */
-    for (size_t i = lo; i > 0 && vars[i - 1].lo == vars[lo - 1].lo; i--)
-        if (address == vars[i - 1].lo || address - vars[i - 1].lo < vars[i - 1].size)
-            return &vars[i - 1];
+    for (size_t i = lo; i > 0 && at[i - 1].lo == at[lo - 1].lo; i--)
+        if (address == at[i - 1].lo || address - at[i - 1].lo < at[i - 1].size)
+            return &at[i - 1];
     return NULL;
 }
 
@@ -615,6 +667,12 @@ static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
     return n > 0;
 }
 
+/* A member, or in C++ a base class. */
+static bool is_part(Dwarf_Die *die)
+{
+    return dwarf_tag(die) == DW_TAG_member || dwarf_tag(die) == DW_TAG_inheritance;
+}
+
 static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
 {
     Dwarf_Die child;
@@ -624,7 +682,7 @@ static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
         Dwarf_Attribute attr;
         Dwarf_Word at = 0, size;
         Dwarf_Die inner;
-        if (dwarf_tag(&child) != DW_TAG_member || dwarf_hasattr(&child, DW_AT_declaration)
+        if (!is_part(&child) || dwarf_hasattr(&child, DW_AT_declaration)
             || dwarf_hasattr(&child, DW_AT_data_bit_offset))
             continue;
         if (dwarf_attr(&child, DW_AT_data_member_location, &attr) && dwarf_formudata(&attr, &at) != 0)
@@ -632,7 +690,7 @@ static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
         if (at > *offset || !type_of(&child, &inner) || dwarf_aggregate_size(&inner, &size) != 0
             || *offset - at >= size)
             continue;
-        const char *name = dwarf_diename(&child);
+        const char *name = dwarf_tag(&child) == DW_TAG_member ? dwarf_diename(&child) : NULL;
         if (name)
             fprintf(path, ".%s", name);
         *offset -= at;
@@ -642,61 +700,78 @@ static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
     return false;
 }
 
-static void put_element(FILE *out, Dwarf_Die *variable, Dwarf_Word offset)
+/* The member and element at an offset in a thing of this type, "" if it is the
+ * thing itself; what is left of the offset is "+N". */
+static char *element_at(Dwarf_Die type, Dwarf_Word offset)
 {
     char *string = NULL;
     size_t length;
-    Dwarf_Die type;
     FILE *path = open_memstream(&string, &length);
     if (!path)
         abort();
-    if (type_of(variable, &type)) {
-        bool deeper = true;
-        for (int depth = 0; depth < MAX_DEPTH && deeper; depth++) {
-            switch (dwarf_tag(&type)) {
-            case DW_TAG_array_type:
-                deeper = array_element(&type, &offset, path);
-                break;
-            case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type:
-                deeper = struct_member(&type, &offset, path);
-                break;
-            default:
-                deeper = false;
-            }
+    bool deeper = true;
+    for (int depth = 0; depth < MAX_DEPTH && deeper; depth++) {
+        switch (dwarf_tag(&type)) {
+        case DW_TAG_array_type:
+            deeper = array_element(&type, &offset, path);
+            break;
+        case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type:
+            deeper = struct_member(&type, &offset, path);
+            break;
+        default:
+            deeper = false;
         }
     }
     if (offset)
         fprintf(path, "+%" PRIu64, offset);
     fclose(path);
-    put_string(out, *string ? string : NULL);
+    return string;
+}
+
+static void put_element(FILE *out, Dwarf_Die *variable, Dwarf_Word offset)
+{
+    Dwarf_Die type;
+    char *string = type_of(variable, &type) ? element_at(type, offset) : offset ? text("+%" PRIu64, offset) : NULL;
+    put_string(out, string && *string ? string : NULL);
     free(string);
 }
 
-static void answer_data(struct module *m, Dwarf_Addr vaddr, FILE *out)
+static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, FILE *out)
 {
     const char *section = NULL;
-    Dwarf_Addr section_start = 0, elf_bias;
+    Dwarf_Addr section_start = 0, elf_bias, block = 0;
     Elf *elf = dwfl_module_getelf(m->mod, &elf_bias);
-    size_t strings;
+    size_t strings, n_segments = 0;
+    if (elf)
+        elf_getphdrnum(elf, &n_segments);
+    for (size_t i = 0; thread_local && i < n_segments; i++) {
+        GElf_Phdr segment;
+        if (gelf_getphdr(elf, i, &segment) && segment.p_type == PT_TLS)
+            block = segment.p_vaddr;
+    }
     if (elf && elf_getshdrstrndx(elf, &strings) == 0) {
         for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn)) != NULL;) {
             GElf_Shdr shdr;
             /* .tbss has addresses but no memory of its own. */
-            if (!gelf_getshdr(scn, &shdr) || !(shdr.sh_flags & SHF_ALLOC) || (shdr.sh_flags & SHF_TLS)
-                || vaddr - elf_bias - shdr.sh_addr >= shdr.sh_size)
+            if (!gelf_getshdr(scn, &shdr) || !(shdr.sh_flags & SHF_ALLOC)
+                || !(shdr.sh_flags & SHF_TLS) != !thread_local)
+                continue;
+            Dwarf_Addr start = thread_local ? shdr.sh_addr - block : shdr.sh_addr + elf_bias;
+            if (vaddr - start >= shdr.sh_size)
                 continue;
             section = elf_strptr(elf, strings, shdr.sh_name);
-            section_start = shdr.sh_addr + elf_bias;
+            section_start = start;
             break;
         }
     }
     if (!m->data_done)
         index_data(m);
-    struct variable *v = variable_at(m->vars, m->n_vars, vaddr);
+    struct variable *v = variable_at(&m->vars[thread_local], vaddr);
     if (!v)
-        v = variable_at(m->syms, m->n_syms, vaddr);
+        v = variable_at(&m->syms[thread_local], vaddr);
     if (!v && !section) {
-        put_error(out, "no variable and no section at this address");
+        put_error(out, thread_local ? "no thread-local variable at this offset"
+                                    : "no variable and no section at this address");
         return;
     }
     fputs("{\"symbol\":", out);
@@ -727,7 +802,108 @@ static void answer_data(struct module *m, Dwarf_Addr vaddr, FILE *out)
         fputs("null", out);
     fputs(",\"section\":", out);
     put_string(out, section);
-    fputs("}\n", out);
+    put_end(out, m);
+}
+
+/* ---- members of objects --------------------------------------------------- */
+
+/* Is this struct a PyObject (Include/object.h), or does it begin with one: what
+ * PyObject_HEAD makes of it, a struct that is itself such an object, or in C++
+ * a base class? */
+static bool begins_with_object(Dwarf_Die type)
+{
+    for (int depth = 0; depth < MAX_DEPTH; depth++) {
+        Dwarf_Die child;
+        Dwarf_Attribute attr;
+        Dwarf_Word at = 0;
+        const char *name = dwarf_diename(&type);
+        if (dwarf_tag(&type) != DW_TAG_structure_type && dwarf_tag(&type) != DW_TAG_class_type)
+            return false;
+        if (name && strcmp(name, "_object") == 0)
+            return true;
+        if (dwarf_child(&type, &child) != 0)
+            return false;
+        while (!is_part(&child))
+            if (dwarf_siblingof(&child, &child) != 0)
+                return false;
+        if ((dwarf_attr(&child, DW_AT_data_member_location, &attr) && dwarf_formudata(&attr, &at) != 0) || at != 0
+            || !type_of(&child, &type))
+            return false;
+    }
+    return false;
+}
+
+static void index_layouts_in(struct module *m, Dwarf_Die *parent, int depth)
+{
+    Dwarf_Die die;
+    if (depth > MAX_DEPTH || dwarf_child(parent, &die) != 0)
+        return;
+    do {
+        int tag = dwarf_tag(&die);
+        int size = tag == DW_TAG_structure_type || tag == DW_TAG_class_type ? dwarf_bytesize(&die) : -1;
+        if (size > 0 && begins_with_object(die)) {
+            m->layouts = grow(m->layouts, m->n_layouts, &m->cap_layouts, sizeof *m->layouts);
+            m->layouts[m->n_layouts++] = (struct layout){ size, die };
+        }
+        if (names_a_scope(tag) || tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block)
+            index_layouts_in(m, &die, depth + 1);
+    } while (dwarf_siblingof(&die, &die) == 0);
+}
+
+static void index_layouts(struct module *m)
+{
+    Dwarf_Off off = 0, next;
+    size_t header;
+    m->layouts_done = true;
+    for (; m->dwarf && dwarf_nextcu(m->dwarf, off, &next, &header, NULL, NULL, NULL) == 0; off = next) {
+        Dwarf_Die cu;
+        if (dwarf_offdie(m->dwarf, off + header, &cu))
+            index_layouts_in(m, &cu, 0);
+    }
+}
+
+/* How near a struct is to the code of its type: 2 written in that source file,
+ * 1 known where that was compiled, 0 elsewhere. */
+static int nearness(Dwarf_Die *type, Dwarf_Die *unit)
+{
+    Dwarf_Die cu;
+    const char *file = dwarf_decl_file(type), *source;
+    if (!unit || !dwarf_diecu(type, &cu, NULL, NULL) || dwarf_dieoffset(&cu) != dwarf_dieoffset(unit))
+        return 0;
+    source = dwarf_diename(unit);
+    const char *a = file ? strrchr(file, '/') : NULL, *b = source ? strrchr(source, '/') : NULL;
+    a = a ? a + 1 : file;
+    b = b ? b + 1 : source;
+    return a && b && strcmp(a, b) == 0 ? 2 : 1;
+}
+
+static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, Dwarf_Word offset, FILE *out)
+{
+    if (m->dwarf && !m->code_done)
+        index_code(m);
+    if (!m->layouts_done)
+        index_layouts(m);
+    Dwarf_Die *unit = die_at(&m->units, vaddr - m->bias);
+    char *name = NULL;
+    int nearest = -1;
+    bool agreed = false;
+    for (size_t i = 0; i < m->n_layouts; i++) {
+        struct layout *layout = &m->layouts[i];
+        int near = layout->size == size && offset < size ? nearness(&layout->die, unit) : -1;
+        if (near < 0 || near < nearest)
+            continue;
+        char *path = element_at(layout->die, offset);
+        agreed = near > nearest || (agreed && strcmp(path, name) == 0);
+        nearest = near;
+        free(name);
+        name = path;
+    }
+    /* "+N": within a member, or between two. */
+    agreed = agreed && *name == '.' && !strchr(name, '+');
+    fputs("{\"member\":", out);
+    put_string(out, agreed ? name + 1 : NULL);
+    put_end(out, m);
+    free(name);
 }
 
 /* ---- requests ------------------------------------------------------------ */
@@ -747,23 +923,37 @@ static void unescape(char *s)
 
 static void answer(char *request, FILE *out)
 {
-    char *rest = request, *what = strsep(&rest, "\t"), *path = strsep(&rest, "\t");
-    char *build_id = strsep(&rest, "\t"), *hex = strsep(&rest, "\t"), *end = NULL;
-    bool code = strcmp(what, "code") == 0;
+    static const struct { const char *name; int numbers; } requests[] = {
+        { "code", 1 }, { "data", 1 }, { "tls", 1 }, { "member", 3 },
+    };
+    enum { CODE, DATA, TLS, MEMBER, REQUESTS };
+    char *rest = request, *word = strsep(&rest, "\t"), *path = strsep(&rest, "\t"), *build_id = strsep(&rest, "\t");
+    uint64_t number[3] = { 0 };
+    int what = 0, n = 0;
+    while (what < REQUESTS && strcmp(word, requests[what].name) != 0)
+        what++;
     errno = 0;
-    uint64_t vaddr = hex && *hex ? strtoull(hex, &end, 16) : 0;
-    if ((!code && strcmp(what, "data") != 0) || !end || *end || errno || rest) {
-        put_error(out, "a request is code or data, path, build-id and hexadecimal address, with tabs between");
+    for (; n < 3 && rest; n++) {
+        char *hex = strsep(&rest, "\t"), *end;
+        number[n] = strtoull(hex, &end, 16);
+        if (!*hex || *end || errno)
+            break;
+    }
+    if (what == REQUESTS || !build_id || n != requests[what].numbers || rest) {
+        put_error(out, "a request is code, data, tls or member, then path, build-id and hexadecimal numbers,"
+                       " with tabs between");
         return;
     }
     unescape(path);
     struct module *m = module_at(path, build_id);
     if (*m->error)
         put_error(out, m->error);
-    else if (code)
-        answer_code(m, vaddr, out);
+    else if (what == CODE)
+        answer_code(m, number[0], out);
+    else if (what == MEMBER)
+        answer_member(m, number[0], number[1], number[2], out);
     else
-        answer_data(m, vaddr, out);
+        answer_data(m, number[0], what == TLS, out);
 }
 
 static void work(FILE *in, FILE *out)
@@ -858,11 +1048,15 @@ static const char *new_killer(const char *line, int status)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1) {
+    static const char option[] = "--debuginfo-path=";
+    if (argc == 2 && strncmp(argv[1], option, strlen(option)) == 0)
+        debuginfo_path = argv[1] + strlen(option);
+    else if (argc > 1) {
         bool help = strcmp(argv[1], "--help") == 0;
-        fputs("usage: isan-symbolize <REQUESTS\n"
-              "Each line: code|data, path, build-id or nothing, hexadecimal address; tabs between.\n"
-              "Answers each with a line of JSON: the frames at a code address, the variable at a data address.\n",
+        fputs("usage: isan-symbolize [--debuginfo-path=DIR:..] <REQUESTS\n"
+              "Each line: code|data|tls|member, path, build-id or nothing, hexadecimal numbers; tabs between.\n"
+              "Answers each with a line of JSON: the frames at a code address, the variable at a data address\n"
+              "or an offset of thread-local ones, the member of an object at an offset.\n",
               help ? stdout : stderr);
         return help ? 0 : 2;
     }

@@ -18,10 +18,11 @@ def _escape(path):
 
 
 class Symbolizer:
-    def __init__(self, program=PROGRAM):
+    def __init__(self, program=PROGRAM, debuginfo_path=""):
         self._known = {}
         self.errors = {}            # module path -> why it has no symbols
-        self._program = os.fspath(program)
+        self.bare = {}              # module path -> module, of those without debug information
+        self._command = [os.fspath(program)] + ["--debuginfo-path=" + debuginfo_path] * bool(debuginfo_path)
         self._process = None
 
     def close(self):
@@ -34,35 +35,48 @@ class Symbolizer:
     __enter__ = lambda self: self
     __exit__ = lambda self, *_: self.close()
 
-    def _ask(self, what, module, vaddr):
-        key = what, module.path, module.build_id, vaddr
+    def _ask(self, what, module, *numbers):
+        key = what, module.path, module.build_id, numbers
         if key in self._known:
             return self._known[key]
         if not self._process:
             try:
                 # What is preloaded into the user's programs is not meant for this one.
                 env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-                self._process = subprocess.Popen([self._program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                                  env=env)
             except OSError as error:
-                raise Missing("cannot run %s (%s): build it with make" % (self._program, error.strerror))
-        request = "%s\t%s\t%s\t%x\n" % (what, _escape(module.path), module.build_id.replace("\t", ""), vaddr)
-        self._process.stdin.write(request.encode("utf-8", "surrogateescape"))
+                raise Missing("cannot run %s (%s): build it with make" % (self._command[0], error.strerror))
+        request = "\t".join([what, _escape(module.path), module.build_id.replace("\t", "")]
+                            + ["%x" % (n % 2 ** 64) for n in numbers])
+        self._process.stdin.write(request.encode("utf-8", "surrogateescape") + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
-            raise Missing("%s stopped answering" % self._program)
+            raise Missing("%s stopped answering" % self._command[0])
         answer = json.loads(line)
         if "error" in answer:
             self.errors.setdefault(module.path, answer["error"])
+        elif not answer["debug"]:
+            self.bare[module.path] = module
         self._known[key] = answer
         return answer
 
     def code(self, module, address):
         """Frames at a run-time address, innermost first; none if unreadable."""
-        return self._ask("code", module, (address - module.bias) % 2 ** 64).get("frames", [])
+        return self._ask("code", module, address - module.bias).get("frames", [])
 
     def data(self, module, address):
         """What lies at a run-time address: the answer's fields, or {}."""
-        answer = self._ask("data", module, (address - module.bias) % 2 ** 64)
+        answer = self._ask("data", module, address - module.bias)
         return {} if "error" in answer else answer
+
+    def tls(self, module, offset):
+        """The same for a thread-local variable."""
+        answer = self._ask("tls", module, offset)
+        return {} if "error" in answer else answer
+
+    def member(self, module, code, size, offset):
+        """The C name of what objects of this size have at an offset, if there
+        is debug information that tells; code is a function of their type."""
+        return self._ask("member", module, code - module.bias, size, offset).get("member")

@@ -10,6 +10,8 @@ _VERBS = {
     "argument": "passes the C API", "return": "gets from the C API", "dealloc": "deallocates", "free": "frees",
     "realloc": "resizes",
 }
+# What an object's reference is called, before its label.
+_REFERENCES = {"item": "item", "value": "value", "attribute": "attribute", "field": "member"}
 _DONE = {"dealloc": "deallocated", "free": "freed", "realloc": "resized"}
 _COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
 
@@ -42,7 +44,7 @@ class _Text:
     def __init__(self, report, color, full):
         self.report, self.color, self.full = report, color, full
         self.printed = {}           # stack -> finding under which it is
-        self.hinted = {}            # kind -> finding with the hint
+        self.hinted = {}            # hint -> finding with it
         self.lines = []
         self.cwd = (report["process"] or {}).get("cwd") or None
         self.by_id = {f["id"]: f for f in report["findings"]}
@@ -89,14 +91,89 @@ class _Text:
             return (_article(object["type"]) + " " + name) if article else name
         return plural(object["size"], "byte") + " of memory"
 
-    def holder(self, holder):
+    def several_interps(self, interps):
+        """A few by name: a host may have ended thousands."""
+        names = [self.whose(interp) for interp in interps]
+        if len(names) > 2:
+            return "%s and %d more" % (names[0], len(names) - 1)
+        return " and ".join(names)
+
+    def variable(self, holder):
+        """What a static is called, without its module and place."""
+        kind = "thread-local static" if holder["thread_local"] else "static"
         if holder["symbol"]:
-            text = "static `%s%s`" % (escape(holder["symbol"]), escape(holder["path"] or ""))
-        else:
-            text = "a static in %s" % escape(holder["section"]) if holder["section"] else "a static"
+            return "%s `%s%s`" % (kind, escape(holder["symbol"]), escape(holder["path"] or ""))
+        return "a " + kind + (" in " + escape(holder["section"]) if holder["section"] else "")
+
+    def holder(self, holder, elements=()):
+        text = self.variable(holder)
+        if len(elements) > 1:
+            text += " (and %s of it)" % plural(len(elements) - 1, "more element", "more elements")
         if holder["module"]:
             text += " of " + escape(os.path.basename(holder["module"]))
-        return text + (" (%s)" % self.place(holder) if holder["file"] or not holder["symbol"] else "")
+        if holder["file"] or not holder["symbol"]:
+            text += " (%s)" % self.place(holder)
+        return text + (" in thread %d" % holder["tid"] if holder["tid"] else "")
+
+    def object_holding(self, f):
+        """The object that refers to a leak, where it is, and how it does."""
+        holder = f["holder"]
+        thing = self.thing(holder)
+        text = "%s of %s" % (thing, self.whose(holder["owner"]))
+        created = f["stacks"].get("holder")
+        if created:
+            text += ", created at " + self.where(users(created))
+        if holder["leak"] in self.by_id:
+            text += ", itself left behind: leak #%d" % holder["leak"]
+        what, label = _REFERENCES.get(holder["edge"]), escape(holder["path"])
+        return "%s: its %s" % (text, "%s %s" % (what, label) if what and not label.startswith(what) else label)
+
+    def keeper(self, f):
+        """What keeps a leak alive, a sentence; None if nothing is known."""
+        holder = f["holder"]
+        if holder is None:
+            return None
+        extra = plural(f["extra"], "reference") if f["extra"] else "a reference"
+        if holder["kind"] == "memory":
+            return "memory that nothing points at: never freed"
+        if holder["kind"] == "reference":
+            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % extra
+        where = [self.holder(holder, f.get("elements", ()))] if holder["address"] is not None else []
+        where += [self.object_holding(f)] if "object" in holder else []
+        if holder["kind"] == "cycle":
+            text = "a cycle the garbage collector cannot clear" + "".join(
+                (": ", "; ")[i > 0] + escape(reason) for i, reason in enumerate(f["reasons"]))
+        elif holder["kind"] == "runtime":
+            text = ": ".join(["the runtime"] + where)
+        else:
+            text = ", and ".join(where) or "what the log does not tell"
+        if f["extra"]:
+            text += ", and by %s that nothing found explains" % extra
+        return "kept alive by " + text
+
+    def kept(self, f):
+        kept = f["kept"]
+        types = kept["types"]
+        what = "object" if types and all(t["type"] for t in types) else "block"
+        names = ["%s %s" % (format(t["count"], ","), "`%s`" % escape(t["type"]) if t["type"] else "of raw memory")
+                 for t in types[:6]]
+        if len(types) > 6:
+            names.append("%s of %d other types" % (format(sum(t["count"] for t in types[6:]), ","), len(types) - 6))
+        return "%s, %s" % (plural(kept["count"], "more " + what), plural(kept["bytes"], "byte")) \
+            + (": " + ", ".join(names) if names else "")
+
+    def way(self, f):
+        """From what keeps a leak alive to a sample of what it keeps; None where that is plain."""
+        holder, steps = f["holder"], f["way"]
+        if len(steps) < 1 + bool(holder and "object" in holder):
+            return None
+        name = lambda type: "`%s`" % escape(type) if type else "memory"
+        parts = [self.variable(holder)] if holder and holder["address"] is not None else []
+        parts += ["%s %s" % (name(step["from"]), escape(step["label"])) for step in steps]
+        parts.append(name(steps[-1]["to"]))
+        if len(parts) > 12:
+            parts[6:-5] = ["... %d steps ..." % (len(parts) - 11)]
+        return " -> ".join(parts)
 
     def reference(self, id):
         return "%s #%d" % (self.by_id[id]["kind"], id)
@@ -175,8 +252,14 @@ class _Text:
             how = "that belongs to" if f["object"]["python"] else "allocated by"
             return "%s %s %s %s %s" % (current, verb, thing, how, owner)
         if kind == "static":
-            held = self.holder(f["holder"]) if f["holder"] else "a C static"
-            return "%s holds %s of %s" % (held, thing, owner)
+            if f["object"]["static_type"]:
+                names = f["owners"] + [interp for interp in f["currents"] if interp not in f["owners"]]
+                return "static type `%s`, %sis used by %s" % (
+                    escape(f["object"]["type"] or "?"),
+                    self.holder(f["holder"]).replace("static ", "", 1) + ", " if f["holder"] else "",
+                    self.several_interps(names))
+            held = self.holder(f["holder"], f["elements"]) if f["holder"] else "a C static"
+            return "%s holds %s of %s" % (held, thing, self.several_interps(f["owners"] or [None]))
         if kind == "immortal":
             return "%s changes the reference count of an immortal object, %s" % (current, thing)
         return "%s: %s" % (current, f["title"])
@@ -216,15 +299,16 @@ class _Text:
         if created:
             self.location("created in %s" % owner, created, f)
             self.recycled(f)
-        else:
+        elif not f["object"]["static_type"]:
             self.say("  created in %s, where is not known" % owner)
         if f["holder"] and f["kind"] != "static":
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            self.location("reached from %s, which has imported it too: found" % self.who(f["current"])
-                          if f["kind"] == "static" else "%s%s in %s" % (_DONE.get(f["access"], "touched"), self.times(f["count"]),
-                                          self.who(f["current"])), used, f)
+            how = ("found" if f["object"]["static_type"]
+                   else "reached from %s, which has imported it too: found" % self.who(f["current"])
+                   if f["kind"] == "static" else _DONE.get(f["access"], "touched")) + self.times(f["count"])
+            self.location(how if f["kind"] == "static" else "%s in %s" % (how, self.who(f["current"])), used, f)
         elif f["count"] > 1:
             self.say("  seen%s" % self.times(f["count"]))
         if f["kind"] == "stale" and f["owner_ended_ns"]:
@@ -240,11 +324,8 @@ class _Text:
             what = "%s of type `%s`" % (plural(f["count"], "object"), escape(type))
         else:
             what = plural(f["count"], "block") + " of memory" + (" (%s)" % f["domain"] if f["domain"] else "")
-        owners = f.get("owners") or [f["owner"]]
-        names = ", ".join(self.whose(o) for o in owners[:4])
-        if len(owners) > 4:
-            names += " and %d more" % (len(owners) - 4)
-        return "%s, %s, of %s" % (what, plural(f["bytes"], "byte"), names)
+        return "%s, %s, of %s" % (what, plural(f["bytes"], "byte"),
+                                  self.several_interps(f.get("owners") or [f["owner"]]))
 
     def leak(self, f):
         self.title(f, self.leak_headline(f))
@@ -254,11 +335,13 @@ class _Text:
             self.recycled(f)
         else:
             self.say("  created where no Python code ran, or before isan could see it")
-        if f["holder"]:
-            self.say("  kept alive by %s" % self.holder(f["holder"]))
+        keeper, way = self.keeper(f), self.way(f)
+        if keeper:
+            self.say("  " + keeper)
         if f["kept"]["count"]:
-            self.say("  keeps alive: %s, %s" % (plural(f["kept"]["count"], "more block"),
-                                                plural(f["kept"]["bytes"], "byte")))
+            self.say("  keeps alive: " + self.kept(f))
+        if way:
+            self.say("  the way: " + way)
         if f["paired"]:
             serial = f["object"]["serial"]
             self.say("  traps on the same objects: %s%s" % (
@@ -267,7 +350,7 @@ class _Text:
         self.hint(f)
 
     def hint(self, f):
-        first = self.hinted.setdefault(f["kind"], f)
+        first = self.hinted.setdefault(f["hint"], f)
         self.say("  %s %s" % (self.paint("dim", "hint:"),
                               f["hint"] if first is f else "see %s #%d" % (first["kind"], first["id"])))
         self.say()
@@ -305,10 +388,11 @@ class _Text:
             " (mean of %d)" % n if n > 1 else "", "" if show else " (isan report --residue shows them)"))
         if show:
             for leak in sorted(own, key=lambda l: -l["bytes"]):
-                created = leak["stacks"]["created"]
-                self.say("  %s%s [%s]" % (self.leak_headline(dict(leak, owners=[leak["owner"]])),
-                                          ", created at " + self.where(users(created)) if created else "",
-                                          leak["residue"]["rule"]))
+                created, keeper = leak["stacks"]["created"], self.keeper(leak)
+                self.say("  %s%s%s%s [%s]" % (
+                    self.leak_headline(leak), ", created at " + self.where(users(created)) if created else "",
+                    ", " + keeper if keeper else "", ", keeps alive: " + self.kept(leak) if leak["kept"]["count"] else "",
+                    leak["residue"]["rule"]))
         self.say()
 
     def summary(self):

@@ -427,8 +427,9 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
         return;
     }
     char *op = isan__object_in(block);
-    const void *type = NULL;
-    if (op != NULL && (!isan__peek(&type, op + 8, sizeof type) || is_link(g, type, block + at - op))) {
+    struct { uint64_t count; const void *type; } head = { 0 };
+    if (op != NULL && (!isan__peek(&head, op, sizeof head) || !isan__is_count(head.count)
+                       || is_link(g, head.type, block + at - op))) {
         return;
     }
     if (op == NULL && is_hash(block, isan__block_size(block), at)) {
@@ -436,7 +437,7 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
     }
     /* Before 3.12 any interpreter enlarges the dictionaries that all share; hashes
      * in their tables look like pointers (statics.c looks at the keys). */
-    if (op != NULL && isan__py.one_gil && type == isan__py.dict_type
+    if (op != NULL && isan__py.one_gil && head.type == isan__py.dict_type
         && block + at == op + ISAN__MA_KEYS) {
         node->silent = 1;
     }

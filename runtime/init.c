@@ -163,6 +163,7 @@ forked(void)
     isan__locks_fork(ISAN__FORK_CHILD);
     isan__log_forked();
     isan__traps_forked();
+    isan__threads_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which

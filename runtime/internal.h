@@ -158,6 +158,15 @@ isan__type_of(const void *op)
 {
     return ((const void *const *)op)[1];
 }
+/* Does what is where an object has its count say that it is alive?  A count on
+ * the heap is less than 2^32, and 3.14 keeps flags in the uppermost 16 bits
+ * (Include/refcount.h); an object in a free list has none, or a link there
+ * (Include/internal/pycore_freelist.h). */
+static inline bool
+isan__is_count(uint64_t count)
+{
+    return (count >> 32 & 0xffff) == 0 && (uint32_t)count != 0;
+}
 enum { ISAN__MA_KEYS = 32 };                /* offsetof(PyDictObject, ma_keys) in 3.11 */
 
 /* interp.c: interpreters and their slots. */
@@ -204,6 +213,7 @@ struct isan__thread {
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
     uint8_t by_line;                        /* isan__origin() may take the short way */
     uint8_t running;                        /* the interpreter it is in has been made */
+    uint8_t known;                          /* to threads.c */
     uint8_t depth;                          /* used entries of outer[] */
     char *tstate;                           /* attached now, or NULL */
     const uint32_t *ends;                   /* of its interpreter, if its end is news */
@@ -272,6 +282,15 @@ bool isan__origin_is_stack(uint32_t origin);
 int isan__unwind(uint64_t *pcs, int max, void *ucontext);
 void isan__modules_sync(void);              /* record modules loaded since */
 
+/* threads.c: the threads that have run an interpreter, and their own memory. */
+void isan__thread_runs(uint32_t serial);    /* this one, that interpreter, from now on */
+void isan__threads_forked(void);            /* in the child */
+void isan__forget_ended_threads(void);
+void isan__each_thread(void (*visit)(uint32_t tid, uintptr_t pointer, void *arg), void *arg);
+/* Where the thread with that pointer has the TLS block of a module
+ * (dlpi_tls_modid); it may be gone.  NULL: it has none. */
+const char *isan__tls_of(uintptr_t pointer, size_t module);
+
 /* statics.c: who holds it. */
 bool isan__has_runtime(const struct dl_phdr_info *info);    /* this module */
 /* The module's static that points at the block or its object; address 0: none. */
@@ -283,6 +302,8 @@ void isan__statics_of(isan__slot_t slot,
 /* The current interpreter imports the module at base. */
 void isan__imported(uintptr_t base);
 void isan__forget_imports(uint32_t serial);         /* that interpreter has ended */
+void isan__on_thread(uintptr_t pointer, uint32_t serial);   /* it has run on that thread */
+void isan__not_on_thread(uintptr_t pointer);        /* none has: it is a new one */
 /* Report what the statics of extensions hold of one interpreter, living or not,
  * when another that has imported the extension lives. */
 void isan__look_at_statics(void);

@@ -136,6 +136,9 @@ enum {
     ISAN_OBJ_ORIGIN_STACK = 4,      /* `origin` is a stack id, else a site */
     ISAN_OBJ_INTERNED = 8,          /* a str in an interned dictionary */
     ISAN_OBJ_RECYCLED = 16,         /* `origin` may be an earlier object's in the same memory */
+    ISAN_OBJ_STATIC_TYPE = 32,      /* a PyTypeObject in a module's data: the finding's type name is
+                                     * its own tp_name, holder and address are the same, owner is
+                                     * an interpreter that uses it beside `current` */
 };
 struct isan_object {
     uint64_t address;

@@ -3,8 +3,8 @@
  * The walk runs inside dl_iterate_phdr, so that no module can be unmapped
  * under it.  Left out are isan itself, the C library and the dynamic linker,
  * which hold addresses for reasons of their own, and - as the culprit of
- * anything - _PyRuntime, which is the runtime's state and no variable anybody
- * can move.
+ * anything - _PyRuntime and the runtime's thread-local variables, which are the
+ * runtime's state and no variables anybody can move.
  */
 #define _GNU_SOURCE
 #include <link.h>
@@ -13,16 +13,18 @@
 #include "runtime/owner.h"
 
 struct walk {
-    void (*word)(uint64_t where, uint64_t value, void *arg);
+    void (*word)(const struct isan_holder *where, uint64_t value, void *arg);
     void *arg;
     bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
     bool imported_only;                     /* by an interpreter that has not ended */
     uintptr_t base;                         /* this one; 0: any */
     uintptr_t at;                           /* the one being walked */
+    uintptr_t thread;                       /* pointer of that whose variables are; 0: all threads' */
 };
 
 /* A module's load address with the serial of an interpreter that has imported
- * it and not ended -> 1. */
+ * it and not ended -> 1.  A thread's pointer with that of one that has run on
+ * it, likewise. */
 static struct isan__table imports;
 
 static uint64_t
@@ -39,18 +41,41 @@ has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
     return serial != 0 && serial != but && isan__table_get(&imports, import_key(base, serial)) != 0;
 }
 
-/* The serial of such an interpreter, the current one if it is one, but not
- * `but`.  0: there is none. */
+/* Can this interpreter reach what is being walked?  A thread's variables only
+ * if it has run there. */
+static bool
+reaches(isan__slot_t slot, const struct walk *walk, uint32_t but)
+{
+    return has_imported(slot, walk->at, but)
+        && (walk->thread == 0 || has_imported(slot, walk->thread, but));
+}
+
+/* The serial of one that can, the current one if it is one, but not `but`.
+ * 0: there is none. */
 static uint32_t
-importer(uintptr_t base, uint32_t but)
+importer(const struct walk *walk, uint32_t but)
 {
     isan__slot_t slot = isan__slot;
-    if (!has_imported(slot, base, but)) {
-        for (slot = isan__next_alive(0); slot != 0 && !has_imported(slot, base, but);) {
+    if (!reaches(slot, walk, but)) {
+        for (slot = isan__next_alive(0); slot != 0 && !reaches(slot, walk, but);) {
             slot = isan__next_alive(slot);
         }
     }
     return isan__interp_of(slot)->serial;
+}
+
+void
+isan__on_thread(uintptr_t pointer, uint32_t serial)
+{
+    isan__table_put(&imports, import_key(pointer, serial), 1);
+}
+
+void
+isan__not_on_thread(uintptr_t pointer)
+{
+    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+        isan__table_take(&imports, import_key(pointer, isan__interp_of(slot)->serial));
+    }
 }
 
 static const char *
@@ -95,40 +120,92 @@ of_runtime(const struct dl_phdr_info *info)
         || (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL);
 }
 
+static void
+see(struct walk *walk, const struct isan_holder *where, uint64_t value)
+{
+    /* A pointer to user space, aligned as blocks are. */
+    if (value >= 4096 && value >> 47 == 0 && value % ISAN__GRANULE == 0) {
+        walk->word(where, value, walk->arg);
+    }
+}
+
+/* A module's thread-local variables. */
+struct tls {
+    struct walk *walk;
+    size_t module, size;
+    uint64_t start;                         /* of the module, as its record has it */
+};
+
+static void
+walk_thread(uint32_t tid, uintptr_t pointer, void *arg)
+{
+    const struct tls *tls = arg;
+    const char *block = isan__tls_of(pointer, tls->module);
+    uint64_t words[512];
+    if (block == NULL) {
+        return;
+    }
+    tls->walk->thread = pointer;
+    for (size_t at = 0; at + 8 <= tls->size; at += sizeof words) {
+        size_t size = tls->size - at < sizeof words ? tls->size - at : sizeof words;
+        if (!isan__peek(words, block + at, size)) {
+            break;
+        }
+        for (size_t i = 0; i < size / 8; i++) {
+            see(tls->walk, &(struct isan_holder){ .address = tls->start, .tls = at + 8 * i + 1,
+                                                  .tid = tid }, words[i]);
+        }
+    }
+    tls->walk->thread = 0;
+}
+
 static int
 walk_module(struct dl_phdr_info *info, size_t size, void *arg)
 {
-    (void)size;
     struct walk *walk = arg;
+    struct tls tls = { .walk = walk, .start = UINT64_MAX };
+    walk->at = info->dlpi_addr;
     if (walk->runtime_only ? !of_runtime(info) : left_out(info)) {
         return 0;
     }
     if (walk->imported_only && ((walk->base != 0 && walk->base != info->dlpi_addr)
-                                || importer(info->dlpi_addr, 0) == 0)) {
+                                || importer(walk, 0) == 0)) {
         return 0;
     }
-    walk->at = info->dlpi_addr;
     uintptr_t runtime = (uintptr_t)isan__py.runtime;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uint64_t start = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_TLS && size > offsetof(struct dl_phdr_info, dlpi_tls_modid)) {
+            tls.module = info->dlpi_tls_modid;
+            tls.size = ph->p_memsz;
+        }
+        if (ph->p_type == PT_LOAD && start < tls.start) {
+            tls.start = start;
+        }
         if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_W)) {
             continue;
         }
-        uintptr_t p = (info->dlpi_addr + ph->p_vaddr + 7) & ~(uintptr_t)7;
-        uintptr_t end = info->dlpi_addr + ph->p_vaddr + ph->p_memsz;
+        uintptr_t p = (start + 7) & ~(uintptr_t)7, end = start + ph->p_memsz;
         for (; p + 8 <= end; p += 8) {
             if (!walk->runtime_only && p - runtime < isan__py.runtime_size) {
                 p = ((runtime + isan__py.runtime_size + 7) & ~(uintptr_t)7) - 8;
                 continue;
             }
-            uint64_t value = *(const volatile uint64_t *)p;
-            /* A pointer to user space, aligned as blocks are. */
-            if (value >= 4096 && value >> 47 == 0 && value % ISAN__GRANULE == 0) {
-                walk->word(p, value, walk->arg);
-            }
+            see(walk, &(struct isan_holder){ .address = p }, *(const volatile uint64_t *)p);
         }
     }
+    if (tls.module != 0 && !isan__has_runtime(info)) {
+        isan__each_thread(walk_thread, &tls);
+    }
     return 0;
+}
+
+static void
+go(struct walk *walk)
+{
+    isan__forget_ended_threads();
+    dl_iterate_phdr(walk_module, walk);
 }
 
 struct search {
@@ -137,11 +214,11 @@ struct search {
 };
 
 static void
-match(uint64_t where, uint64_t value, void *arg)
+match(const struct isan_holder *where, uint64_t value, void *arg)
 {
     struct search *s = arg;
     if (s->found.address == 0 && (value == s->block || value == s->object)) {
-        s->found.address = where;
+        s->found = *where;
     }
 }
 
@@ -150,7 +227,7 @@ isan__static_holding(const void *block, const void *object)
 {
     struct search s = { (uint64_t)block, (uint64_t)object, { 0 } };
     struct walk walk = { .word = match, .arg = &s };
-    dl_iterate_phdr(walk_module, &walk);
+    go(&walk);
     return s.found;
 }
 
@@ -161,13 +238,13 @@ struct holders {
 };
 
 static void
-points(const struct holders *h, uint64_t where, uint64_t value)
+points(const struct holders *h, const struct isan_holder *where, uint64_t value)
 {
     uint32_t word = isan__load((void *)value);
     if ((word & 0xffff) == h->slot && isan__begins_something(word)) {
         char *block = isan__block_of((void *)value);
         if (block != NULL) {
-            h->visit(&(struct isan_holder){ .address = where }, block, h->arg);
+            h->visit(where, block, h->arg);
         }
     }
 }
@@ -187,7 +264,7 @@ type_at(uint64_t op)
  * references to classes, and definitions.  Keys are all that is looked at, as
  * hashes of addresses look like pointers. */
 static void
-points_with_keys(const struct holders *h, uint64_t where, const char *dict)
+points_with_keys(const struct holders *h, const struct isan_holder *where, const char *dict)
 {
     /* Include/internal/pycore_dict.h of 3.11; DK_INDICES: the size of what is
      * before the indices, and those before the entries. */
@@ -199,7 +276,7 @@ points_with_keys(const struct holders *h, uint64_t where, const char *dict)
     } keys;
     const char *table;
     if (!isan__peek(&table, dict + ISAN__MA_KEYS, sizeof table) || isan__block_of(table) == NULL
-        || !isan__peek(&keys, table, sizeof keys) || !isan__runtime_has(where)) {
+        || !isan__peek(&keys, table, sizeof keys) || !isan__runtime_has(where->address)) {
         return;
     }
     size_t key = keys.kind == DK_GENERAL ? 8 : 0, size = key + 16;
@@ -213,7 +290,7 @@ points_with_keys(const struct holders *h, uint64_t where, const char *dict)
 }
 
 static void
-holds(uint64_t where, uint64_t value, void *arg)
+holds(const struct isan_holder *where, uint64_t value, void *arg)
 {
     const struct holders *h = arg;
     points(h, where, value);
@@ -228,7 +305,7 @@ isan__statics_of(isan__slot_t slot,
 {
     struct holders h = { slot, visit, arg };
     struct walk walk = { .word = holds, .arg = &h };
-    dl_iterate_phdr(walk_module, &walk);
+    go(&walk);
 }
 
 /* Is the word the field at this offset of an object of this type, which is in
@@ -285,7 +362,7 @@ isan__within_arg_parser(uint64_t where, const void *op)
 }
 
 static void
-look_at(uint64_t where, uint64_t value, void *arg)
+look_at(const struct isan_holder *where, uint64_t value, void *arg)
 {
     const struct walk *walk = arg;
     uint32_t word = isan__load((void *)value);
@@ -297,9 +374,9 @@ look_at(uint64_t where, uint64_t value, void *arg)
     if (block == NULL || isan__object_in(block) != (void *)value) {
         return;
     }
-    uint32_t other = importer(walk->at, isan__interp_of(owner)->serial);
+    uint32_t other = importer(walk, isan__interp_of(owner)->serial);
     if (other != 0) {
-        isan__static_holds(&(struct isan_holder){ .address = where }, (void *)value, block, other);
+        isan__static_holds(where, (void *)value, block, other);
     }
 }
 
@@ -307,7 +384,7 @@ static void
 look(uintptr_t base)
 {
     struct walk walk = { .word = look_at, .arg = &walk, .imported_only = true, .base = base };
-    dl_iterate_phdr(walk_module, &walk);
+    go(&walk);
 }
 
 void
@@ -337,10 +414,18 @@ forget_import(struct dl_phdr_info *info, size_t size, void *serial)
     return 0;
 }
 
+static void
+forget_thread(uint32_t tid, uintptr_t pointer, void *serial)
+{
+    (void)tid;
+    isan__table_take(&imports, import_key(pointer, *(uint32_t *)serial));
+}
+
 void
 isan__forget_imports(uint32_t serial)
 {
     dl_iterate_phdr(forget_import, &serial);
+    isan__each_thread(forget_thread, &serial);
 }
 
 /* Raw blocks the runtime can reach, breadth first.  They may be any thread's
@@ -353,7 +438,7 @@ struct reach {
 enum { MAX_REACH = 1 << 20, MAX_BLOCK = 1 << 20 };
 
 static void
-reached(uint64_t where, uint64_t value, void *arg)
+reached(const struct isan_holder *where, uint64_t value, void *arg)
 {
     struct reach *r = arg;
     (void)where;
@@ -372,7 +457,7 @@ isan__runtime_reaches(struct isan__table *seen)
     if (r.queue == NULL) {
         return;
     }
-    dl_iterate_phdr(walk_module, &walk);
+    go(&walk);
     for (size_t i = 0; i < r.n; i++) {
         const char *block = (const char *)r.queue[i];
         size_t size = isan__block_size(block);
@@ -387,7 +472,7 @@ isan__runtime_reaches(struct isan__table *seen)
             }
             for (size_t j = 0; j < n / 8; j++) {
                 if (words[j] >= 4096 && words[j] >> 47 == 0 && words[j] % ISAN__GRANULE == 0) {
-                    reached(0, words[j], &r);
+                    reached(NULL, words[j], &r);
                 }
             }
         }

@@ -368,7 +368,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
 void
 isan__static_holds(const struct isan_holder *holder, const void *op, char *block, uint32_t other)
 {
-    uint64_t where = holder->address;
+    uint64_t where = holder->tls ? 0 : holder->address;
     isan__slot_t owner = (isan__slot_t)isan__load(block);
     bool freed = isan__load(block) & ISAN__FREED;
     const struct head all = head_of(op, false), *h = &all;
@@ -381,7 +381,9 @@ isan__static_holds(const struct isan_holder *holder, const void *op, char *block
 #include "runtime/rules.inc"
 #undef ISAN_RULE
 #undef ISAN_STATIC_RULE
-    struct { uint64_t where, object; } key = { where, (uint64_t)block ^ (uint64_t)owner << 48 };
+    struct { struct isan_holder where; uint64_t object; } key = {
+        *holder, (uint64_t)block ^ (uint64_t)owner << 48,
+    };
     uint64_t exact = isan__hash(&key, sizeof key, 2) | 1;
     if (isan__table_get(&by_site, exact) != 0) {
         return;                             /* looked at before */

@@ -61,6 +61,45 @@ int C::count = 3;
 void *C::method() { static void *local; local = hidden[1]; count++; return &local; } }
 extern "C" void *entry() { ns::C c; hidden[1] = &hidden; return c.method(); }
 """
+HEAD = """\
+typedef struct _object { long ob_refcnt; void *ob_type; } PyObject;
+typedef struct { PyObject ob_base; long ob_size; } PyVarObject;
+"""
+SPAM = """\
+#include "head.h"
+struct link { PyObject *to; long weight; };
+typedef struct { PyObject ob_base; PyObject *name; struct link links[2]; } Node;
+typedef struct { PyVarObject ob_base; PyObject *first, *second; } Row;
+typedef struct { Row row; PyObject *extra; } LongRow;
+struct plain { long a, b, c, d, e, f, g; };
+__thread PyObject *current;
+static __thread struct { int depth; PyObject *stack[3]; } frames;
+struct plain plain;
+Node node; Row row; LongRow long_row;
+PyObject **push(PyObject *p)
+{
+    static __thread PyObject *last;
+    last = current;
+    current = p;
+    frames.stack[frames.depth++] = p;
+    return &last;
+}
+"""
+EGGS = """\
+#include "head.h"
+typedef struct { PyObject ob_base; PyObject *title; long w[4]; } Egg;       /* as long as Node */
+typedef struct { PyVarObject ob_base; PyObject *first, *other; } Shell;     /* as long as Row */
+Egg egg; Shell shell;
+PyObject **hatch(void) { return &egg.title; }
+"""
+CPP_OBJECT = """\
+#include "head.h"
+namespace ns { struct Base : PyObject { PyObject *dict; }; class Derived : public Base { public: PyObject *values[2]; };
+inline thread_local PyObject *held[2];
+struct Pool { static thread_local PyObject *spare; }; thread_local PyObject *Pool::spare; }
+ns::Derived derived;
+extern "C" void *method() { thread_local PyObject *mine; ns::held[1] = mine; ns::Pool::spare = mine; mine = &derived; return mine; }
+"""
 
 
 def run(*command):
@@ -106,6 +145,17 @@ def foo(tmp_path_factory):
     return Built(path)
 
 
+@pytest.fixture(scope="session")
+def spam(tmp_path_factory):
+    """Two units of C with Python objects and thread-local variables."""
+    directory = tmp_path_factory.mktemp("spam")
+    for name, source in ("head.h", HEAD), ("spam.c", SPAM), ("eggs.c", EGGS):
+        (directory / name).write_text(source)
+    path = directory / "_spam.so"
+    run("gcc", "-g", "-O1", "-fPIC", "-shared", "-Wl,--build-id", directory / "spam.c", directory / "eggs.c", "-o", path)
+    return Built(path)
+
+
 @pytest.fixture
 def symbolizer(program):
     with Symbolizer(program) as s:
@@ -126,6 +176,14 @@ def data(path, address, build_id=""):
 
 def code(path, address, build_id=""):
     return "code\t%s\t%s\t%x" % (path, build_id, address)
+
+
+def tls(path, offset, build_id=""):
+    return "tls\t%s\t%s\t%x" % (path, build_id, offset)
+
+
+def member(path, address, size, offset, build_id=""):
+    return "member\t%s\t%s\t%x\t%x\t%x" % (path, build_id, address, size, offset)
 
 
 # -- symbolize.c ------------------------------------------------------------------
@@ -179,6 +237,90 @@ def test_without_debug_information(program, foo, tmp_path):
     assert answers[5]["frames"][0]["function"] is None
 
 
+def test_thread_local_variables(program, spam):
+    s = spam.symbols
+    last = next(name for name in s if name.startswith("last"))
+    current, element, local, nothing = ask(
+        program, tls(spam.path, s["current"], spam.build_id), tls(spam.path, s["frames"] + 16),
+        tls(spam.path, s[last]), tls(spam.path, 4096))
+    assert (current["symbol"], current["line"], current["element"], current["section"]) == ("current", 7, None, ".tbss")
+    assert current["file"].endswith("/spam.c") and current["size"] == 8
+    assert (element["symbol"], element["element"], element["line"]) == ("frames", ".stack[1]", 8)
+    assert (local["symbol"], local["line"]) == ("push::last", 13)
+    assert "no thread-local variable" in nothing["error"]
+
+
+def test_thread_local_variables_without_debug_information(program, spam, tmp_path):
+    nodebug, stripped = spam.copy(tmp_path / "nodebug.so"), spam.copy(tmp_path / "stripped.so")
+    run("strip", "-g", nodebug)
+    run("strip", stripped)
+    frames, current, unknown = ask(program, tls(nodebug, spam.symbols["frames"] + 8),
+                                   tls(stripped, spam.symbols["current"]), tls(stripped, spam.symbols["frames"] + 8))
+    assert (frames["symbol"], frames["offset"], frames["file"], frames["debug"]) == ("frames", 8, None, False)
+    assert (current["symbol"], current["file"]) == ("current", None)        # .dynsym
+    assert (unknown["symbol"], unknown["section"]) == (None, ".tbss")
+    assert unknown["offset"] == spam.symbols["frames"] + 8                  # the block begins with it
+
+
+def test_members_of_objects(program, spam):
+    push, hatch = spam.symbols["push"], spam.symbols["hatch"]
+    ask_member = lambda *a: ask(program, member(spam.path, *a))[0]["member"]
+    assert [ask_member(push, 56, at) for at in (16, 24, 32, 40)] == ["name", "links[0].to", "links[0].weight", "links[1].to"]
+    # Another type of that size, in the other source file.
+    assert [ask_member(hatch, 56, at) for at in (16, 24)] == ["title", "w[0]"]
+    # No code to go by: what they agree on.
+    assert [ask_member(0, 40, at) for at in (24, 32)] == ["first", None]
+    assert ask_member(push, 40, 32) == "second" and ask_member(hatch, 40, 32) == "other"
+    # Whatever unit the only one is in; a subtype's first member is its base.
+    assert ask_member(hatch, 48, 40) == "extra" and ask_member(hatch, 48, 32) == "row.second"
+    # No such struct, not an object, between members, outside.
+    assert [ask_member(push, *a) for a in ((8, 0), (64, 16), (56, 20), (56, 56), (56, 1 << 40))] == [None] * 5
+
+
+def test_members_and_thread_local_variables_of_cplusplus(program, spam, tmp_path):
+    (tmp_path / "head.h").write_text(HEAD)
+    (tmp_path / "object.cc").write_text(CPP_OBJECT)
+    run("g++", "-g", "-O1", "-std=c++17", "-fPIC", "-shared", tmp_path / "object.cc", "-o", tmp_path / "object.so")
+    built = Built(tmp_path / "object.so")
+    s = built.symbols
+    base, derived, held, spare, mine = ask(
+        program, member(built.path, s["method"], 40, 16), member(built.path, s["method"], 40, 32),
+        tls(built.path, s["_ZN2ns4heldE"] + 8), tls(built.path, s["_ZN2ns4Pool5spareE"]), tls(built.path, s["_ZZ6methodE4mine"]))
+    assert (base["member"], derived["member"]) == ("dict", "values[1]")
+    assert (held["symbol"], held["element"], held["line"]) == ("ns::held", "[1]", 3)
+    assert spare["symbol"] == "ns::Pool::spare" and (mine["symbol"], mine["line"]) == ("method::mine", 6)
+
+
+@pytest.mark.parametrize("how", ["debuglink", "build-id"])
+def test_separate_debug_files_name_everything(program, foo, spam, tmp_path, how):
+    for built in foo, spam:
+        path = built.copy(tmp_path / built.path.name)
+        directory = tmp_path / "debug"
+        if how == "debuglink":
+            debug = tmp_path / ".debug" / (built.path.name + ".debug")
+        else:
+            debug = directory / ".build-id" / built.build_id[:2] / (built.build_id[2:] + ".debug")
+        debug.parent.mkdir(parents=True, exist_ok=True)
+        run("objcopy", "--only-keep-debug", path, debug)
+        run("strip", path)
+        if how == "debuglink":
+            run("objcopy", "--add-gnu-debuglink=%s" % debug, path)
+    with Symbolizer(program, "" if how == "debuglink" else str(directory)) as symbolizer:
+        _foo = log.Module(0, BIAS, BIAS, BIAS + 0x10000, str(tmp_path / "_foo.so"), foo.build_id)
+        _spam = _foo._replace(path=str(tmp_path / "_spam.so"), build_id=spam.build_id)
+        assert symbolizer.data(_foo, BIAS + foo.symbols["cache"])["line"] == 2
+        assert symbolizer.tls(_spam, spam.symbols["frames"] + 16)["element"] == ".stack[1]"
+        assert symbolizer.member(_spam, BIAS + spam.symbols["push"], 56, 24) == "links[0].to"
+        assert symbolizer.code(_spam, BIAS + spam.symbols["push"])[0]["line"] == 12
+        assert symbolizer.bare == {}
+    # None of it where the debug file is not found.
+    with Symbolizer(program, str(tmp_path / "empty")) as symbolizer:
+        shutil.rmtree(tmp_path / (".debug" if how == "debuglink" else "debug"))
+        assert symbolizer.data(_foo, BIAS + foo.symbols["cache"])["symbol"] is None
+        assert symbolizer.member(_spam, BIAS + spam.symbols["push"], 56, 24) is None
+        assert set(symbolizer.bare) == {_foo.path, _spam.path}
+
+
 def test_separate_debug_file(program, foo, tmp_path):
     path = foo.copy(tmp_path / "sep.so")
     run("objcopy", "--only-keep-debug", path, tmp_path / "sep.so.debug")
@@ -200,7 +342,9 @@ def test_unreadable_modules_and_requests(program, tmp_path):
     (tmp_path / "empty").write_text("")
     answers = ask(program, data(tmp_path / "fifo", 0), code(tmp_path / "text", 0), code(tmp_path / "empty", 0),
                   code(tmp_path / "missing", 0), data("linux-vdso.so.1", 0), "", "code", "code\ta\tb\t", "code\ta\tb\txyz",
-                  "what\ta\tb\t0", "code\ta\tb\t0\t0", data(tmp_path, 0))
+                  "what\ta\tb\t0", "code\ta\tb\t0\t0", data(tmp_path, 0),
+                  "member\ta\tb\t0", "member\ta\tb\t0\t0\t0\t0", "tls\ta\tb\t-", tls(tmp_path / "text", 0),
+                  member(tmp_path / "text", 0, 0, 0))
     assert all(set(a) == {"error"} for a in answers)
 
 
@@ -231,7 +375,8 @@ def test_damaged_elf_files_get_an_answer(program, foo, tmp_path):
             broken[random_.randrange(16, len(broken))] = random_.randrange(256)
         path = tmp_path / ("%d.so" % i)
         path.write_bytes(broken)
-        requests += [code(path, foo.calls("use_cache", "deep")), data(path, foo.symbols["grid"] + 8)]
+        requests += [code(path, foo.calls("use_cache", "deep")), data(path, foo.symbols["grid"] + 8), tls(path, 8),
+                     member(path, foo.calls("use_cache", "deep"), 32, 16)]
     requests.append(data(foo.path, foo.symbols["cache"]))
     assert ask(program, *requests)[-1]["symbol"] == "cache"
 
@@ -553,6 +698,336 @@ def test_order_of_importance(symbolizer, tmp_path):
     assert order == ["C", "D", "D", "B", "A", "F", "E"]
 
 
+# -- what keeps a leak alive -------------------------------------------------------------
+
+
+class Leaks:
+    """A log of leaks in _foo.so and _spam.so: two interpreters that ended, and the main one."""
+
+    def __init__(self, foo, spam, directory):
+        self.directory, self.foo, self.spam = directory, foo, spam
+        self.w = w = Writer()
+        w.process(cwd="/src")
+        w.module(str(foo.path), BIAS, build_id=foo.build_id)
+        w.module(str(spam.path), 2 * BIAS, build_id=spam.build_id)
+        w.interp(1, log.BEGIN, 0)
+        for serial in 2, 3:
+            w.interp(serial, log.BEGIN, 1)
+            w.interp(serial, log.END, 1)
+        self.app = w.code("/src/app.py", "register", 10, (4, 12), (4, 14))
+
+    def static(self, name, offset=0):
+        return BIAS + self.foo.symbols[name] + offset
+
+    def report(self, symbolizer):
+        self.w.exit()
+        return report_of(symbolizer, self.w.write(self.directory))
+
+    def one(self, symbolizer):
+        """The only leak, and its text without the hint's."""
+        report = self.report(symbolizer)
+        leak, = report["findings"]
+        lines = text.render(report).split("\n\n")[0].splitlines()
+        assert lines[-1] == "  hint: " + leak["hint"]
+        return leak, lines[:-1]
+
+
+@pytest.fixture
+def leaks(foo, spam, tmp_path):
+    return Leaks(foo, spam, tmp_path)
+
+
+def keeper_hint(name):
+    return next(k.hint for k in tables.KEEPERS if k.name == name)
+
+
+def test_leak_kept_by_a_static(symbolizer, leaks):
+    w = leaks.w
+    w.leak(1, count=2, bytes=128, kept=(14, 2048), holder=leaks.static("items", 2 * 32 + 16), keeper="static", owner=2,
+           origin=leaks.app, type="dict", extra=3)
+    w.kept(1, "dict", 10, 1500)
+    w.kept(1, "str", 4, 548)
+    w.step(1, 1, "value", 3, ("dict", "list", "users", ""))
+    w.step(1, 2, "item", 0, ("list", "User", "", ""))
+    leak, lines = leaks.one(symbolizer)
+    assert re.sub(r"\(\S*/", "(", "\n".join(lines)) == """\
+isan: leak #1: 2 objects of type `dict`, 128 bytes, of interpreter 1 (legacy)
+  created at app.py:12 in register
+  kept alive by static `items[2].objects[1]` of _foo.so (foo.c:3), and by 3 references that nothing found explains
+  keeps alive: 14 more objects, 2,048 bytes: 10 `dict`, 4 `str`
+  the way: static `items[2].objects[1]` -> `dict` ['users'] -> `list` [0] -> `User`"""
+    assert leak["hint"] == keeper_hint("static") and leak["extra"] == 3
+    holder = leak["holder"]
+    assert (holder["kind"], holder["symbol"], holder["line"], holder["path"]) == ("static", "items", 3, "[2].objects[1]")
+    assert (holder["thread_local"], holder["tid"]) == (False, None)
+    assert leak["kept"]["types"] == [{"type": "dict", "count": 10, "bytes": 1500}, {"type": "str", "count": 4, "bytes": 548}]
+    assert leak["way"] == [{"from": "dict", "to": "list", "label": "['users']"}, {"from": "list", "to": "User", "label": "[0]"}]
+    assert leak["reasons"] == []
+
+
+def test_leak_kept_by_a_thread_local(symbolizer, leaks):
+    leaks.w.leak(1, holder=2 * BIAS, tls=leaks.spam.symbols["frames"] + 16 + 1, tid=4711, keeper="static", owner=2)
+    leak, lines = leaks.one(symbolizer)
+    assert re.sub(r"\(\S*/", "(", lines[-1]) == \
+        "  kept alive by thread-local static `frames.stack[1]` of _spam.so (spam.c:8) in thread 4711"
+    holder = leak["holder"]
+    assert (holder["thread_local"], holder["tid"], holder["offset"]) == (True, 4711, leaks.spam.symbols["frames"] + 16)
+
+
+@pytest.mark.parametrize("edge, at, texts, words", [
+    ("item", 3, ("list", "dict", "", ""), "its item [3]"),
+    ("value", 3, ("list", "dict", "key", ""), "its value ['key']"),
+    ("value", 3, ("list", "dict", "", ""), "its value 3"),
+    ("key", 3, ("list", "dict", "", ""), "its key 3"),
+    ("attribute", 0, ("list", "dict", "name", ""), "its attribute .name"),
+    ("field", 24, ("list", "dict", "", "child"), "its member .child (offset 24)"),
+    ("field", 24, ("list", "dict", "", ""), "its member (offset 24)"),
+    ("type", 8, ("list", "dict", "", ""), "its type"),
+])
+def test_leak_kept_by_an_object_of_another_interpreter(symbolizer, leaks, edge, at, texts, words):
+    leaks.w.leak(1, keeper="foreign", owner=2)
+    leaks.w.step(1, 0, edge, at, texts, from_=dict(address=0x7000, owner=1, origin=leaks.app, serial=9))
+    leak, lines = leaks.one(symbolizer)
+    assert lines[-1] == "  kept alive by a `list` of interpreter 0 (main), created at app.py:12 in register: " + words
+    holder = leak["holder"]
+    assert (holder["kind"], holder["file"], holder["line"], holder["owner"]["id"]) == ("foreign", "/src/app.py", 12, 0)
+    assert (holder["object"]["type"], holder["object"]["serial"], holder["edge"]) == ("list", 9, edge)
+    assert holder["path"] == leak["way"][0]["label"] and leak["hint"] == keeper_hint("foreign")
+    assert [frame["function"] for frame in leak["stacks"]["holder"]] == ["register"]
+
+
+def test_leak_kept_by_an_object_that_was_left_behind_too(symbolizer, leaks):
+    w, kept = leaks.w, dict(address=0x7000, owner=2)
+    w.leak(1, keeper="static", holder=leaks.static("cache"), bytes=999, **kept)
+    w.leak(2, keeper="foreign", owner=3, type="list")
+    w.step(2, 0, "value", 0, ("dict", "list", "x", ""), from_=kept)
+    report = leaks.report(symbolizer)
+    assert report["findings"][1]["holder"]["leak"] == 1
+    assert "kept alive by a `dict` of interpreter 1 (legacy), itself left behind: leak #1: its value ['x']" \
+        in text.render(report)
+
+
+def test_members_by_their_c_names(symbolizer, leaks):
+    """What the type does not tell, debug information does."""
+    push = 2 * BIAS + leaks.spam.symbols["push"]
+    leaks.w.leak(1, keeper="foreign", owner=2)
+    leaks.w.step(1, 0, "field", 24, ("spam.Node", "dict", "", ""), basicsize=56, code=push, from_=dict(owner=1))
+    leaks.w.step(1, 1, "field", 16, ("spam.Node", "spam.Row", "", ""), basicsize=56, code=push)
+    leaks.w.step(1, 2, "field", 8, ("", "str", "", ""))
+    leak, lines = leaks.one(symbolizer)
+    assert [step["label"] for step in leak["way"]] == [".links[0].to (offset 24)", ".name (offset 16)", "(offset 8)"]
+    assert lines[-1] == "  the way: `spam.Node` .links[0].to (offset 24) -> `spam.Node` .name (offset 16)" \
+        " -> memory (offset 8) -> `str`"
+
+
+def test_a_long_way_is_shortened(symbolizer, leaks):
+    leaks.w.leak(1, keeper="static", holder=leaks.static("cache"), owner=2)
+    for i in reversed(range(40)):
+        leaks.w.step(1, i + 1, "item", i, ("list", "list", "", ""))
+    leak, lines = leaks.one(symbolizer)
+    assert lines[-1] == "  the way: static `cache` -> %s -> ... 31 steps ... -> %s -> `list`" % tuple(
+        " -> ".join("`list` [%d]" % i for i in some) for some in (range(5), range(36, 40)))
+    assert len(leak["way"]) == 40
+
+
+def test_why_the_collector_could_not_clear_a_cycle(symbolizer, leaks):
+    w, node = leaks.w, dict(basicsize=56, code=2 * BIAS + leaks.spam.symbols["push"])
+    w.leak(1, keeper="cycle", owner=2, type="spam.Node")
+    w.reason(1, "no_visit_member", ("spam.Node", "spam.Node", "child"), offset=16, **node)
+    w.reason(1, "no_visit_member", ("spam.Node", "", ""), offset=24, **node)
+    w.reason(1, "no_visit_member", ("spam.Node", "list", ""), offset=28, **node)
+    w.reason(1, "no_visit_type", ("spam.Node", "", ""))
+    w.reason(1, "none")
+    leak, lines = leaks.one(symbolizer)
+    assert leak["reasons"] == [
+        "tp_traverse of `spam.Node` does not visit `child` (offset 16), a `spam.Node`",
+        "tp_traverse of `spam.Node` does not visit `links[0].to` (offset 24)",
+        "tp_traverse of `spam.Node` does not visit the member at offset 28, a `list`",
+        "tp_traverse of the heap type `spam.Node` does not visit Py_TYPE(self)"]
+    assert lines[-1] == "  kept alive by a cycle the garbage collector cannot clear: " + "; ".join(leak["reasons"])
+    assert (leak["hint"], leak["holder"]["kind"]) == (keeper_hint("cycle"), "cycle")
+
+
+def test_every_reason_is_a_sentence():
+    for reason in tables.REASONS:
+        assert set(re.findall(r"\{.*?\}", reason.text)) <= {"{type}", "{member}"}
+
+
+@pytest.mark.parametrize("leak, words", [
+    (dict(keeper="reference", extra=2), "kept alive by 2 references that nothing found explains: a missing Py_DECREF"),
+    (dict(keeper="cycle"), "kept alive by a cycle the garbage collector cannot clear"),
+    (dict(keeper="memory", type="", flags=0, domain="m"), "memory that nothing points at: never freed"),
+    (dict(keeper="runtime"), "kept alive by the runtime"),
+    (dict(keeper="runtime", holder=True), "kept alive by the runtime: static `grid[1][0]` of _foo.so (foo.c:4)"),
+    (dict(keeper="unknown", holder=True), "kept alive by static `grid[1][0]` of _foo.so (foo.c:4)"),
+])
+def test_other_keepers(symbolizer, leaks, leak, words):
+    if "holder" in leak:
+        leak = dict(leak, holder=leaks.static("grid", 24))
+    leaks.w.leak(1, owner=2, **leak)
+    found, lines = leaks.one(symbolizer)
+    assert re.sub(r"\(\S*/", "(", lines[-1]) == "  " + words
+    assert set(found["holder"]) >= {"kind", "module", "symbol", "file", "line", "path"}
+    assert found["hint"] == keeper_hint(found["holder"]["kind"])
+
+
+def test_nothing_known_of_the_keeper(symbolizer, leaks):
+    leaks.w.leak(1, owner=2)
+    leak, lines = leaks.one(symbolizer)
+    assert leak["holder"] is None and leak["hint"] == keeper_hint("unknown") and len(lines) == 2
+
+
+def test_rounds_of_a_loop_are_one_finding(symbolizer, leaks):
+    """A static that each of 50 interpreters puts an object into, wherever CPython got the memory from."""
+    w, frozen = leaks.w, log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK
+    site = w.code("/src/app.py", "load", 1, (4, 5))
+    w.module("/lib/python3/lib-dynload/_x.so", 3 * BIAS)
+    for i in range(50):
+        serial = 10 + i
+        w.interp(serial, log.BEGIN, 1)
+        inner = BIAS + leaks.foo.calls("run_string", "_PyEval")
+        stack = w.stack([3 * BIAS + 16 * i, inner] if i else [inner - 1], [(site, 1, serial)])
+        common = dict(owner=serial, origin=stack, flags=frozen)
+        w.finding(100 + i, "static", holder=leaks.static("items", 8 * (i % 4)), current=serial + 1, type="AB"[i % 2],
+                  **common)
+        w.leak(200 + i, keeper="static", holder=leaks.static("items", 8 * (i % 4)), kept=(2, 100), extra=i % 2, **common)
+        w.kept(200 + i, "str", 1, 40)
+        w.kept(200 + i, "int" if i else "float", 1, 60)
+        w.leak(300 + i, keeper="foreign", type="list", **common)
+        w.step(300 + i, 0, "item", i, ("list", "list", "", ""), from_=dict(owner=1, origin=leaks.app))
+        w.leak(400 + i, keeper="cycle", type="Node", **common)
+        w.reason(400 + i, "no_clear", ("Node", "", ""))
+    report = leaks.report(symbolizer)
+    found = {(f["kind"], f["object"]["type"]): f for f in report["findings"]}
+    assert len(found) == len(report["findings"]) == 4 and [f["count"] for f in report["findings"]] == [50] * 4
+    leak = found["leak", "dict"]
+    assert (leak["extra"], leak["kept"]["count"], len(leak["owners"])) == (25, 100, 50)
+    assert leak["kept"]["types"] == [{"type": "int", "count": 49, "bytes": 49 * 60}, {"type": "str", "count": 50, "bytes": 2000},
+                                     {"type": "float", "count": 1, "bytes": 60}]
+    assert found["leak", "Node"]["reasons"] == ["`Node` has no tp_clear to break the cycle with"]
+    out = re.sub(r"\(\S*/", "(", text.render(report))
+    assert "leak #200: 50 objects of type `dict`, 3,200 bytes, of interpreter 9 (legacy) and 49 more" in out
+    assert "static `items[0].objects[0]` (and 3 more elements of it) of _foo.so (foo.c:3)" \
+        in out.replace("items[0].id", "items[0].objects[0]")
+    assert "holds an `A` of interpreter 9 (legacy) and 49 more" in out and "found" not in out.split("hint")[0]
+    assert max(map(len, out.splitlines())) < 400
+
+
+def test_two_variables_are_two_findings(symbolizer, leaks):
+    w = leaks.w
+    for id, name in (1, "cache"), (2, "grid"):
+        w.finding(id, "static", owner=2, holder=leaks.static(name))
+        w.leak(10 + id, owner=2, holder=leaks.static(name), keeper="static")
+    # Variables of the same name in two modules are two.
+    other = leaks.foo.copy(leaks.directory / "_bar.so")
+    w.module(str(other), 5 * BIAS, build_id=leaks.foo.build_id)
+    w.leak(13, owner=2, holder=5 * BIAS + leaks.foo.symbols["cache"], keeper="static")
+    assert len(leaks.report(symbolizer)["findings"]) == 5
+
+
+def test_static_types(symbolizer, leaks):
+    w = leaks.w
+    for id, owner, current in (1, 2, 3), (2, 3, 1):
+        address = leaks.static("items", 32)
+        w.finding(id, "static", owner=owner, current=current, holder=address, address=address, type="spam.Type",
+                  flags=log.OBJ_STATIC_TYPE)
+    w.finding(3, "static", owner=2, current=3, holder=leaks.static("cache"), address=leaks.static("cache"), type="other.Type",
+              flags=log.OBJ_STATIC_TYPE, used=w.stack([], [(leaks.app + 5, 1, 3)]))
+    report = leaks.report(symbolizer)
+    first, second = re.sub(r"\(\S*/", "(", text.render(report)).split("\n\n")[:2]
+    assert first.splitlines()[0] == "isan: static #1: static type `spam.Type`, `items[1].id` of _foo.so (foo.c:3), is used" \
+        " by interpreter 1 (legacy) and 2 more"
+    assert second.splitlines()[:2] == [
+        "isan: static #3: static type `other.Type`, `cache` of _foo.so (foo.c:2), is used"
+        " by interpreter 1 (legacy) and interpreter 2 (legacy)",
+        "  found at app.py:14 in register"]
+    assert len(report["findings"]) == 2
+    for finding in report["findings"]:
+        assert finding["object"]["static_type"] and "PyType_FromModuleAndSpec" in finding["hint"]
+    assert "created" not in first + second
+
+
+def test_residue_tells_what_keeps_it(symbolizer, leaks):
+    w = leaks.w
+    w.leak(1, count=3, kept=(4, 99), owner=2, holder=leaks.static("cache"), keeper="static", residue=3)
+    w.kept(1, "str", 4, 99)
+    w.leak(2, owner=2, keeper="reference", extra=1, type="set")
+    report = report_of(symbolizer, w.write(leaks.directory), residue_of=lambda log: {"legacy": {("set", "", ""): 1}})
+    assert report["findings"] == []
+    brief, full = (text.render(report, show_residue=show).split("\n\n")[0].splitlines() for show in (False, True))
+    assert len(brief) == 1 and brief[0].startswith("CPython's own residue: 8 blocks, 227 bytes per interpreter")
+    assert [re.sub(r"\(\S*/", "(", line) for line in full[1:]] == [
+        "  3 objects of type `dict`, 64 bytes, of interpreter 1 (legacy), kept alive by static `cache` of _foo.so (foo.c:2),"
+        " keeps alive: 4 more objects, 99 bytes: 4 `str` [runtime]",
+        "  1 object of type `set`, 64 bytes, of interpreter 1 (legacy), kept alive by 1 reference that nothing found explains:"
+        " a missing Py_DECREF [measured]"]
+
+
+# -- missing debug information -------------------------------------------------------------
+
+
+@pytest.fixture
+def dpkg(tmp_path, monkeypatch):
+    """Stands in for dpkg: dpkg(packages) -> the calls made of it."""
+    def fake(packages):
+        (tmp_path / "bin").mkdir()
+        path = tmp_path / "bin" / "dpkg"
+        path.write_text("#!%s\nimport sys\nopen(%r, 'a').write(' '.join(sys.argv[1:]) + '\\n')\nknown = %r\n"
+                        "for name in sys.argv[2:]:\n    if name in known: print(known[name] + ': ' + name)\nsys.exit(1)\n"
+                        % (sys.executable, str(tmp_path / "calls"), packages))
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", "%s:%s" % (path.parent, os.environ["PATH"]))
+        return tmp_path / "calls"
+    return fake
+
+
+def test_what_to_install(dpkg):
+    from reports import packages
+    names = {"/usr/bin/python3.13": "python3.13-minimal", "/usr/lib/libpython3.14.so.1.0": "libpython3.14:amd64",
+             "/lib/x/libz.so.1": "zlib1g:amd64, zlib1g:i386", "/usr/lib/a.so": "diversion by x from"}
+    calls = dpkg(names)
+    paths = ["/usr/bin/python3.13", "/usr/lib/libpython3.14.so.1.0", "/usr/lib/x/libz.so.1", "/usr/lib/a.so", "/home/m.so",
+             "/odd/[x]*.so", "linux-vdso.so.1", "-x"]
+    assert packages.advice(paths) == {
+        "/usr/bin/python3.13": "install python3.13-dbg", "/usr/lib/libpython3.14.so.1.0": "install python3.14-dbg",
+        "/usr/lib/x/libz.so.1": "install zlib1g-dbg or zlib1g-dbgsym",
+        **dict.fromkeys(paths[3:], "build it with -g")}
+    assert len(calls.read_text().splitlines()) == 1
+
+
+def test_without_dpkg(monkeypatch):
+    from reports import packages
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert packages.advice(["/usr/bin/python3.13"]) == {"/usr/bin/python3.13": "build it with -g"}
+
+
+def test_modules_without_names_are_noted_once(symbolizer, foo, spam, tmp_path, dpkg):
+    bare, fully = foo.copy(tmp_path / "_bare.so"), foo.copy(tmp_path / "_python.so")
+    frames, members = foo.copy(tmp_path / "_frames.so"), spam.copy(tmp_path / "_members.so")
+    for path in bare, fully, frames, members:
+        run("strip", path)
+    dpkg({str(fully): "python3.13-minimal"})
+    w = Writer()
+    w.process()
+    for i, path in enumerate((foo.path, bare, fully, frames, members), 1):
+        w.module(str(path), i * BIAS)
+    w.interp(2, log.BEGIN)
+    cache, use = foo.symbols["cache"], foo.symbols["use_cache"] + 4
+    for id, base in (1, 1), (2, 2), (3, 2), (4, 3):
+        w.leak(id, owner=2, holder=base * BIAS + cache + id % 2, keeper="static", type="T%d" % id)
+    w.finding(5, "share", owner=2, used=w.stack([4 * BIAS + use, 2 * BIAS + use]))
+    w.leak(6, owner=2, keeper="cycle")
+    w.reason(6, "no_visit_member", ("spam.Node", "", ""), basicsize=56, offset=16, code=5 * BIAS + spam.symbols["push"])
+    w.exit(1)
+    report = report_of(symbolizer, w.write(tmp_path))
+    says = " has no debug information, so that names and lines are missing: "
+    assert report["notes"] == [{"pid": None, "text": text} for text in (
+        "%s%sbuild it with -g" % (bare, says), "%s%sbuild it with -g" % (frames, says),
+        "%s%sbuild it with -g" % (members, says), "%s%sinstall python3.13-dbg" % (fully, says))]
+    # What there is instead of a name.
+    assert re.search(r"kept alive by a static in \.bss of _bare\.so \(_bare\.so\+0x[0-9a-f]+\)", text.render(report))
+
+
 # -- damaged logs ------------------------------------------------------------------------
 
 
@@ -607,7 +1082,14 @@ def test_records_that_lie_are_errors_with_their_offset(tmp_path):
 
 
 def test_random_damage_never_breaks_the_report(symbolizer, foo, tmp_path):
-    whole = story(foo).bytes()
+    w = story(foo)
+    w.leak(4, owner=2, keeper="foreign", holder=BIAS + 8, tls=9, tid=3, kept=(2, 9))
+    for position, edge in enumerate(log.EDGES):
+        w.step(4, position, edge, 24, ("A", "B", "label", ""), basicsize=32, code=BIAS + foo.symbols["deep"])
+    w.kept(4, "C", 2, 9)
+    for reason in tables.REASONS:
+        w.reason(4, reason.name, ("A", "B", ""), basicsize=32, offset=16, code=BIAS + foo.symbols["deep"])
+    whole = w.bytes()
     random_ = random.Random(1)
     for _ in range(150):
         broken = bytearray(whole)
@@ -656,7 +1138,7 @@ def isan(tmp_path, program):
     (tmp_path / "isan.py").write_text(
         "import sys\nfrom pathlib import Path\nsys.path[:0] = %r\n"
         "import argparse, importlib\nfrom isan import Problem, residue\nfrom reports import symbols\n"
-        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r,)\n"
+        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r, '')\n"
         "command = importlib.import_module('isan.' + sys.argv[1])\nparser = argparse.ArgumentParser()\n"
         "command.add_arguments(parser)\n"
         "try:\n    sys.exit(command.main(parser.parse_args(sys.argv[2:])))\n"

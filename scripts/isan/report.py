@@ -17,13 +17,15 @@ def add_arguments(parser):
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
     parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
+    parser.add_argument("--debuginfo-path", metavar="DIR:...", default="",
+                        help="look for separate debug files there, before /usr/lib/debug")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
 
 
-def make(paths):
+def make(paths, debuginfo_path=""):
     """The report of these log files."""
-    with symbols.Symbolizer() as symbolizer:
+    with symbols.Symbolizer(debuginfo_path=debuginfo_path) as symbolizer:
         return model.build(log.read(paths), symbolizer, residue.of, version=__version__)
 
 
@@ -54,7 +56,9 @@ def main(args):
             raise Problem("cannot read %s: %s" % (
                 path, "there is no such file" if not os.path.exists(path) else "permission denied"))
     try:
-        report = make(paths)
+        report = make(paths, args.debuginfo_path and ":".join(
+            # Where elfutils itself looks: beside the file, in .debug there, and in /usr/lib/debug.
+            [*map(os.path.abspath, args.debuginfo_path.split(":")), "", ".debug", "/usr/lib/debug"]))
     except symbols.Missing as error:
         raise Problem(str(error))
 
