@@ -149,6 +149,9 @@ slow_free(struct domain *d, void *p, void *pc)
 {
     uint32_t word = isan__load(p);
     isan__refresh(d->id == RAW);
+    if (isan__flags.signal != 0) {
+        isan__look_if_wanted();
+    }
     if (!(word & ISAN__START)) {
         d->real.free(d->real.ctx, p);       /* from before isan, or no multiple of 16 */
         return;

@@ -13,10 +13,16 @@ set_slots(struct isan__thread *self)
 {
     isan__slot_t slot = self->tstate == NULL ? 0
         : self->scope == ISAN__FOR_MAIN ? isan__main_slot : self->slot;
-    self->free_slot = slot == 0 || self->finalizing ? ISAN__NOBODY : slot;
+    self->free_slot = slot == 0 || self->finalizing || isan__wanted ? ISAN__NOBODY : slot;
     self->by_line = self->tstate != NULL && self->scope != ISAN__INIT && !isan__py.has_cframe
         && isan__flags.origin == ISAN__ORIGIN_python;
     isan__slot = slot;
+}
+
+void
+isan__set_slots(void)
+{
+    set_slots(&isan__self);
 }
 
 /* A thread state becomes current (Python/pystate.c, current_fast_set). */
@@ -57,7 +63,7 @@ attach(void *tstate)
     self->running = i->running;
     if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
         if (isan__alloc_lost()) {
-            isan__main_again(slot);
+            isan__main_ended(slot);
             self->slot = isan__slot_of_interp(interp);
             self->epoch = ~isan__epoch;
         }

@@ -20,19 +20,13 @@ bool isan__stock;
 uint32_t isan__epoch;
 
 static int
-is_initialized(void)
-{
-    return ((int (*)(void))isan__python_symbol("Py_IsInitialized"))();
-}
-
-static int
 gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
 {
     if (isan__main_slot == 0) {
         isan__alloc_install();
     }
-    else if (!is_initialized()) {           /* Python is initialised again */
-        isan__main_again(isan__main_slot);
+    else if (!isan__initialized()) {           /* Python is initialised again */
+        isan__main_ended(isan__main_slot);
         isan__alloc_install();
     }
     return pthread_cond_init(cond, attributes);
@@ -61,7 +55,7 @@ void
 isan__stock_begin(void)
 {
     dl_iterate_phdr(rewrite_runtime, NULL);
-    if (is_initialized()) {
+    if (isan__initialized()) {
         isan__say("Python was running before isan was loaded: what there is already is not "
                   "checked; preload libisan.so when the process starts (LD_PRELOAD, isan run)");
         isan__alloc_install();

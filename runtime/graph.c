@@ -318,6 +318,11 @@ void
 isan__graph_statics(struct isan__graph *g)
 {
     isan__statics_of(g->slot, held, g);
+    /* When Python has been finalised, its state holds nothing any more: caches
+     * of types and functions still have their addresses. */
+    if (isan__interp_of(g->slot)->kind == ISAN_INTERP_MAIN) {
+        return;
+    }
     /* The runtime's state is no variable anybody can move: statics.c leaves it out. */
     for (size_t at = 0; at + 8 <= isan__py.runtime_size; at += 8) {
         uint64_t value;

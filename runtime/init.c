@@ -232,6 +232,7 @@ begin(void)
             sigaction(fatal[i], &action, &before[fatal[i]]);
         }
     }
+    isan__demand_init();
     active = true;
     isan__hooks = &isan__hook_table;
     if (isan__stock) {
@@ -279,6 +280,9 @@ end(void)
         return;
     }
     active = false;
+    if (isan__flags.leaks_at_exit && isan__main_slot != 0 && !isan__initialized()) {
+        isan__main_ended(isan__main_slot);
+    }
     isan__log_close();
     int status = report_now();
     if (status == 86 && isan__flags.exitcode != 0) {

@@ -85,9 +85,11 @@ void isan__unlock(isan__lock_t *lock);
 enum isan__fork { ISAN__FORK_BEFORE, ISAN__FORK_PARENT, ISAN__FORK_CHILD };
 void isan__locks_fork(enum isan__fork when);
 
-/* A growing table from 64-bit keys (not 0) to 64-bit values, under a lock. */
+/* A growing table from 64-bit keys (not 0) to 64-bit values, under a lock unless
+ * it is one thread's alone: that takes several times as long as looking. */
 struct isan__table {
     isan__lock_t lock;
+    bool alone;
     size_t used, size;
     struct { uint64_t key, value; } *slot;
 };
@@ -108,6 +110,7 @@ void isan__log_remove(void);
 void *isan__log_reserve(size_t size);
 void isan__log_publish(void *record, uint32_t type);
 void isan__log_dropped(void);
+uint32_t isan__log_findings(void);          /* published so far, but for residue */
 void isan__log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* python.c: the Python in this process, its symbols and its layout. */
@@ -155,6 +158,7 @@ isan__runtime_runs(const void *function)
 bool isan__python_in(void *handle);
 bool isan__python_init(void);               /* false: it has said why */
 void *isan__python_symbol(const char *name);        /* NULL: this Python has none */
+bool isan__initialized(void);               /* and not finalised */
 /* The type name of an object that may be damaged; false if it makes no sense. */
 bool isan__type_name(const void *op, char *name, size_t size);
 /* A str as UTF-8, cut to fit; "": it cannot be read. */
@@ -242,7 +246,7 @@ isan__slot_t isan__known_interp(const void *interp);        /* 0: none; it may b
 isan__slot_t isan__next_alive(isan__slot_t slot);           /* after it; 0: none has not ended */
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
-void isan__main_again(isan__slot_t slot);                   /* Python has been initialised again */
+void isan__main_ended(isan__slot_t slot);                   /* Python has been finalised */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
 void isan__retag(char *block, isan__slot_t to);             /* it is another's now */
@@ -421,12 +425,18 @@ uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the b
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
 
+/* demand.c */
+extern uint8_t isan__wanted;                /* a signal has asked for a look */
+void isan__demand_init(void);
+void isan__look_if_wanted(void);            /* if this is a place for it */
+
 /* init.c */
 void isan__loaded(void *handle);            /* by dlopen */
 _Noreturn void isan__halt(void);                        /* halt_on_error: report and abort */
 
 /* hooks/ */
 extern const struct isan__hooks isan__hook_table;       /* hooks/lifecycle.c */
+void isan__set_slots(void);                 /* what this thread's checks compare with */
 void isan__alloc_install(void);                         /* hooks/alloc.c */
 bool isan__alloc_lost(void);
 bool isan__alloc_wrapped(void);                         /* by tracemalloc's */

@@ -285,9 +285,10 @@ isan__interp_ended(isan__slot_t slot)
 }
 
 /* The main interpreter is part of _PyRuntime: its memory is not freed but used
- * again by the next Py_Initialize. */
+ * again by the next Py_Initialize, which, or else the end of the process, is
+ * the first to show that it has ended. */
 void
-isan__main_again(isan__slot_t slot)
+isan__main_ended(isan__slot_t slot)
 {
     struct isan__interp *i = isan__interp_of(slot);
     isan__table_take(&by_interp, (uint64_t)i->interp);
@@ -297,6 +298,9 @@ isan__main_again(isan__slot_t slot)
     isan__traverse_forget(slot);
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
+    if (isan__flags.leaks_at_exit) {
+        isan__leaks_of(slot);
+    }
 }
 
 void

@@ -237,7 +237,9 @@ residue_of(struct analysis *a, const struct isan__node *node)
     bool of_runtime = isan__runtime_has(by->holder.address)
         || (by->holder.address != 0 && node->op != NULL
             && isan__within_arg_parser(by->holder.address, node->op));
-    return isan__py.one_gil && of_runtime ? ISAN__RESIDUE_runtime
+    bool at_exit = isan__interp_of(a->graph.slot)->kind == ISAN_INTERP_MAIN;
+    return at_exit && by->holder.address != 0 ? ISAN__RESIDUE_statics
+        : isan__py.one_gil && of_runtime ? ISAN__RESIDUE_runtime
         : a->wrapped && by->holder.address == 0 && node->op && isan__is_str(node->op) ? ISAN__RESIDUE_tracemalloc
         : isan__py.one_gil && by->block != NULL && node->op == NULL ? ISAN__RESIDUE_one_heap
         : node->op == NULL && isan__interp_of(a->graph.slot)->shares_main

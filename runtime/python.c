@@ -51,6 +51,12 @@ isan__python_symbol(const char *name)
     return dlsym(handle, name);
 }
 
+bool
+isan__initialized(void)
+{
+    return ((int (*)(void))isan__python_symbol("Py_IsInitialized"))() != 0;
+}
+
 /* The module at from has been loaded (RTLD_DEFAULT: the program starts): does
  * it bring a Python runtime? */
 bool

@@ -33,6 +33,7 @@ static struct {
     char parent[1024];
     uint64_t parent_tail;
 } file = { .fd = -1 };
+static uint32_t findings;                   /* in it */
 
 static struct isan_log_header *
 header(void)
@@ -179,6 +180,7 @@ isan__log_forked(void)
     close(file.fd);
     file.base = NULL;
     file.fd = -1;
+    findings = 0;
 }
 
 const char *
@@ -239,9 +241,19 @@ isan__log_reserve(size_t size)
     return rec;
 }
 
+uint32_t
+isan__log_findings(void)
+{
+    return __atomic_load_n(&findings, __ATOMIC_RELAXED);
+}
+
 void
 isan__log_publish(void *record, uint32_t type)
 {
+    if (type == ISAN_REC_FINDING
+        || (type == ISAN_REC_LEAK && ((struct isan_rec_leak *)record)->residue == 0)) {
+        __atomic_add_fetch(&findings, 1, __ATOMIC_RELAXED);
+    }
     __atomic_store_n(&((struct isan_rec *)record)->type, type, __ATOMIC_RELEASE);
 }
 

@@ -253,23 +253,39 @@ grow(struct isan__table *t)
     return true;
 }
 
+static inline void
+begin(struct isan__table *t)
+{
+    if (!t->alone) {
+        isan__lock(&t->lock);
+    }
+}
+
+static inline void
+done(struct isan__table *t)
+{
+    if (!t->alone) {
+        isan__unlock(&t->lock);
+    }
+}
+
 uint64_t
 isan__table_get(struct isan__table *t, uint64_t key)
 {
-    isan__lock(&t->lock);
+    begin(t);
     uint64_t value = 0;
     if (t->size != 0) {
         size_t i = find(t, key);
         value = t->slot[i].key ? t->slot[i].value : 0;
     }
-    isan__unlock(&t->lock);
+    done(t);
     return value;
 }
 
 bool
 isan__table_put(struct isan__table *t, uint64_t key, uint64_t value)
 {
-    isan__lock(&t->lock);
+    begin(t);
     bool ok = (t->used + 1) * 4 <= t->size * 3 || grow(t);
     if (ok) {
         size_t i = find(t, key);
@@ -277,14 +293,14 @@ isan__table_put(struct isan__table *t, uint64_t key, uint64_t value)
         t->slot[i].key = key;
         t->slot[i].value = value;
     }
-    isan__unlock(&t->lock);
+    done(t);
     return ok;
 }
 
 uint64_t
 isan__table_take(struct isan__table *t, uint64_t key)
 {
-    isan__lock(&t->lock);
+    begin(t);
     uint64_t value = 0;
     if (t->size != 0) {
         size_t i = find(t, key);
@@ -302,7 +318,7 @@ isan__table_take(struct isan__table *t, uint64_t key)
             t->slot[hole].key = 0;
         }
     }
-    isan__unlock(&t->lock);
+    done(t);
     return value;
 }
 
@@ -310,5 +326,5 @@ void
 isan__table_clear(struct isan__table *t)
 {
     isan__unmap(t->slot, t->size * sizeof *t->slot);
-    *t = (struct isan__table){ 0 };
+    *t = (struct isan__table){ .alone = t->alone };
 }

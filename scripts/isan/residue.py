@@ -20,7 +20,7 @@ from reports.tables import ROOT
 
 LIBRARY = ROOT / "build" / "lib" / "libisan.so.0"
 EMBED = ROOT / "build" / "libexec" / "isan-python"
-FORMAT = 3
+FORMAT = 4
 
 _PYTHON = re.compile(r"python[\d.]*d?$")
 _LIBPYTHON = re.compile(r"libpython3\.\d+d?\.so")
@@ -41,6 +41,10 @@ for make in makers:
         run(interp, 'pass')
         api.destroy(interp)
 """
+
+# And the main interpreter's.  sys.exit never returns to what called it in C, so
+# what that would free stays (Python/pythonrun.c, Py_Exit).
+MAIN = ["pass", "raise SystemExit"]
 
 
 def cache():
@@ -76,26 +80,34 @@ def python_of(process):
     return process.exe, [process.exe]
 
 
-def measure(command, preload):
-    """Run empty interpreters and read what they left: kind -> groups."""
+def run(command, preload, script):
+    """The report on a script that must succeed, leaks of the main interpreter's included."""
     with tempfile.TemporaryDirectory(prefix="isan-residue-") as directory:
-        env = environment(preload, log_path=directory, exitcode=0)
-        done = subprocess.run([*command, "-I", "-c", SCRIPT], env=env, stdin=subprocess.DEVNULL,
+        file = Path(directory) / "script.py"
+        file.write_text(script, encoding="utf-8")
+        logs = Path(directory) / "log"
+        env = environment(preload, log_path=logs, exitcode=0, leaks_at_exit=1)
+        done = subprocess.run([*command, "-I", file], env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
         if done.returncode:
             last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["status %d" % done.returncode]
             raise RuntimeError(last[0])
         with symbols.Symbolizer() as symbolizer:
-            report = model.build(log.read(log.logs_in(directory)), symbolizer, merge=False)
+            return model.build(log.read(log.logs_in(logs)), symbolizer, merge=False)
+
+
+def measure(command, preload):
+    """Run empty interpreters and read what they left: kind -> groups."""
     groups = collections.defaultdict(collections.Counter)
-    for leak in report["findings"]:
-        if leak["kind"] != "leak" or not leak["owner"]:
-            continue
-        owner = leak["owner"]
-        groups[owner["kind"], owner["serial"]][("count",) + model.residue_key(leak)] += leak["count"]
-        groups[owner["kind"], owner["serial"]][("bytes",) + model.residue_key(leak)] += leak["bytes"]
+    for script in [SCRIPT, *MAIN]:
+        for leak in run(command, preload, script)["findings"]:
+            owner = leak["owner"]
+            if leak["kind"] == "leak" and owner and (owner["kind"] == "main") == (script in MAIN):
+                group = groups[script, owner["kind"], owner["serial"]]
+                group[("count",) + model.residue_key(leak)] += leak["count"]
+                group[("bytes",) + model.residue_key(leak)] += leak["bytes"]
     most = collections.defaultdict(collections.Counter)
-    for (kind, _), counts in groups.items():
+    for (_, kind, _), counts in groups.items():
         most[kind] |= counts
     return {kind: [{"type": type, "origin": origin, "holder": holder, "count": n,
                     "bytes": counts["bytes", type, origin, holder]}

@@ -431,10 +431,15 @@ def check(column):
         raise Failure(f"{column.name} is not available: there is no {library}: build it with make.", 2)
 
 
+def check_output(file):
+    """Of --json: now, not after minutes of work."""
+    if file and not os.access(Path(file).absolute().parent, os.W_OK):
+        raise Failure(f"cannot write {file}: give --json a file in a directory that exists and that you can write to.", 2)
+
+
 def main(argv=None):
     args = arguments(argv)
-    if args.json and not os.access(Path(args.json).absolute().parent, os.W_OK):     # not after minutes of work
-        raise Failure(f"cannot write {args.json}: give --json a file in a directory that exists and that you can write to.", 2)
+    check_output(args.json)
     for column in args.tests:
         check(column)
     # A way that does less of the work has a base of its own that does as much.

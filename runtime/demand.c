@@ -1,0 +1,80 @@
+/* A look on demand: of the program (include/isan/isan.h), and of whoever sends
+ * it the signal that the option `signal` names. */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <signal.h>
+
+#include "isan/isan.h"
+#include "runtime/owner.h"
+
+uint8_t isan__wanted;
+static struct sigaction before;
+
+int
+(isan_findings)(void)
+{
+    uint32_t n = isan__log_findings();
+    return !isan__recording ? -1 : n < INT_MAX ? (int)n : INT_MAX;
+}
+
+int
+(isan_look)(void)
+{
+    if (isan__recording) {
+        isan__here();
+        isan__look_at_statics();
+    }
+    return (isan_findings)();
+}
+
+long long
+(isan_owner)(const void *object)
+{
+    if (isan__main_slot == 0 || (uintptr_t)object >> 47 != 0) {
+        return -1;
+    }
+    const char *block = isan__block_of(object);
+    const struct isan__interp *i = isan__interp_of(block ? (isan__slot_t)isan__load(block) : 0);
+    return i->serial != 0 ? (long long)i->id : -1;
+}
+
+/* Looking takes locks, so it must wait until this thread, or another one, gets
+ * to slow_free() in hooks/alloc.c; where this one may be interrupted does not
+ * matter, since the next one there looks, and set_slots() sees to it that each
+ * thread soon is. */
+static void
+wanted(int signal, siginfo_t *info, void *ucontext)
+{
+    __atomic_store_n(&isan__wanted, 1, __ATOMIC_SEQ_CST);
+    isan__self.free_slot = ISAN__NOBODY;
+    if (before.sa_flags & SA_SIGINFO) {
+        before.sa_sigaction(signal, info, ucontext);
+    }
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
+        before.sa_handler(signal);
+    }
+}
+
+void
+isan__look_if_wanted(void)
+{
+    if (isan__self.nested || isan__self.locks != 0) {
+        return;
+    }
+    if (__atomic_exchange_n(&isan__wanted, 0, __ATOMIC_SEQ_CST)) {
+        (isan_look)();
+    }
+    isan__set_slots();
+}
+
+void
+isan__demand_init(void)
+{
+    struct sigaction action = { 0 };
+    action.sa_sigaction = wanted;
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+    if (isan__flags.signal != 0 && sigaction((int)isan__flags.signal, &action, &before) < 0) {
+        isan__die("signal=%ld cannot be caught; SIGUSR1 (%d) and SIGUSR2 (%d) are free in most "
+                  "programs", isan__flags.signal, SIGUSR1, SIGUSR2);
+    }
+}

@@ -1,0 +1,188 @@
+"""What a program can ask isan (isan/isan.h), and the signal that makes it look."""
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from subject import LIBRARY, build, holder_of, line_of, who
+
+KEPT = "kept", "ask.c", line_of("ask.c", "static PyObject *kept;")
+INCLUDE = Path(__file__).resolve().parents[1] / "include"
+
+# Both interpreters have imported the extension by the time its static comes to
+# hold something, so that only a look on demand finds that while both live.
+KEEP = """
+import os, signal, threading, time
+import ask
+interpreter = Interpreter()
+interpreter.run("import ask")
+interpreter.run("ask.keep(['mine'])")
+"""
+SIGNALLED = "os.kill(os.getpid(), signal.SIGUSR1)\nlist(map(str, range(1000)))\n"
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)\n"
+SIGUSR1 = "signal=%d" % signal.SIGUSR1
+
+
+class Anywhere:
+    def found(self, run):
+        finding = run.one("static", type="list")
+        assert (holder_of(finding), who(finding["owner"])[0], who(finding["current"])[0]) == (KEPT, 1, 0)
+        return finding
+
+    def test_look(self, way):
+        run = way.run(KEEP + "print(ask.loaded(), ask.findings(), ask.look(), ask.look(), ask.findings(), flush=True)\n" + KILLED)
+        assert run.out == "True 0 1 1 1\n", run.err
+        self.found(run)
+
+    def test_nothing_to_be_found(self, way):
+        run = way.run("import ask\nask.keep([])\nfirst = Interpreter()\nfirst.run('import ask')\nfirst.run('ask.look()')\n"
+                      "first.end()\nfirst = Interpreter()\nfirst.end()\nprint(ask.look())\n")
+        # The static holds an object of the main interpreter's, which is known from the second import on.
+        assert run.out == "1\n" and run.one("static", type="list")["owner"]["id"] == 0, run.err
+        run = way.run("import ask\nfirst = Interpreter()\nfirst.run('import ask')\nask.look()\nfirst.end()\nprint(ask.look())\n")
+        assert run.out == "0\n" and run.healthy()
+
+    def test_a_leak_counts(self, way):
+        run = way.run("import ask\nfirst = Interpreter()\nfirst.run('import leak_ref; leak_ref.make_object()')\n"
+                      "before = ask.findings()\nfirst.end()\nprint(before, ask.findings() >= 1)\n")
+        assert run.out == "0 True\n" and run.findings("leak", type="list"), run.err
+
+    def test_owner(self, way):
+        run = way.run(KEEP + "mine = []\nprint(ask.owner(mine), ask.owner_of_kept(), ask.owner(None), ask.owner(int))\n"
+                      "interpreter.run('assert ask.owner([]) == 1')\n"
+                      "interpreter.end()\nprint(ask.owner_of_kept())\nask.keep(None)\n")
+        assert run.out == "0 1 -1 -1\n1\n", run.err
+
+    def test_signal(self, way):
+        run = way.run(KEEP + SIGNALLED + KILLED, SIGUSR1)
+        assert run.status == 86, run.err
+        self.found(run)
+
+    def test_one_signal_is_one_look(self, way):
+        """What comes into the static after that is not found."""
+        run = way.run("import os, signal\nimport ask\nfirst = Interpreter()\nfirst.run('import ask')\n"
+                      + SIGNALLED + "first.run('ask.keep([])')\nlist(map(str, range(1000)))\n" + KILLED, SIGUSR1)
+        assert (run.status, run.findings()) == (128 + signal.SIGKILL, [])
+
+    def test_signal_to_a_thread_that_waits(self, way):
+        """Another one, which does something, looks instead."""
+        run = way.run(KEEP + """
+done = threading.Event()
+def work():
+    while not done.is_set():
+        list(map(str, range(100)))
+worker = threading.Thread(target=work)
+worker.start()
+reader, writer = os.pipe()
+def send():
+    time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    time.sleep(0.5)
+    found = ask.findings()
+    print(found, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+sender = threading.Thread(target=send)
+sender.start()
+os.read(reader, 1)
+""", SIGUSR1)
+        assert run.out == "1\n", run.err
+        self.found(run)
+
+    def test_many_signals(self, way):
+        """At any moment, in an interpreter that works, ends, and is made."""
+        run = way.run("""
+            import os, signal, subprocess, sys
+            import ask
+            sender = subprocess.Popen([sys.executable, "-S", "-c", "import os, time\\nwhile True:\\n os.kill(%d, %d)\\n time.sleep(0.0003)"
+                                       % (os.getpid(), signal.SIGUSR1)], env={})
+            for number in range(10):
+                interpreter = Interpreter()
+                interpreter.run("import ask, json; json.dumps(list(range(20000))); [str(i) for i in range(100000)]")
+                interpreter.end()
+            sender.kill()
+            sender.wait()
+        """, SIGUSR1)
+        assert run.healthy()
+
+    def test_without_the_option_a_signal_is_the_program_s(self, way):
+        run = way.run(KEEP + SIGNALLED)
+        assert run.status == 128 + signal.SIGUSR1, run.err
+
+    def test_the_program_s_own_handler(self, way):
+        """It takes the place of isan's."""
+        run = way.run("import os, signal\nimport ask\nsignal.signal(signal.SIGUSR1, lambda *_: print('mine', flush=True))\n"
+                      "interpreter = Interpreter()\ninterpreter.run('import ask')\ninterpreter.run('ask.keep([])')\n"
+                      + SIGNALLED + KILLED, SIGUSR1)
+        assert (run.out, run.findings()) == ("mine\n", []), run.err
+
+    def test_a_signal_that_cannot_be_caught(self, way):
+        done = way.by_hand("pass", "signal=%d" % signal.SIGKILL)
+        assert (done.returncode, done.stderr.split("\n")[0]) == (
+            2, "isan: signal=9 cannot be caught; SIGUSR1 (10) and SIGUSR2 (12) are free in most programs")
+
+
+class TestInstrumented(Anywhere):
+    @pytest.fixture
+    def way(self, subject):
+        return subject
+
+
+class TestStock(Anywhere):
+    @pytest.fixture
+    def way(self, stock):
+        return stock
+
+
+# --- programs without Python, without isan, in C and C++ -----------------------------------------
+
+PROGRAM = """
+#include <isan/isan.h>
+#include <stdio.h>
+
+int
+main(void)
+{
+    static int number;
+    printf("%d %d %d %lld\\n", isan_loaded(), isan_look(), isan_findings(), isan_owner(&number));
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module", params=["c -std=c99", "c -std=gnu11 -fPIE -pie", "c -fno-pic -no-pie", "c -static", "c++", "c++ -std=c++20 -O2"])
+def program(request, isan, tmp_path_factory):
+    """A program that asks, compiled as users do, with all warnings there are."""
+    directory = tmp_path_factory.mktemp("program")
+    language, *flags = request.param.split()
+    (directory / "program.c").write_text(PROGRAM)
+    cflags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    subprocess.run(["g++" if language == "c++" else "gcc", "-x", language, *flags, "-Wall", "-Wextra", "-Wpedantic", "-Werror", *cflags[2:],
+                    "-o", directory / "program", directory / "program.c"], check=True)
+    return directory / "program", "-static" in flags
+
+
+def test_a_program_without_isan(program):
+    file, _ = program
+    assert subprocess.run([file], stdout=subprocess.PIPE, text=True, check=True).stdout == "0 -1 -1 -1\n"
+
+
+def test_a_program_without_python(program):
+    file, static = program
+    done = subprocess.run([file], stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "LD_PRELOAD": str(LIBRARY)})
+    assert done.stdout == ("0" if static else "1") + " -1 -1 -1\n"
+
+
+def test_without_isan(plain, tmp_path):
+    build("ask.c", plain, tmp_path)
+    done = subprocess.run([plain, "-c", "import ask; print(ask.loaded(), ask.look(), ask.findings(), ask.owner([]))"],
+                          cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "False -1 -1 -1\n"
+
+
+def test_every_function_is_exported(isan):
+    declared = {line.split("(")[0].split()[-1] for line in (INCLUDE / "isan" / "isan.h").read_text().splitlines()
+                if line.startswith("ISAN__WEAK ")}
+    names = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert declared == {name for name in names if name.startswith("isan_") and not name.startswith("isan__")}
