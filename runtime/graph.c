@@ -20,7 +20,8 @@ struct isan__shape {
     const void *type;
     uint32_t scan;                          /* only this much from the object's start may refer; 0: all */
     int32_t weaklist;                       /* where its weak references begin, from its start; 0: none */
-    bool weakref, list;
+    unsigned long flags;                    /* tp_flags */
+    bool weakref;
 };
 
 static const struct isan__shape *
@@ -37,7 +38,7 @@ shape_of(struct isan__graph *g, const char *type)
     for (int i = 0; i < 16 && isan__type_at(&t, base); i++, base = t.base) {
         if (i == 0) {
             s->weaklist = (int32_t)t.weaklistoffset;
-            s->list = (t.flags & ISAN__TYPE_LIST) != 0;
+            s->flags = t.flags;
         }
         s->weakref |= base == isan__py.weakref_type || base == isan__python_symbol("_PyWeakref_ProxyType")
             || base == isan__python_symbol("_PyWeakref_CallableProxyType");
@@ -49,6 +50,12 @@ shape_of(struct isan__graph *g, const char *type)
         : type == isan__py.code_type ? isan__py.code_units      /* what is cached in it is borrowed */
         : 0;
     return s;
+}
+
+bool
+isan__type_has(struct isan__graph *g, const void *op, unsigned long flag)
+{
+    return op != NULL && shape_of(g, isan__type_of(op))->flags & flag;
 }
 
 /* Is the word at this offset from the start of an object of this type one of
@@ -268,7 +275,7 @@ isan__graph_inside(struct isan__graph *g)
     for (size_t i = 0; i < g->n; i++) {
         const char *op = g->nodes[i].op, *items;
         uint64_t n;
-        if (op != NULL && shape_of(g, isan__type_of(op))->list) {
+        if (op != NULL && shape_of(g, isan__type_of(op))->flags & ISAN__TYPE_LIST) {
             memcpy(&n, op + OB_SIZE, sizeof n);
             memcpy(&items, op + OB_ITEM, sizeof items);
             struct isan__node *node = referred_by(g, (uint64_t)items);

@@ -189,26 +189,12 @@ collect(char *block, void *arg)
     }
 }
 
-static bool
-type_has(const char *op, unsigned long flag)
-{
-    unsigned long flags;
-    return isan__peek(&flags, (const char *)isan__type_of(op) + isan__py.type_flags, sizeof flags)
-        && flags & flag;
-}
-
-static bool
-collectable(const char *op)
-{
-    return type_has(op, ISAN__TYPE_HAVE_GC);
-}
-
 static void
 note_collectable(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
 {
     struct analysis *a = arg;
     (void)at;
-    a->leads_on |= from != to && graph->nodes[to].op != NULL && collectable(graph->nodes[to].op);
+    a->leads_on |= from != to && isan__type_has(graph, graph->nodes[to].op, ISAN__TYPE_HAVE_GC);
 }
 
 /* How likely it is that node i is why its cycle is there, 0 most: the garbage
@@ -219,7 +205,7 @@ static int
 suspicion(struct analysis *a, size_t i)
 {
     const char *op = a->graph.nodes[i].op;
-    if (op == NULL || collectable(op)) {
+    if (op == NULL || isan__type_has(&a->graph, op, ISAN__TYPE_HAVE_GC)) {
         return op == NULL ? 2 : 1;
     }
     a->leads_on = false;
@@ -256,6 +242,8 @@ claim(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
         node->claimed = 1;
         node->parent = (uint32_t)from;
         node->at = at;
+        node->through = graph->nodes[from].through
+            || isan__type_has(graph, graph->nodes[from].op, TYPE_SUBCLASS);
         a->queue[a->queued++] = (uint32_t)to;
     }
 }
@@ -403,7 +391,7 @@ static bool
 has_extra(struct analysis *a, size_t i)
 {
     const char *op = a->graph.nodes[i].op;
-    return op != NULL && extra(&a->graph.nodes[i]) != 0 && !type_has(op, TYPE_SUBCLASS);
+    return extra(&a->graph.nodes[i]) != 0 && !isan__type_has(&a->graph, op, TYPE_SUBCLASS);
 }
 
 static bool
@@ -549,7 +537,9 @@ kept(struct analysis *a, struct group *g)
         r->bytes = k->bytes;
         strcpy(r->text, name);
         isan__log_publish(r, ISAN_REC_KEPT);
-        if (g->target == 0 && node->op != NULL && !type_has(node->op, TYPE_SUBCLASS)) {
+        /* What a class is made of says little. */
+        if (g->target == 0 && node->op != NULL && !node->through
+            && !isan__type_has(&a->graph, node->op, TYPE_SUBCLASS)) {
             g->target = k->first;
         }
         *most = k->next;
