@@ -403,6 +403,7 @@ void isan__traverse_look(isan__slot_t slot);
  * object there are in the other blocks that were left. */
 int isan__traverse_reasons(const char *op,
     uint32_t (*found)(const void *object, void *arg), void *arg, struct isan__why *to, int max);
+uint32_t isan__references_of(const char *op);           /* its count, of an object that was left */
 void isan__traverse_forget(isan__slot_t slot);          /* its end has been reported */
 
 /* edge.c: what a reference is called. */
