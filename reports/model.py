@@ -313,7 +313,7 @@ def fingerprint(finding):
     if finding["kind"] == "static" and holder:      # one for each variable, whatever it holds
         parts.append(finding["object"]["static_type"])
     else:
-        parts += [finding["object"]["type"], [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
+        parts += [finding["object"]["type"], finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
         for name in ("created", "used"):
             frames = finding["stacks"].get(name, [])
             # CPython has several ways to make an object, with and without a free list.

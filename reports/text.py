@@ -123,10 +123,13 @@ class _Text:
         created = f["stacks"].get("holder")
         if created:
             text += ", created at " + self.where(users(created))
-        if holder["leak"] in self.by_id:
-            text += ", itself left behind: leak #%d" % holder["leak"]
         what, label = _REFERENCES.get(holder["edge"]), escape(holder["path"])
-        return "%s: its %s" % (text, "%s %s" % (what, label) if what and not label.startswith(what) else label)
+        text += ": its %s" % ("%s %s" % (what, label) if what and not label.startswith(what) else label)
+        if holder["leak"] in self.by_id:
+            other = self.by_id[holder["leak"]]["holder"]
+            text += " (it was left behind itself: leak #%d%s)" % (
+                holder["leak"], ", kept alive by " + self.holder(other) if other and other["address"] is not None else "")
+        return text
 
     def keeper(self, f):
         """What keeps a leak alive, a sentence; None if nothing is known."""

@@ -11,8 +11,6 @@
 
 enum { REGION = 1 << 16, WINDOW = 1 << 16, MAX_OUTSIDE = 1 << 18, SHAPES = 1024 };
 
-/* Include/object.h and cpython/object.h: fields of PyTypeObject. */
-enum { TP_WEAKLISTOFFSET = 208, TP_BASE = 256 };
 /* Include/cpython/weakrefobject.h: wr_object and the links of the weak
  * references to it; listobject.h. */
 enum { WR_OBJECT = 16, WR_PREV = 40, WR_NEXT = 48, OB_SIZE = 16, OB_ITEM = 24 };
@@ -22,22 +20,9 @@ struct isan__shape {
     const void *type;
     uint32_t scan;                          /* only this much from the object's start may refer; 0: all */
     int32_t weaklist;                       /* where its weak references begin, from its start; 0: none */
-    bool weakref, list;
+    unsigned long flags;                    /* tp_flags */
+    bool weakref;
 };
-
-static bool
-derives(const char *type, const void *base)
-{
-    for (int i = 0; i < 16 && type != NULL; i++) {
-        if (type == base) {
-            return true;
-        }
-        if (!isan__peek(&type, type + TP_BASE, sizeof type)) {
-            return false;
-        }
-    }
-    return false;
-}
 
 static const struct isan__shape *
 shape_of(struct isan__graph *g, const char *type)
@@ -46,30 +31,31 @@ shape_of(struct isan__graph *g, const char *type)
     if (s->type == type) {
         return s;
     }
-    int64_t weaklist = 0;
     memset(s, 0, sizeof *s);
     s->type = type;
+    struct isan__type t;
+    const void *base = type;
+    for (int i = 0; i < 16 && isan__type_at(&t, base); i++, base = t.base) {
+        if (i == 0) {
+            s->weaklist = (int32_t)t.weaklistoffset;
+            s->flags = t.flags;
+        }
+        s->weakref |= base == isan__py.weakref_type || base == isan__python_symbol("_PyWeakref_ProxyType")
+            || base == isan__python_symbol("_PyWeakref_CallableProxyType");
+    }
     /* Text and numbers are no pointers, whatever they look like. */
-    if (type == isan__py.unicode_type) {
-        s->scan = isan__py.unicode_ascii + isan__py.unicode_header + 8u;
-    }
-    else if (type == isan__python_symbol("PyBytes_Type")) {
-        s->scan = isan__py.bytes_data;
-    }
-    else if (type == isan__python_symbol("PyLong_Type") || type == isan__python_symbol("PyFloat_Type")) {
-        s->scan = 16;
-    }
-    else if (type == isan__py.code_type) {
-        s->scan = isan__py.code_units;      /* what is cached in it is borrowed */
-    }
-    else {
-        s->weakref = derives(type, isan__py.weakref_type) || derives(type, isan__python_symbol("_PyWeakref_ProxyType"))
-            || derives(type, isan__python_symbol("_PyWeakref_CallableProxyType"));
-        s->list = derives(type, isan__python_symbol("PyList_Type"));
-        isan__peek(&weaklist, type + TP_WEAKLISTOFFSET, sizeof weaklist);
-        s->weaklist = (int32_t)weaklist;
-    }
+    s->scan = type == isan__py.unicode_type ? isan__py.unicode_ascii + isan__py.unicode_header + 8u
+        : type == isan__python_symbol("PyBytes_Type") ? isan__py.bytes_data
+        : type == isan__python_symbol("PyLong_Type") || type == isan__python_symbol("PyFloat_Type") ? 16u
+        : type == isan__py.code_type ? isan__py.code_units      /* what is cached in it is borrowed */
+        : 0;
     return s;
+}
+
+bool
+isan__type_has(struct isan__graph *g, const void *op, unsigned long flag)
+{
+    return op != NULL && shape_of(g, isan__type_of(op))->flags & flag;
 }
 
 /* Is the word at this offset from the start of an object of this type one of
@@ -193,25 +179,18 @@ referred_by(struct isan__graph *g, uint64_t value)
     return to ? isan__node_at(g, to) : NULL;
 }
 
-/* Include/internal/pycore_dict.h: where the indices of a dictionary's table
- * are, and how an entry of one that has other keys than strings begins. */
-enum { DK_INDEX_BYTES = 9, DK_KIND = 10, DK_ENTRIES = 24, DK_INDICES = 32, DK_GENERAL = 0, DK_ENTRY = 24 };
-
 /* Is the word at `at` in this memory the hash of a dictionary's key?  That of
  * an int is the int itself, which may well be the address of an object. */
 static bool
 is_hash(const char *table, size_t size, size_t at)
 {
-    unsigned char head[DK_INDICES];
-    uint64_t n;
-    if (size < DK_INDICES || !isan__peek(head, table, sizeof head) || head[DK_KIND] != DK_GENERAL
-        || head[DK_INDEX_BYTES] < 3 || head[DK_INDEX_BYTES] > 40) {
+    struct isan__keys keys;
+    if (!isan__keys_at(&keys, table)) {
         return false;
     }
-    size_t entries = DK_INDICES + ((size_t)1 << head[DK_INDEX_BYTES]);
-    memcpy(&n, head + DK_ENTRIES, sizeof n);
-    return n <= size / DK_ENTRY && entries + n * DK_ENTRY <= size && at >= entries
-        && (at - entries) % DK_ENTRY == 0;
+    size_t entries = (size_t)(keys.entries - table);
+    return keys.key != 0 && keys.n <= size / keys.entry_size && entries + keys.n * keys.entry_size <= size
+        && at >= entries && (at - entries) % keys.entry_size == 0;
 }
 
 void
@@ -236,7 +215,7 @@ isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit,
         uint64_t value;
         memcpy(&value, node->start + at, sizeof value);
         const struct isan__node *to = referred_by(g, value);
-        if (to != NULL && to != node
+        if (to != NULL
             && (node->op ? !is_link(g, isan__type_of(node->op), (ptrdiff_t)at - before)
                 : !is_hash(node->start, size, at))) {
             visit(g, i, (uint32_t)at, (size_t)(to - g->nodes), arg);
@@ -283,11 +262,10 @@ isan__weak_of(struct isan__graph *g, size_t i)
 static void
 count(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
 {
-    (void)from;
     (void)at;
     (void)arg;
     g->nodes[to].found++;
-    g->nodes[to].referred = 1;
+    g->nodes[to].referred |= from != to;
 }
 
 void
@@ -297,7 +275,7 @@ isan__graph_inside(struct isan__graph *g)
     for (size_t i = 0; i < g->n; i++) {
         const char *op = g->nodes[i].op, *items;
         uint64_t n;
-        if (op != NULL && shape_of(g, isan__type_of(op))->list) {
+        if (op != NULL && shape_of(g, isan__type_of(op))->flags & ISAN__TYPE_LIST) {
             memcpy(&n, op + OB_SIZE, sizeof n);
             memcpy(&items, op + OB_ITEM, sizeof items);
             struct isan__node *node = referred_by(g, (uint64_t)items);

@@ -13,6 +13,7 @@ struct isan__node {
     uint8_t referred;                       /* by another node */
     uint8_t claimed;                        /* counted in a group */
     uint8_t silent;                         /* refers to nothing */
+    uint8_t through;                        /* a type is on the way to it */
 };
 
 /* Why a node is kept from outside the graph: by a static, or by a block of
@@ -55,9 +56,11 @@ struct isan__node *isan__node_at(struct isan__graph *g, const void *start);     
 void isan__graph_inside(struct isan__graph *g);
 /* And those from the memory of all other interpreters, which takes its time. */
 void isan__graph_others(struct isan__graph *g);
-/* The nodes that node i refers to, but for itself. */
+/* The nodes that node i refers to, perhaps itself. */
 typedef void isan__edge_visitor(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg);
 void isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
+/* Has the type of a node's object (NULL: there is none) one of these flags? */
+bool isan__type_has(struct isan__graph *g, const void *op, unsigned long flag);
 /* The weak references to node i, which do not keep it; and is node i one, to
  * another node? */
 void isan__each_weak(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);

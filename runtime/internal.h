@@ -120,6 +120,8 @@ struct isan__python {
     size_t runtime_size;
     const char *data;                       /* the segment it is in, with all static types */
     size_t data_size;
+    const char *text;                       /* its functions, in the same module */
+    size_t text_size;
     void *(*current)(void);                 /* the current thread state, or NULL */
     intptr_t current_at;                    /* it is there from the thread's pointer; 0: not known */
     bool one_gil;                           /* for all threads of the process (3.11) */
@@ -132,11 +134,13 @@ struct isan__python {
     uint16_t frame_previous, frame_executable, frame_instr, frame_owner;
     uint16_t frame_is_entry;                /* 0: there is none */
     uint16_t code_filename, code_qualname, code_linetable, code_firstlineno, code_units;
-    uint16_t type_name, type_flags;
+    uint16_t type_name, type_flags, type_cached_keys;
+    uint16_t tuple_items, values_header;
     uint16_t bytes_size, bytes_data;
     uint16_t unicode_state, unicode_length, unicode_ascii;
     uint16_t unicode_header;                /* how much more one with other characters has */
-    const void *code_type, *unicode_type, *type_type, *dict_type, *weakref_type;
+    const void *code_type, *unicode_type, *type_type, *dict_type, *weakref_type,
+        *set_type, *frozenset_type;
 };
 extern struct isan__python isan__py;
 /* In the writable data of the module that has the runtime. */
@@ -145,6 +149,11 @@ isan__runtime_has(uint64_t address)
 {
     return address - (uintptr_t)isan__py.data < isan__py.data_size;
 }
+static inline bool
+isan__runtime_runs(const void *function)
+{
+    return (uintptr_t)function - (uintptr_t)isan__py.text < isan__py.text_size;
+}
 /* What was loaded (dlopen's result, RTLD_DEFAULT at the start) brings a Python. */
 bool isan__python_in(void *handle);
 bool isan__python_init(void);               /* false: it has said why */
@@ -152,6 +161,40 @@ void *isan__python_symbol(const char *name);        /* NULL: this Python has non
 bool isan__initialized(void);               /* and not finalised */
 /* The type name of an object that may be damaged; false if it makes no sense. */
 bool isan__type_name(const void *op, char *name, size_t size);
+/* A str as UTF-8, cut to fit; "": it cannot be read. */
+void isan__copy_str(char *to, size_t size, const char *str, bool sound);
+/* Include/cpython/object.h, PyTypeObject: the same in all releases. */
+struct isan__type {
+    uint64_t count;
+    const void *type;
+    int64_t size;
+    const char *name;
+    int64_t basicsize, itemsize;
+    const void *dealloc, *to_flags[14];
+    unsigned long flags;
+    const void *doc, *traverse, *clear, *richcompare;
+    int64_t weaklistoffset;
+    const void *iter, *iternext, *methods;
+    const char *members;
+    const void *getset, *base, *dict, *descr_get, *descr_set;
+    int64_t dictoffset;
+    const void *to_finalize[12], *finalize;
+};
+/* Include/object.h */
+#define ISAN__TYPE_INLINE_VALUES (1ul << 2)     /* 3.13 and later */
+#define ISAN__TYPE_MANAGED_DICT  (1ul << 4)
+#define ISAN__TYPE_HEAP          (1ul << 9)
+#define ISAN__TYPE_HAVE_GC       (1ul << 14)
+#define ISAN__TYPE_LIST          (1ul << 25)
+#define ISAN__TYPE_TUPLE         (1ul << 26)
+#define ISAN__TYPE_DICT          (1ul << 29)
+/* Before an object that has one (Include/internal/pycore_object.h). */
+enum { ISAN__MANAGED_DICT = -24 };
+static inline bool
+isan__type_at(struct isan__type *to, const void *type)
+{
+    return type != NULL && isan__peek(to, type, sizeof *to);
+}
 /* Of an object that is there (Include/object.h: ob_refcnt is 8 bytes). */
 static inline const void *
 isan__type_of(const void *op)
@@ -167,7 +210,15 @@ isan__is_count(uint64_t count)
 {
     return (count >> 32 & 0xffff) == 0 && (uint32_t)count != 0;
 }
-enum { ISAN__MA_KEYS = 32 };                /* offsetof(PyDictObject, ma_keys) in 3.11 */
+enum { ISAN__MA_KEYS = 32 };                /* offsetof(PyDictObject, ma_keys) */
+/* The table of a dictionary: n entries, used or not, of entry_size bytes, the
+ * key `key` bytes from their start, the value after it. */
+struct isan__keys {
+    const char *entries;
+    size_t entry_size, key;
+    uint64_t n;
+};
+bool isan__keys_at(struct isan__keys *keys, const char *table);     /* false: it is none */
 
 /* interp.c: interpreters and their slots. */
 typedef uint16_t isan__slot_t;
@@ -339,20 +390,36 @@ bool isan__is_str(const void *op);                      /* NULL is none */
 bool isan__is_interned_table(const char *block);        /* memory, no object */
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
 
-/* leak.c */
-uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the blocks left */
+/* traverse.c: references that an extension's tp_traverse does not show. */
+struct isan__why {
+    uint32_t reason, basicsize;             /* enum isan__reason */
+    uint64_t offset, code;
+    char type[128], target[128], member[64];
+};
+/* The interpreter begins to end, on this thread: ask what there is of its types. */
+void isan__traverse_look(isan__slot_t slot);
+/* Why the collector cannot see through an object that its interpreter left, or
+ * not clear it; returns how many reasons.  found: how many references to an
+ * object there are in the other blocks that were left. */
+int isan__traverse_reasons(const char *op,
+    uint32_t (*found)(const void *object, void *arg), void *arg, struct isan__why *to, int max);
+void isan__traverse_forget(isan__slot_t slot);          /* its end has been reported */
 
 /* edge.c: what a reference is called. */
 struct isan__edge {
-    uint32_t edge, basicsize;               /* as in isan_rec_step */
+    uint32_t edge, basicsize;               /* enum isan_edge */
     uint64_t offset, code;
     char label[64], member[64];
 };
-/* How the object at `from` (NULL: raw memory) refers to `to`: directly (`memory`
- * NULL; `at`: from the object's start), or through memory that it points at
- * (`at`: from that block's start). */
-void isan__edge_of(const char *from, const char *memory, ptrdiff_t at, const void *to,
-    struct isan__edge *edge);
+/* How the object at `from` (NULL: raw memory) refers to another: at this offset
+ * from its start, less than 0 before it; or, if `memory` is not NULL, at this
+ * offset in a block of memory that it points at. */
+void isan__edge_of(const char *from, const char *memory, ptrdiff_t at, struct isan__edge *edge);
+/* The C member there of an instance, if its type tells; "": it does not. */
+void isan__member_at(char *name, size_t size, const void *type, ptrdiff_t at);
+
+/* leak.c */
+uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the blocks left */
 
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */

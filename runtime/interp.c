@@ -245,6 +245,7 @@ isan__interp_finalizing(isan__slot_t slot)
         i->end_stack = isan__stack_here(NULL);
         record(i, ISAN_INTERP_FINALIZING, i->end_stack);
         isan__look_at_statics();            /* while it lives */
+        isan__traverse_look(slot);
     }
 }
 
@@ -270,6 +271,7 @@ isan__interp_ended(isan__slot_t slot)
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
     uint32_t left = isan__leaks_of(slot);
+    isan__traverse_forget(slot);
     if (isan__quarantine_holds(i->serial) == 0) {
         isan__arenas_of_ended(i->serial);
     }
@@ -293,6 +295,7 @@ isan__main_ended(isan__slot_t slot)
     i->interp = NULL;
     __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
     i->ended = 1;
+    isan__traverse_forget(slot);
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
     if (isan__flags.leaks_at_exit) {

@@ -12,9 +12,7 @@
 #include "runtime/graph.h"
 
 enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16, MAX_KEPT = 1 << 18, MAX_STEPS = 24 };
-/* Include/object.h: Py_TPFLAGS_HAVE_GC, Py_TPFLAGS_TYPE_SUBCLASS. */
-#define TYPE_HAVE_GC (1ul << 14)
-#define TYPE_SUBCLASS (1ul << 31)
+#define TYPE_SUBCLASS (1ul << 31)           /* Include/object.h, Py_TPFLAGS_TYPE_SUBCLASS */
 
 struct group {
     struct isan_object sample;
@@ -45,6 +43,7 @@ struct analysis {
     uint32_t left, overflow;
     struct isan__table index;               /* key -> index in groups + 1 */
     struct isan__table kept_index;          /* key -> index in kept + 1 */
+    struct isan__table explained;           /* reasons given, by group */
     bool wrapped;                           /* tracemalloc is on */
     bool leads_on;                          /* see suspicion() */
     struct { const void *type; char name[128]; } names[256];
@@ -190,27 +189,12 @@ collect(char *block, void *arg)
     }
 }
 
-static bool
-type_has(const char *op, unsigned long flag)
-{
-    unsigned long flags;
-    return isan__peek(&flags, (const char *)isan__type_of(op) + isan__py.type_flags, sizeof flags)
-        && flags & flag;
-}
-
-static bool
-collectable(const char *op)
-{
-    return type_has(op, TYPE_HAVE_GC);
-}
-
 static void
 note_collectable(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
 {
     struct analysis *a = arg;
-    (void)from;
     (void)at;
-    a->leads_on |= graph->nodes[to].op != NULL && collectable(graph->nodes[to].op);
+    a->leads_on |= from != to && isan__type_has(graph, graph->nodes[to].op, ISAN__TYPE_HAVE_GC);
 }
 
 /* How likely it is that node i is why its cycle is there, 0 most: the garbage
@@ -221,7 +205,7 @@ static int
 suspicion(struct analysis *a, size_t i)
 {
     const char *op = a->graph.nodes[i].op;
-    if (op == NULL || collectable(op)) {
+    if (op == NULL || isan__type_has(&a->graph, op, ISAN__TYPE_HAVE_GC)) {
         return op == NULL ? 2 : 1;
     }
     a->leads_on = false;
@@ -258,6 +242,8 @@ claim(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
         node->claimed = 1;
         node->parent = (uint32_t)from;
         node->at = at;
+        node->through = graph->nodes[from].through
+            || isan__type_has(graph, graph->nodes[from].op, TYPE_SUBCLASS);
         a->queue[a->queued++] = (uint32_t)to;
     }
 }
@@ -288,7 +274,7 @@ keep(struct analysis *a, struct group *g, size_t i)
 }
 
 /* Step 2: node i is a root; all it leads to is counted with it. */
-static void
+static struct group *
 root(struct analysis *a, size_t i, uint32_t keeper)
 {
     struct isan__node *node = &a->graph.nodes[i];
@@ -316,6 +302,52 @@ root(struct analysis *a, size_t i, uint32_t keeper)
         isan__each_reference(&a->graph, j, claim, a);
         isan__each_weak(&a->graph, j, claim, a);
     }
+    return g;
+}
+
+static size_t
+append(char *text, size_t at, const char *string)
+{
+    strcpy(text + at, string);
+    return at + strlen(string) + 1;
+}
+
+static uint32_t
+references_to(const void *op, void *arg)
+{
+    struct analysis *a = arg;
+    const struct isan__node *node = isan__node_at(&a->graph, op);
+    return node ? node->found : 0;
+}
+
+/* Why the collector could not clear the cycle whose root was the last. */
+static void
+explain(struct analysis *a, const struct group *g)
+{
+    enum { MAX_REASONS = 8, MAX_ASKED = 4096 };
+    for (size_t next = 0; next < a->queued && next < MAX_ASKED; next++) {
+        struct isan__why why[MAX_REASONS];
+        const char *op = a->graph.nodes[a->queue[next]].op;
+        int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
+        for (int i = 0; i < n; i++) {
+            uint64_t of[3] = { g->id, why[i].reason, why[i].offset };
+            uint64_t key = isan__hash(why[i].type, strlen(why[i].type), isan__hash(of, sizeof of, 0)) | 1;
+            struct isan_rec_reason *r = isan__table_get(&a->explained, key) != 0 ? NULL
+                : isan__log_reserve(sizeof *r + strlen(why[i].type) + strlen(why[i].target)
+                                    + strlen(why[i].member) + 3);
+            if (r != NULL) {
+                isan__table_put(&a->explained, key, 1);
+                r->leak = g->id;
+                r->reason = why[i].reason;
+                r->basicsize = why[i].basicsize;
+                r->pad = 0;
+                r->offset = why[i].offset;
+                r->code = why[i].code;
+                append(r->text, append(r->text, append(r->text, 0, why[i].type), why[i].target), why[i].member);
+                isan__log_publish(r, ISAN_REC_REASON);
+            }
+        }
+    }
 }
 
 /* Every node that is not claimed yet, and of which `is` is true, is a root. */
@@ -325,9 +357,12 @@ roots(struct analysis *a, uint32_t keeper, bool (*is)(struct analysis *a, size_t
     for (size_t i = 0; i < a->graph.n; i++) {
         if (!a->graph.nodes[i].claimed && is(a, i)) {
             uint8_t by = outside(a, &a->graph.nodes[i])->keeper;
-            root(a, i, by != ISAN__KEEPER_unknown ? by
-                 : keeper == ISAN__KEEPER_reference && a->graph.nodes[i].op == NULL ? ISAN__KEEPER_memory
-                 : keeper);
+            struct group *g = root(a, i, by != ISAN__KEEPER_unknown ? by
+                : keeper == ISAN__KEEPER_reference && a->graph.nodes[i].op == NULL ? ISAN__KEEPER_memory
+                : keeper);
+            if (keeper == ISAN__KEEPER_cycle && g != NULL) {
+                explain(a, g);
+            }
         }
     }
 }
@@ -356,13 +391,21 @@ static bool
 has_extra(struct analysis *a, size_t i)
 {
     const char *op = a->graph.nodes[i].op;
-    return op != NULL && extra(&a->graph.nodes[i]) != 0 && !type_has(op, TYPE_SUBCLASS);
+    return extra(&a->graph.nodes[i]) != 0 && !isan__type_has(&a->graph, op, TYPE_SUBCLASS);
 }
 
 static bool
 has_extra_type(struct analysis *a, size_t i)
 {
     return extra(&a->graph.nodes[i]) != 0;
+}
+
+static bool
+is_to_blame(struct analysis *a, size_t i)
+{
+    struct isan__why why;
+    const char *op = a->graph.nodes[i].op;
+    return op != NULL && isan__traverse_reasons(op, references_to, a, &why, 1) > 0;
 }
 
 static bool
@@ -387,13 +430,6 @@ is_left(struct analysis *a, size_t i)
 
 /* --- records ------------------------------------------------------------------------ */
 
-static size_t
-append(char *text, size_t at, const char *string)
-{
-    strcpy(text + at, string);
-    return at + strlen(string) + 1;
-}
-
 static void
 describe(struct isan_object *o, const char *op, char *block)
 {
@@ -415,7 +451,7 @@ step(struct analysis *a, uint32_t leak, uint32_t position, char *from_op, char *
         strcpy(from, "?");
     }
     strcpy(to, type_name(a, to_op));
-    isan__edge_of(from_op, memory, at, to_op ? to_op : to_block, &edge);
+    isan__edge_of(from_op, memory, at, &edge);
     size_t text = strlen(from) + strlen(to) + strlen(edge.label) + strlen(edge.member) + 4;
     struct isan_rec_step *r = isan__log_reserve(sizeof *r + text);
     if (r == NULL) {
@@ -501,7 +537,9 @@ kept(struct analysis *a, struct group *g)
         r->bytes = k->bytes;
         strcpy(r->text, name);
         isan__log_publish(r, ISAN_REC_KEPT);
-        if (g->target == 0 && node->op != NULL) {
+        /* What a class is made of says little. */
+        if (g->target == 0 && node->op != NULL && !node->through
+            && !isan__type_has(&a->graph, node->op, TYPE_SUBCLASS)) {
             g->target = k->first;
         }
         *most = k->next;
@@ -585,6 +623,7 @@ analyse(struct analysis *a, isan__slot_t slot)
         roots(a, ISAN__KEEPER_reference, is_alone);
         roots(a, ISAN__KEEPER_reference, has_extra);
         roots(a, ISAN__KEEPER_reference, has_extra_type);
+        roots(a, ISAN__KEEPER_cycle, is_to_blame);
         roots(a, ISAN__KEEPER_cycle, is_suspicious);
         roots(a, ISAN__KEEPER_cycle, can_cycle);
         roots(a, ISAN__KEEPER_unknown, is_left);
@@ -622,6 +661,7 @@ isan__leaks_of(isan__slot_t slot)
         isan__graph_end(&a->graph);
         isan__table_clear(&a->index);
         isan__table_clear(&a->kept_index);
+        isan__table_clear(&a->explained);
         isan__unmap(a->queue, queue);
         isan__unmap(a->groups, groups);
         isan__unmap(a->kept, kept);

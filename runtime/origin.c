@@ -30,40 +30,6 @@ isan__origin_is_stack(uint32_t origin)
     return origin >= STACKS;
 }
 
-/* A str as UTF-8, cut to fit (Include/cpython/unicodeobject.h: state has
- * interned:2, kind:3, compact:1, ascii:1). */
-static void
-copy_str(char *to, size_t size, const char *str)
-{
-    uint32_t state;
-    int64_t length;
-    memcpy(&state, str + isan__py.unicode_state, sizeof state);
-    memcpy(&length, str + isan__py.unicode_length, sizeof length);
-    to[0] = 0;
-    if (!(state >> 5 & 1)) {
-        return;                             /* a subclass's; no name of code is one */
-    }
-    unsigned kind = state >> 2 & 7;
-    const char *data = str + isan__py.unicode_ascii + (state >> 6 & 1 ? 0 : isan__py.unicode_header);
-    size_t n = 0;
-    for (int64_t i = 0; i < length && n + 5 < size; i++) {
-        uint32_t c = 0;
-        memcpy(&c, data + (size_t)i * kind, kind);
-        if (c < 0x80) {
-            to[n++] = (char)c;
-        }
-        else {
-            int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-            static const unsigned char lead[] = { 0, 0xc0, 0xe0, 0xf0 };
-            to[n++] = (char)(lead[more] | c >> (6 * more));
-            while (more-- > 0) {
-                to[n++] = (char)(0x80 | (c >> (6 * more) & 0x3f));
-            }
-        }
-    }
-    to[n] = 0;
-}
-
 #define MAX_LINETABLE (1 << 20)
 
 /* Lib/importlib/_bootstrap.py and _bootstrap_external.py: an extension's
@@ -96,9 +62,9 @@ register_code(char *code)
     int32_t firstlineno;
     int64_t units, linetable_size;
     memcpy(&p, code + isan__py.code_filename, sizeof p);
-    copy_str(filename, sizeof filename, p);
+    isan__copy_str(filename, sizeof filename, p, true);
     memcpy(&p, code + isan__py.code_qualname, sizeof p);
-    copy_str(qualname, sizeof qualname, p);
+    isan__copy_str(qualname, sizeof qualname, p, true);
     memcpy(&firstlineno, code + isan__py.code_firstlineno, sizeof firstlineno);
     memcpy(&units, code + 16, sizeof units);                    /* Py_SIZE */
     const char *linetable;

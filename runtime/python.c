@@ -94,6 +94,18 @@ symbol_size(const void *symbol)
         ? sym->st_size : 0;
 }
 
+static void
+find_text(const struct dl_phdr_info *info)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_LOAD && ph->p_flags & PF_X) {
+            isan__py.text = (const char *)(info->dlpi_addr + ph->p_vaddr);
+            isan__py.text_size = ph->p_memsz;
+        }
+    }
+}
+
 static int
 find_data(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -105,6 +117,7 @@ find_data(struct dl_phdr_info *info, size_t size, void *arg)
         if (ph->p_type == PT_LOAD && (uintptr_t)isan__py.runtime - start < ph->p_memsz) {
             isan__py.data = (const char *)start;
             isan__py.data_size = ph->p_memsz;
+            find_text(info);
             return 1;
         }
     }
@@ -171,6 +184,9 @@ isan__python_init(void)
     isan__py.one_gil = v == V311;
     isan__py.runtime_finalizing = v == V311 ? 24 : 0;
     isan__py.values_prefixed = v < V313;
+    isan__py.values_header = v < V313 ? 0 : 8;
+    isan__py.type_cached_keys = v == V311 ? 872 : 880;
+    isan__py.tuple_items = v < V314 ? 24 : 32;      /* ob_hash is new */
     isan__py.unicode_header = v == V311 ? 24 : 16;
     isan__py.runtime_size = symbol_size(isan__py.runtime);
     dl_iterate_phdr(find_data, NULL);
@@ -178,6 +194,8 @@ isan__python_init(void)
     isan__py.unicode_type = isan__python_symbol("PyUnicode_Type");
     isan__py.type_type = isan__python_symbol("PyType_Type");
     isan__py.dict_type = isan__python_symbol("PyDict_Type");
+    isan__py.set_type = isan__python_symbol("PySet_Type");
+    isan__py.frozenset_type = isan__python_symbol("PyFrozenSet_Type");
     isan__py.weakref_type = isan__python_symbol("_PyWeakref_RefType");
     isan__py.hexversion = (uint32_t)*(const unsigned long *)isan__python_symbol("Py_Version");
     /* Python/pystate.c; public under the first name from 3.13 on. */
@@ -199,4 +217,63 @@ isan__type_name(const void *op, char *name, size_t size)
         && isan__peek(&tp_name, type + isan__py.type_name, sizeof tp_name)
         && isan__peek_string(name, tp_name, size)
         && name[0] != 0;
+}
+
+/* Include/cpython/unicodeobject.h: state has interned:2, kind:3, compact:1, ascii:1. */
+void
+isan__copy_str(char *to, size_t size, const char *str, bool sound)
+{
+    uint32_t state;
+    int64_t length;
+    to[0] = 0;
+    if (!isan__read(&state, str + isan__py.unicode_state, sizeof state, sound)
+        || !isan__read(&length, str + isan__py.unicode_length, sizeof length, sound)
+        || !(state >> 5 & 1)) {
+        return;                             /* not compact: a subclass's; no name of code is one */
+    }
+    unsigned kind = state >> 2 & 7;
+    const char *data = str + isan__py.unicode_ascii + (state >> 6 & 1 ? 0 : isan__py.unicode_header);
+    size_t n = 0;
+    for (int64_t i = 0; i < length && n + 5 < size; i++) {
+        uint32_t c = 0;
+        if (kind > sizeof c || !isan__read(&c, data + (size_t)i * kind, kind, sound)) {
+            break;
+        }
+        if (c < 0x80) {
+            to[n++] = (char)c;
+        }
+        else {
+            int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+            static const unsigned char lead[] = { 0, 0xc0, 0xe0, 0xf0 };
+            to[n++] = (char)(lead[more] | c >> (6 * more));
+            while (more-- > 0) {
+                to[n++] = (char)(0x80 | (c >> (6 * more) & 0x3f));
+            }
+        }
+    }
+    to[n] = 0;
+}
+
+/* Include/internal/pycore_dict.h, struct _dictkeysobject: the same in all
+ * releases.  DK_INDICES: the size of what is before the indices, which are
+ * before the entries. */
+bool
+isan__keys_at(struct isan__keys *keys, const char *table)
+{
+    enum { DK_INDICES = 32, DK_GENERAL = 0, DK_MOST = 48 };
+    struct {
+        int64_t refcnt;
+        uint8_t log2_size, log2_index_bytes, kind;
+        int64_t usable, nentries;
+    } head;
+    if (table == NULL || !isan__peek(&head, table, sizeof head) || head.kind > 2
+        || head.log2_index_bytes >= DK_MOST || head.nentries < 0
+        || (uint64_t)head.nentries > 1ull << head.log2_index_bytes) {
+        return false;
+    }
+    keys->key = head.kind == DK_GENERAL ? 8 : 0;    /* after the hash */
+    keys->entry_size = keys->key + 16;
+    keys->entries = table + DK_INDICES + (1ull << head.log2_index_bytes);
+    keys->n = (uint64_t)head.nentries;
+    return true;
 }

@@ -123,11 +123,16 @@ def places(stack, source):
     return [frame["line"] for frame in stack if (frame["file"] or "").endswith("tests/ext/" + source)]
 
 
+def in_static(finding):
+    """Whether a static holds the object."""
+    return finding["holder"] is not None and finding["holder"]["address"] is not None
+
+
 def holder_of(finding):
     """The variable, source file and line of the static that holds the object."""
-    holder = finding["holder"]
-    if holder is None:
+    if not in_static(finding):
         return None
+    holder = finding["holder"]
     assert re.fullmatch(r"\w+\.cpython-\d+-x86_64-linux-gnu\.so", os.path.basename(holder["module"])), holder
     return holder["symbol"], os.path.basename(holder["file"]), holder["line"]
 

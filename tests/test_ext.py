@@ -150,6 +150,31 @@ del keeper
 assert sys.getrefcount(kept) == 2
 """
 
+SHELF = """
+shelf = [None] * 4
+mod.use_shelf(shelf)
+mod.put("kept")
+assert shelf == [None, None, "kept", None]
+mod.leave_shelf()
+import sys
+kept = []
+mod.take(kept), mod.own(kept), mod.take_memory()
+assert sys.getrefcount(kept) == {references}
+"""
+
+TRAVERSE = """
+import weakref
+for type in mod.Node, mod.Member, mod.Memory, mod.Type, mod.Untracked, mod.Clear, mod.Plain, mod.Bare:
+    node, child = type(), type()
+    seen = weakref.ref(child)
+    node.adopt(child)
+    node.hold(child)
+    assert node.child is child is seen()
+    del child, node
+    assert seen() is None
+assert mod.Derived(key=1) == {"key": 1}
+"""
+
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
@@ -160,10 +185,12 @@ EXERCISE = {
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
+    "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
+    "traverse_right": TRAVERSE, "traverse_wrong": TRAVERSE,
     "type_static": "assert mod.keep() is True and mod.Thing.__mro__ == (mod.Thing, object)",
 }
 

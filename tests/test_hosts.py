@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from isan import doctor
-from subject import Run, build, holder_of, line_of, places, who
+from subject import Run, build, holder_of, in_static, line_of, places, who
 
 HOSTS = Path(__file__).resolve().parent / "hosts"
 # Debian's hosts are linked with the libpython of this one.
@@ -122,7 +122,7 @@ def told(findings):
 
 def accused(findings):
     """Those about the dictionary in the static of the bad extension, which is what they say."""
-    some = [finding for finding in findings if finding["holder"]]
+    some = [finding for finding in findings if in_static(finding)]
     for finding in some:
         assert holder_of(finding) == HOLDER
         assert CREATED in places(finding["stacks"]["created"], "cache_static.c")
@@ -150,7 +150,7 @@ MOD_WSGI = {
     "ShutdownInterpreter_dealloc() does not free the object":
         lambda finding: finding["kind"] == "leak" and not finding["object"]["python"] and finding["object"]["size"] == 32,
     "newInterpreterObject() and Interpreter_dealloc() never give back the modules they import, site and threading":
-        lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "module" and not finding["holder"],
+        lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "module" and not in_static(finding),
 }
 
 
@@ -267,7 +267,7 @@ WEECHAT = "/usr/bin/weechat-headless"
 # What WeeChat 3.8 does itself, and by what a finding about it is known.
 WEECHAT_PYTHON = {
     "weechat_python_set_output() never gives back the module that it makes sys.stdout":
-        lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "dict" and not finding["holder"],
+        lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "dict" and not in_static(finding),
     "the module weechat has no state (m_size is -1): plug-ins share its functions and constants until one of them ends":
         lambda finding: finding["kind"] == "leak" and finding["object"]["type"] in ("builtin_function_or_method", "str")
         and "<frozen importlib._bootstrap>" in {frame["file"] for frame in finding["stacks"]["created"][:1]},
@@ -340,7 +340,7 @@ def test_weechat_unloads(chatted):
     for run, ended in (chatted.unloaded, {FIRST}), (chatted.run, {FIRST, SECOND, THIRD}):
         assert {who(interpreter) for interpreter in run.report["interpreters"] if interpreter["ended_ns"]} == ended
         assert {who(owner) for leak in run.findings("leak") for owner in leak["owners"]} == ended
-    leaks = [leak for leak in chatted.unloaded.findings("leak") if leak["holder"]]
+    leaks = [leak for leak in chatted.unloaded.findings("leak") if in_static(leak)]
     assert [holder_of(leak) for leak in leaks] == [HOLDER] * (chatted.extension == BAD)
 
 

@@ -803,8 +803,8 @@ def test_leak_kept_by_an_object_that_was_left_behind_too(symbolizer, leaks):
     w.step(2, 0, "value", 0, ("dict", "list", "x", ""), from_=kept)
     report = leaks.report(symbolizer)
     assert report["findings"][1]["holder"]["leak"] == 1
-    assert "kept alive by a `dict` of interpreter 1 (legacy), itself left behind: leak #1: its value ['x']" \
-        in text.render(report)
+    assert "kept alive by a `dict` of interpreter 1 (legacy): its value ['x'] (it was left behind itself: leak #1, kept" \
+        " alive by static `cache` of _foo.so (foo.c:2))" in re.sub(r"\(\S*/", "(", text.render(report))
 
 
 def test_members_by_their_c_names(symbolizer, leaks):

@@ -1,0 +1,70 @@
+"""Why the garbage collector could not clear a cycle: what the extension's type does wrong, and nothing about its twin."""
+import pytest
+
+from reports.log import Log
+
+HEAD = 16
+WEAK, CHILD, PARENT, ITEMS = (HEAD + 8 * i for i in range(4))      # struct node in traverse_wrong.c
+
+# Type -> what makes a cycle of it, and what is said about that.
+CYCLES = {
+    "Member": ("node.child = [node]", [("no_visit_member", "list", "child", CHILD)]),
+    "Memory": ("node.hold([node])", [("no_visit_member", "list", "", ITEMS)]),
+    "Type": ("mod.Type.node = node", [("no_visit_type", "", "", 0)]),
+    "Managed": ("node.attribute = [node]", [("no_visit_member", "", "__dict__", 0)]),
+    "Clear": ("node.child = mod.Clear(); node.child.child = node", [("no_clear", "", "", 0)]),
+    "Untracked": ("node.child = [node]", [("untracked", "", "", 0)]),
+    "Plain": ("node.child = [node]", [("no_gc", "list", "child", CHILD)]),
+    "Bare": ("mod.Bare.node = node", [("no_gc", "", "", 0)]),
+    "Derived": ("mod.Derived.node = node", [("no_visit_type", "", "", 0)]),
+}
+# An interpreter with such a cycle in it.
+PROGRAM = """
+    interpreter = Interpreter("legacy")
+    interpreter.run('''if True:
+        import gc, MODULE as mod
+        {before}
+        node = {type}()
+        {cycle}
+        del node
+        gc.collect()
+    ''')
+    interpreter.end()
+"""
+
+
+def reasons(run):
+    """(reason, type, target, member, offset) of each that the log gives."""
+    assert run.status in (0, 86), run.err
+    found = []
+    for path in sorted(run.log.iterdir()):
+        log = Log(path).read()
+        assert not log.errors
+        found += [(reason.reason, reason.type, reason.target, reason.member, reason.at)
+                  for reason in log.reasons if reason.leak in log.leaks]
+    return sorted(found)
+
+
+def check(python, type, cycle, wanted, before=""):
+    """What is said of the type of traverse_wrong, and of its twin."""
+    program = PROGRAM.format(type="Sub" if before else "mod." + type, cycle=cycle, before=before)
+    run = python.run(program.replace("MODULE", "traverse_wrong"))
+    assert reasons(run) == sorted((reason, "traverse_wrong." + type, *more) for reason, *more in wanted)
+    assert run.findings("leak")
+    assert python.run(program.replace("MODULE", "traverse_right")).healthy()
+
+
+def check_type(python, type):
+    if type == "Managed" and python.hexversion < (3, 13):
+        return                      # PyObject_VisitManagedDict is new
+    check(python, type, *CYCLES[type])
+
+
+@pytest.mark.parametrize("type", CYCLES)
+def test_reason(subject, type):
+    check_type(subject, type)
+
+
+@pytest.mark.parametrize("type", CYCLES)
+def test_reason_stock(stock, type):
+    check_type(stock, type)
