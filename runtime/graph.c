@@ -79,16 +79,18 @@ isan__graph_begin(struct isan__graph *g, isan__slot_t slot, size_t room)
     g->slot = slot;
     g->room = room;
     g->nodes = isan__map(room * sizeof *g->nodes);
+    g->headed = isan__map(room * sizeof *g->headed);
     g->outside = isan__map(MAX_OUTSIDE * sizeof *g->outside);
     g->window = isan__map(WINDOW);
     g->shapes = isan__map(SHAPES * sizeof *g->shapes);
-    return g->nodes != NULL && g->outside != NULL && g->window != NULL && g->shapes != NULL;
+    return g->nodes != NULL && g->headed != NULL && g->outside != NULL && g->window != NULL && g->shapes != NULL;
 }
 
 void
 isan__graph_end(struct isan__graph *g)
 {
     isan__unmap(g->nodes, g->room * sizeof *g->nodes);
+    isan__unmap(g->headed, g->room * sizeof *g->headed);
     isan__unmap(g->outside, MAX_OUTSIDE * sizeof *g->outside);
     isan__unmap(g->window, WINDOW);
     isan__unmap(g->shapes, SHAPES * sizeof *g->shapes);
@@ -171,12 +173,31 @@ slot_has(const struct isan__graph *g, uint64_t value)
     return (word & 0xffff) == g->slot && isan__begins_something(word) ? to : NULL;
 }
 
+/* Memory to whose start nothing refers may be known by a pointer into it, behind
+ * a header of its owner's. */
+static struct isan__node *
+around(struct isan__graph *g, uint64_t value)
+{
+    size_t low = 0, high = g->n_headed;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if ((uint64_t)g->nodes[g->headed[middle]].start <= value) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    struct isan__node *node = low == 0 ? NULL : &g->nodes[g->headed[low - 1]];
+    return node != NULL && value - (uint64_t)node->start < isan__block_size(node->start) ? node : NULL;
+}
+
 /* The node that a word refers to, or NULL. */
 static struct isan__node *
 referred_by(struct isan__graph *g, uint64_t value)
 {
     const char *to = slot_has(g, value);
-    return to ? isan__node_at(g, to) : NULL;
+    return to != NULL ? isan__node_at(g, to) : g->n_headed != 0 ? around(g, value) : NULL;
 }
 
 /* Is the word at `at` in this memory the hash of a dictionary's key?  That of
@@ -268,6 +289,16 @@ count(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
     g->nodes[to].referred |= from != to;
 }
 
+static void
+count_headed(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
+{
+    const struct isan__node *node = &g->nodes[to];
+    if (node->op == NULL && (node->found == 0 || node->headed)) {
+        g->nodes[to].headed = 1;
+        count(g, from, at, to, arg);
+    }
+}
+
 void
 isan__graph_inside(struct isan__graph *g)
 {
@@ -286,6 +317,15 @@ isan__graph_inside(struct isan__graph *g)
     }
     for (size_t i = 0; i < g->n; i++) {
         isan__each_reference(g, i, count, NULL);
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        struct isan__node *node = &g->nodes[i];
+        if (node->op == NULL && node->found == 0) {
+            g->headed[g->n_headed++] = (uint32_t)i;
+        }
+    }
+    for (size_t i = 0; g->n_headed != 0 && i < g->n; i++) {
+        isan__each_reference(g, i, count_headed, NULL);
     }
 }
 

@@ -13,6 +13,7 @@ struct isan__node {
     uint8_t referred;                       /* by another node */
     uint8_t claimed;                        /* counted in a group */
     uint8_t silent;                         /* refers to nothing */
+    uint8_t headed;                         /* pointed at behind its start */
     uint8_t through;                        /* a type is on the way to it */
 };
 
@@ -31,6 +32,8 @@ struct isan__graph {
     isan__slot_t slot;
     struct isan__node *nodes;               /* by address */
     size_t n, room;
+    uint32_t *headed;                       /* raw memory to whose start no node refers */
+    size_t n_headed;
     struct isan__outside *outside;
     size_t n_outside;
     struct isan__table regions;             /* address / REGION -> first node there, + 1 */

@@ -43,7 +43,8 @@ def python(request, isan, flavor_python, tmp_path_factory):
     return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version, stock=flavor == "plain")
 
 
-@pytest.mark.parametrize("calls", ["plain()", "ring()", "put()", "module.take_memory()", "module.own(Owned())"])
+@pytest.mark.parametrize("calls", ["plain()", "ring()", "put()", "module.take_memory()", "module.own(Owned())",
+                                   "module.headed()"])
 def test_healthy(python, calls):
     assert python.run(SCRIPT, MODULE="keepers_clean", CALLS=calls).healthy()
 
@@ -86,3 +87,9 @@ def test_memory_that_refers_to_an_object(python):
     _, (leak,) = leaks(python, "module.own(Owned())")
     assert (leak["domain"], leak["object"]["size"], leak["holder"]["kind"]) == ("PyMem_Malloc", 608, "memory")
     assert "Owned" in {entry["type"] for entry in leak["kept"]["types"]}
+
+
+def test_memory_known_by_a_pointer_behind_its_header(python):
+    _, (leak,) = leaks(python, "module.take(module.headed())")
+    assert (leak["object"]["type"], leak["holder"]["kind"]) == ("PyCapsule", "reference")
+    assert 704 in {entry["bytes"] for entry in leak["kept"]["types"]}

@@ -58,6 +58,20 @@ own(PyObject *Py_UNUSED(module), PyObject *object)
     Py_RETURN_NONE;
 }
 
+/* No bug: memory that an object owns through a pointer behind its header. */
+static void
+free_headed(PyObject *capsule)
+{
+    PyMem_Free((char *)PyCapsule_GetPointer(capsule, NULL) - 32);
+}
+
+static PyObject *
+headed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    char *block = PyMem_Calloc(1, 700);
+    return block == NULL ? PyErr_NoMemory() : PyCapsule_New(block + 32, NULL, free_headed);
+}
+
 static PyObject *
 use_shelf(PyObject *module, PyObject *list)
 {
@@ -85,6 +99,7 @@ static PyMethodDef methods[] = {
     {"take", take, METH_O, "Take a reference."},
     {"take_memory", take_memory, METH_NOARGS, "Take memory."},
     {"own", own, METH_O, "Take memory that refers to an object."},
+    {"headed", headed, METH_NOARGS, "Return an object with memory."},
     {"use_shelf", use_shelf, METH_O, "Use this list."},
     {"put", put, METH_O, "Put an object into the list."},
     {"leave_shelf", leave_shelf, METH_NOARGS, "Use it no more."},
