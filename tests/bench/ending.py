@@ -27,6 +27,7 @@ CASES = {
     "main": "it has nothing, the main interpreter so many MB of objects",
     "modules": "it has nothing, the process so many extension modules, each with a MB of writable data",
 }
+WAYS = ("isan", "isan-none")
 SIZES = [10, 30, 100, 300, 1000]    # MB
 AT = 100                            # the size that the bars are about
 NEEDS = 4                           # bytes of memory for each byte that is to be alive
@@ -140,7 +141,7 @@ def tell(comparisons):
 def arguments(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="ways to run the base:\n" + "".join(f"  {name:<12} {run.WAYS[name].help}\n" for name in ("isan", "isan-none"))
+        epilog="ways to run the base:\n" + "".join(f"  {name:<12} {run.WAYS[name].help}\n" for name in WAYS)
                + "\ncases: when an interpreter ends\n" + "".join(f"  {name:<12} {text}\n" for name, text in CASES.items())
                + "\nExit status: 0 when all bars are met, 1 when one is missed or a run fails, 2 for wrong usage or a missing\n"
                "prerequisite.")
@@ -158,6 +159,9 @@ def arguments(argv):
     args = parser.parse_args(argv)
     if args.rounds < 1 or min(args.sizes) < 1:
         parser.error("--rounds and --sizes must be at least 1")
+    for text in args.test:
+        if text in run.WAYS and text not in WAYS:
+            parser.error(f"{text} is not a way with isan")
     args.tests = [run.test_column(text, args.base) for text in args.test]
     names = [column.name for column in args.tests]
     if len(set(names)) < len(names) or "base" in names:
