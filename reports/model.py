@@ -27,6 +27,8 @@ _EVAL = re.compile(r"(_PyEval_EvalFrameDefault|_TAIL_CALL_\w+)(\.|$)")
 _REFCOUNT = re.compile(r"_?Py_X?(INCREF|DECREF|NewRef|SETREF|CLEAR|SET_REFCNT)\w*$|isan_")
 _C_LIBRARY = re.compile(r"(libc|libpthread|ld-linux.*|libpython3.*)\.so")
 _OUR_LIBRARY = re.compile(r"libisan\.so")
+# What a static type holds since PyType_Ready() (Include/cpython/object.h).
+_TYPE_FIELD = re.compile(r"\.tp_\w+$")
 # Objects/typeobject.c: those of every class made in Python, which say nothing about its instances.
 _ANY_CLASS = re.compile(r"subtype_(dealloc|traverse|clear)(\.|$)")
 
@@ -237,11 +239,6 @@ class _Builder:
         finding["tid"], finding["time_ns"] = f.tid, f.time
         event, where = self.life(log, f.object.owner)
         finding["owner_ended_ns"] = event.time if event else None
-        if f.object.flags & logs_.OBJ_STATIC_TYPE:
-            finding["title"], finding["hint"] = STATIC_TYPE
-            if finding["holder"] and finding["holder"]["path"]:
-                # The type itself, not the first of its own members.
-                finding["holder"]["path"] = finding["holder"]["path"].split(".ob_base")[0] or None
         if f.kind == "stale" and where:
             finding["stacks"]["ended"] = where
         if f.gone:
@@ -254,6 +251,12 @@ class _Builder:
             finding["fate"] = "freed"       # or it would be among the leaks
         else:
             finding["fate"] = None
+        if f.object.flags & logs_.OBJ_STATIC_TYPE:
+            finding["title"], finding["hint"] = STATIC_TYPE
+            finding["fate"] = None              # it is there as long as its module
+            if finding["holder"] and finding["holder"]["path"]:
+                # The type itself, not the first of its own members.
+                finding["holder"]["path"] = finding["holder"]["path"].split(".ob_base")[0] or None
         return finding
 
     def leak(self, log, l):
@@ -266,7 +269,8 @@ class _Builder:
                        for s in steps]
         leak["reasons"] = [self.reason(log, r) for r in log.of_leak("reasons", l.id) if REASONS[r.reason].text]
         if leak["holder"]:
-            leak["hint"] = KEEPERS[leak["holder"]["kind"]].hint
+            in_type = leak["holder"]["address"] is not None and _TYPE_FIELD.search(leak["holder"]["path"] or "")
+            leak["hint"] = STATIC_TYPE[1] if in_type else KEEPERS[leak["holder"]["kind"]].hint
             if "object" in leak["holder"]:
                 leak["stacks"]["holder"] = self.created(log, steps[0].from_)
         else:

@@ -945,8 +945,23 @@ def test_static_types(symbolizer, leaks):
         "  found at app.py:14 in register"]
     assert len(report["findings"]) == 2
     for finding in report["findings"]:
+        assert finding["fate"] is None
         assert finding["object"]["static_type"] and "PyType_FromModuleAndSpec" in finding["hint"]
-    assert "created" not in first + second
+    assert "created" not in first + second and "freed" not in first + second
+
+
+def test_what_a_static_type_holds(symbolizer, program, tmp_path):
+    (tmp_path / "t.c").write_text("struct type { long head[3]; void *tp_name, *tp_dict; }; struct type a, b[2];")
+    run("gcc", "-g", "-fPIC", "-shared", tmp_path / "t.c", "-o", tmp_path / "t.so")
+    symbols = Built(tmp_path / "t.so").symbols
+    w = Writer()
+    w.process()
+    w.module(str(tmp_path / "t.so"), BIAS)
+    w.interp(2, log.BEGIN)
+    w.leak(1, owner=2, keeper="static", holder=BIAS + symbols["a"] + 32)
+    w.leak(2, owner=2, keeper="static", holder=BIAS + symbols["b"] + 40 + 16)
+    hints = [f["hint"] for f in report_of(symbolizer, w.write(tmp_path))["findings"]]
+    assert "PyType_FromModuleAndSpec" in hints[0] and hints[1] == keeper_hint("static")
 
 
 def test_residue_tells_what_keeps_it(symbolizer, leaks):
