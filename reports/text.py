@@ -136,11 +136,11 @@ class _Text:
         holder = f["holder"]
         if holder is None:
             return None
-        extra = plural(f["extra"], "reference") if f["extra"] else "a reference"
         if holder["kind"] == "memory":
             return "memory that nothing points at: never freed"
         if holder["kind"] == "reference":
-            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % extra
+            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % (
+                plural(f["extra"], "reference") if f["extra"] else "a reference")
         where = [self.holder(holder, f.get("elements", ()))] if holder["address"] is not None else []
         where += [self.object_holding(f)] if "object" in holder else []
         if holder["kind"] == "cycle":
@@ -150,8 +150,6 @@ class _Text:
             text = ": ".join(["the runtime"] + where)
         else:
             text = ", and ".join(where) or "what the log does not tell"
-        if f["extra"]:
-            text += ", and by %s that nothing found explains" % extra
         return "kept alive by " + text
 
     def kept(self, f):

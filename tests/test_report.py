@@ -754,7 +754,7 @@ def test_leak_kept_by_a_static(symbolizer, leaks):
     assert re.sub(r"\(\S*/", "(", "\n".join(lines)) == """\
 isan: leak #1: 2 objects of type `dict`, 128 bytes, of interpreter 1 (legacy)
   created at app.py:12 in register
-  kept alive by static `items[2].objects[1]` of _foo.so (foo.c:3), and by 3 references that nothing found explains
+  kept alive by static `items[2].objects[1]` of _foo.so (foo.c:3)
   keeps alive: 14 more objects, 2,048 bytes: 10 `dict`, 4 `str`
   the way: static `items[2].objects[1]` -> `dict` ['users'] -> `list` [0] -> `User` -> memory -> `str`"""
     assert leak["hint"] == keeper_hint("static") and leak["extra"] == 3
