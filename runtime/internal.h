@@ -218,7 +218,7 @@ struct isan__keys {
     size_t entry_size, key;
     uint64_t n;
 };
-bool isan__keys_at(struct isan__keys *keys, const char *table);     /* false: it is none */
+bool isan__keys_at(struct isan__keys *keys, const char *table, bool sound);  /* false: it is none */
 
 /* interp.c: interpreters and their slots. */
 typedef uint16_t isan__slot_t;
