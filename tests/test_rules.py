@@ -154,9 +154,11 @@ def test_definition_that_holds_a_copy(subject):
 
 
 def test_static_type(subject):
-    assert statics(subject, "legacy", "type_static", "") == []
+    """One finding for the type, and none for what is in it."""
     holder = ("thing", "type_static.c", line_of("type_static.c", "} thing = {"))
-    assert statics(subject, "legacy", "type_static", "assert m.keep()") == [("tuple", holder, False)]
+    assert statics(subject, "legacy", "type_static", "") == [("type_static.Thing", holder, False)]
+    assert statics(subject, "legacy", "type_static", "assert m.keep()") \
+        == [("type_static.Thing", holder, False), ("tuple", holder, False)]
 
 
 SEQUENCE = """
