@@ -862,19 +862,29 @@ static void index_layouts(struct module *m)
     }
 }
 
-/* How near a struct is to the code of its type: 2 written in that source file,
- * 1 known where that was compiled, 0 elsewhere. */
-static int nearness(Dwarf_Die *type, Dwarf_Die *unit)
+/* The name of a file without directory and extension; its length. */
+static int stem(const char **file)
+{
+    const char *slash = strrchr(*file, '/'), *dot;
+    *file = slash ? slash + 1 : *file;
+    dot = strrchr(*file, '.');
+    return (int)(dot ? (size_t)(dot - *file) : strlen(*file));
+}
+
+/* How near a struct is to the code of its type: 2 more if it is known where that
+ * was compiled, 1 more if it was written in the same source file or its header,
+ * as CPython's own are.  After link-time optimisation code is in other units
+ * than types are. */
+static int nearness(Dwarf_Die *type, Dwarf_Die *unit, const char *source)
 {
     Dwarf_Die cu;
-    const char *file = dwarf_decl_file(type), *source;
-    if (!unit || !dwarf_diecu(type, &cu, NULL, NULL) || dwarf_dieoffset(&cu) != dwarf_dieoffset(unit))
-        return 0;
-    source = dwarf_diename(unit);
-    const char *a = file ? strrchr(file, '/') : NULL, *b = source ? strrchr(source, '/') : NULL;
-    a = a ? a + 1 : file;
-    b = b ? b + 1 : source;
-    return a && b && strcmp(a, b) == 0 ? 2 : 1;
+    const char *file = dwarf_decl_file(type);
+    int near = unit && dwarf_diecu(type, &cu, NULL, NULL) && dwarf_dieoffset(&cu) == dwarf_dieoffset(unit) ? 2 : 0;
+    if (file && source) {
+        int n = stem(&file);
+        near += n == stem(&source) && strncmp(file, source, n) == 0;
+    }
+    return near;
 }
 
 static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, Dwarf_Word offset, FILE *out)
@@ -884,12 +894,14 @@ static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, D
     if (!m->layouts_done)
         index_layouts(m);
     Dwarf_Die *unit = die_at(&m->units, vaddr - m->bias);
+    Dwarf_Line *row = unit ? dwarf_getsrc_die(unit, vaddr - m->bias) : NULL;
+    const char *source = row ? dwarf_linesrc(row, NULL, NULL) : NULL;
     char *name = NULL;
     int nearest = -1;
     bool agreed = false;
     for (size_t i = 0; i < m->n_layouts; i++) {
         struct layout *layout = &m->layouts[i];
-        int near = layout->size == size && offset < size ? nearness(&layout->die, unit) : -1;
+        int near = layout->size == size && offset < size ? nearness(&layout->die, unit, source) : -1;
         if (near < 0 || near < nearest)
             continue;
         char *path = element_at(layout->die, offset);

@@ -64,6 +64,7 @@ extern "C" void *entry() { ns::C c; hidden[1] = &hidden; return c.method(); }
 HEAD = """\
 typedef struct _object { long ob_refcnt; void *ob_type; } PyObject;
 typedef struct { PyObject ob_base; long ob_size; } PyVarObject;
+typedef struct { PyObject ob_base; PyObject *of_all[5]; } Everywhere;       /* as long as Node and Egg */
 """
 SPAM = """\
 #include "head.h"
@@ -75,7 +76,7 @@ struct plain { long a, b, c, d, e, f, g; };
 __thread PyObject *current;
 static __thread struct { int depth; PyObject *stack[3]; } frames;
 struct plain plain;
-Node node; Row row; LongRow long_row;
+Node node; Row row; LongRow long_row; Everywhere there;
 PyObject **push(PyObject *p)
 {
     static __thread PyObject *last;
@@ -85,11 +86,14 @@ PyObject **push(PyObject *p)
     return &last;
 }
 """
-EGGS = """\
+EGGS_H = """\
 #include "head.h"
-typedef struct { PyObject ob_base; PyObject *title; long w[4]; } Egg;       /* as long as Node */
+typedef struct { PyObject ob_base; PyObject *title; long w[4]; } Egg;
+"""
+EGGS = """\
+#include "eggs.h"
 typedef struct { PyVarObject ob_base; PyObject *first, *other; } Shell;     /* as long as Row */
-Egg egg; Shell shell;
+Egg egg; Shell shell; Everywhere here;
 PyObject **hatch(void) { return &egg.title; }
 """
 CPP_OBJECT = """\
@@ -149,7 +153,7 @@ def foo(tmp_path_factory):
 def spam(tmp_path_factory):
     """Two units of C with Python objects and thread-local variables."""
     directory = tmp_path_factory.mktemp("spam")
-    for name, source in ("head.h", HEAD), ("spam.c", SPAM), ("eggs.c", EGGS):
+    for name, source in ("head.h", HEAD), ("spam.c", SPAM), ("eggs.h", EGGS_H), ("eggs.c", EGGS):
         (directory / name).write_text(source)
     path = directory / "_spam.so"
     run("gcc", "-g", "-O1", "-fPIC", "-shared", "-Wl,--build-id", directory / "spam.c", directory / "eggs.c", "-o", path)
@@ -269,12 +273,21 @@ def test_members_of_objects(program, spam):
     # Another type of that size, in the other source file.
     assert [ask_member(hatch, 56, at) for at in (16, 24)] == ["title", "w[0]"]
     # No code to go by: what they agree on.
-    assert [ask_member(0, 40, at) for at in (24, 32)] == ["first", None]
+    assert ask_member(0, 56, 16) is None and [ask_member(0, 40, at) for at in (24, 32)] == ["first", None]
     assert ask_member(push, 40, 32) == "second" and ask_member(hatch, 40, 32) == "other"
     # Whatever unit the only one is in; a subtype's first member is its base.
     assert ask_member(hatch, 48, 40) == "extra" and ask_member(hatch, 48, 32) == "row.second"
     # No such struct, not an object, between members, outside.
     assert [ask_member(push, *a) for a in ((8, 0), (64, 16), (56, 20), (56, 56), (56, 1 << 40))] == [None] * 5
+
+
+def test_members_after_link_time_optimisation(program, spam, tmp_path):
+    """Code is in units of its own then, away from the types."""
+    sources = [spam.path.parent / name for name in ("spam.c", "eggs.c")]
+    run("gcc", "-g", "-O1", "-flto", "-fPIC", "-shared", *sources, "-o", tmp_path / "lto.so")
+    built = Built(tmp_path / "lto.so")
+    assert [ask(program, member(built.path, built.symbols[name], 56, 16))[0]["member"] for name in ("push", "hatch")] \
+        == ["name", "title"]
 
 
 def test_members_and_thread_local_variables_of_cplusplus(program, spam, tmp_path):
