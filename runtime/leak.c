@@ -356,7 +356,36 @@ references_to(const void *op, void *arg)
     return (uint32_t)isan__table_get(&a->counts, (uint64_t)isan__block_of(op));
 }
 
-/* Why the collector could not clear the cycle whose root was looked at last. */
+static bool
+record_reason(struct analysis *a, const struct group *g, const struct isan__why *why)
+{
+    uint64_t of[3] = { g->id, why->reason, why->offset };
+    uint64_t key = isan__hash(why->type, strlen(why->type), isan__hash(of, sizeof of, 0)) | 1;
+    size_t type = strlen(why->type) + 1, target = strlen(why->target) + 1,
+        member = strlen(why->member) + 1;
+    if (isan__table_get(&a->explained, key) != 0) {
+        return true;
+    }
+    struct isan_rec_reason *r = isan__log_reserve(sizeof *r + type + target + member);
+    if (r == NULL) {
+        return false;
+    }
+    isan__table_put(&a->explained, key, 1);
+    r->leak = g->id;
+    r->reason = why->reason;
+    r->basicsize = why->basicsize;
+    r->offset = why->offset;
+    r->code = why->code;
+    memcpy(r->text, why->type, type);
+    memcpy(r->text + type, why->target, target);
+    memcpy(r->text + type + target, why->member, member);
+    isan__log_publish(r, ISAN_REC_REASON);
+    return true;
+}
+
+/* Why the collector could not clear the cycle whose root was looked at last.
+ * Without tp_clear, or resurrected, an object is a reason only if nothing else
+ * is: the collector clears the others, and that is mostly enough. */
 static void
 explain(struct analysis *a, const struct group *g)
 {
@@ -366,28 +395,16 @@ explain(struct analysis *a, const struct group *g)
             each_reference(a, i, count_reference);
         }
     }
-    for (size_t next = 0; g != NULL && next < a->queued && next < MAX_OBJECTS; next++) {
-        struct isan__why why[MAX_REASONS];
-        char *op = isan__object_in(a->blocks[a->queue[next]].start);
-        int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
-        for (int i = 0; i < n; i++) {
-            uint64_t of[3] = { g->id, why[i].reason, why[i].offset };
-            uint64_t key = isan__hash(why[i].type, strlen(why[i].type), isan__hash(of, sizeof of, 0)) | 1;
-            size_t type = strlen(why[i].type) + 1, target = strlen(why[i].target) + 1,
-                member = strlen(why[i].member) + 1;
-            struct isan_rec_reason *r = isan__table_get(&a->explained, key) != 0 ? NULL
-                : isan__log_reserve(sizeof *r + type + target + member);
-            if (r != NULL) {
-                isan__table_put(&a->explained, key, 1);
-                r->leak = g->id;
-                r->reason = why[i].reason;
-                r->basicsize = why[i].basicsize;
-                r->offset = why[i].offset;
-                r->code = why[i].code;
-                memcpy(r->text, why[i].type, type);
-                memcpy(r->text + type, why[i].target, target);
-                memcpy(r->text + type + target, why[i].member, member);
-                isan__log_publish(r, ISAN_REC_REASON);
+    bool found = g == NULL;
+    for (int last = 0; last < 2 && !found; last++) {
+        for (size_t next = 0; next < a->queued && next < MAX_OBJECTS; next++) {
+            struct isan__why why[MAX_REASONS];
+            char *op = isan__object_in(a->blocks[a->queue[next]].start);
+            int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
+            for (int i = 0; i < n; i++) {
+                bool weak = why[i].reason == ISAN__REASON_no_clear
+                    || why[i].reason == ISAN__REASON_resurrected;
+                found |= weak == last && record_reason(a, g, &why[i]);
             }
         }
     }

@@ -63,6 +63,7 @@ MORE = {
     "borrowed": ("Member", "kept = mod.Node(); kept.adopt(mod.Node()); node.child = [node, kept]; del kept", MEMBER),
     "borrowed in the cycle": ("Memory", "kept = mod.Memory(); kept.adopt(node); node.hold([kept]); del kept",
                               CYCLES["Memory"][1]),
+    "no_clear beside": ("Member", "kept = mod.Clear(); kept.child = node; node.child = [kept]; del kept", MEMBER),
     "state": ("Member", "node.child = [node]; node.join(mod)", MEMBER),
     "resurrected": ("Finalize", "import codecs; node.child = [node]; codecs.register(lambda name, node=node: None)",
                     [("resurrected", "", "", 0)]),
