@@ -172,6 +172,21 @@ among_attributes(struct of *of)
     return values != NULL && of->type.flags & ISAN__TYPE_HEAP && among_values(of, values, table);
 }
 
+/* Where an instance has its dictionary, if it has one of its own: 0 or less
+ * than 0: nowhere after its head (Objects/object.c, _PyObject_DictPointer). */
+static ptrdiff_t
+dict_offset(const struct of *of)
+{
+    int64_t n;
+    if (of->type.dictoffset >= 0 || of->type.itemsize == 0
+        || !isan__peek(&n, of->from + OB_SIZE, sizeof n)) {
+        return of->type.dictoffset;
+    }
+    /* From the end; a number's count of digits is less than 0. */
+    return ((of->type.basicsize + of->type.itemsize * (n < 0 ? -n : n) + 7) & ~(ptrdiff_t)7)
+        + of->type.dictoffset;
+}
+
 void
 isan__edge_of(const char *from, const char *memory, ptrdiff_t at, struct isan__edge *edge)
 {
@@ -202,8 +217,8 @@ isan__edge_of(const char *from, const char *memory, ptrdiff_t at, struct isan__e
             && in_set(&of))) {
         return;
     }
-    if (memory == NULL && ((at == of.type.dictoffset && at > 0)
-                           || (at == ISAN__MANAGED_DICT && flags & ISAN__TYPE_MANAGED_DICT))) {
+    if (memory == NULL && (at > 0 ? at == dict_offset(&of)
+                           : at == ISAN__MANAGED_DICT && flags & ISAN__TYPE_MANAGED_DICT)) {
         edge->edge = ISAN_EDGE_ATTRIBUTE;
         strcpy(edge->label, "__dict__");
         return;

@@ -320,6 +320,7 @@ count(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
     (void)at;
     (void)arg;
     g->nodes[to].found++;
+    g->nodes[to].own += from == to;
     g->nodes[to].referred |= from != to;
 }
 

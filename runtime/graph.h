@@ -6,7 +6,7 @@
 
 struct isan__node {
     char *start, *op;                       /* the block, its object (NULL: raw memory) */
-    uint32_t found;                         /* references to it */
+    uint32_t found, own;                    /* references to it; how many of them are its own */
     uint32_t limit;                         /* how much of it may refer, in bytes and 1; 0: all */
     uint32_t parent, at;                    /* claimed because of the word at `at` of that node */
     uint32_t outside;                       /* what outside the graph refers to it: index + 1 */

@@ -407,9 +407,9 @@ struct isan__why {
 void isan__traverse_look(isan__slot_t slot);
 /* Why the collector cannot see through an object that its interpreter left, or
  * not clear it; returns how many reasons.  found: how many references to an
- * object there are in the other blocks that were left. */
+ * object or memory there are in the other blocks that were left. */
 int isan__traverse_reasons(const char *op,
-    uint32_t (*found)(const void *object, void *arg), void *arg, struct isan__why *to, int max);
+    uint32_t (*found)(const void *of, void *arg), void *arg, struct isan__why *to, int max);
 uint32_t isan__references_of(const char *op);           /* its count, of an object that was left */
 void isan__traverse_forget(isan__slot_t slot);          /* its end has been reported */
 

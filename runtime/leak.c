@@ -76,17 +76,12 @@ outside(const struct analysis *a, const struct isan__node *node)
     return node->outside ? &a->graph.outside[node->outside - 1] : &nothing;
 }
 
-/* References that nothing explains.  At its end 3.11 adds one to everything the
- * collector still tracks (Modules/gcmodule.c, gc_fini_untrack). */
+/* References that nothing explains; an immortal object has no count. */
 static uint32_t
 extra(const struct isan__node *node)
 {
-    int32_t count = 0;
-    if (node->op != NULL) {
-        memcpy(&count, node->op, sizeof count);         /* the low half; immortal: negative */
-        count -= isan__py.one_gil && node->op != node->start;       /* behind a PyGC_Head */
-    }
-    return count > 0 && (uint32_t)count > node->found ? (uint32_t)count - node->found : 0;
+    uint32_t count = node->op ? isan__references_of(node->op) : 0;
+    return (int32_t)count > 0 && count > node->found ? count - node->found : 0;
 }
 
 /* The group of a block: made if it is the first of its kind. */
@@ -317,34 +312,51 @@ references_to(const void *op, void *arg)
 {
     struct analysis *a = arg;
     const struct isan__node *node = isan__node_at(&a->graph, op);
-    return node ? node->found : 0;
+    return node ? node->found - node->own : 0;
 }
 
-/* Why the collector could not clear the cycle whose root was the last. */
+static bool
+record_reason(struct analysis *a, const struct group *g, const struct isan__why *why)
+{
+    uint64_t of[3] = { g->id, why->reason, why->offset };
+    uint64_t key = isan__hash(why->type, strlen(why->type), isan__hash(of, sizeof of, 0)) | 1;
+    if (isan__table_get(&a->explained, key) != 0) {
+        return true;
+    }
+    struct isan_rec_reason *r = isan__log_reserve(
+        sizeof *r + strlen(why->type) + strlen(why->target) + strlen(why->member) + 3);
+    if (r == NULL) {
+        return false;
+    }
+    isan__table_put(&a->explained, key, 1);
+    r->leak = g->id;
+    r->reason = why->reason;
+    r->basicsize = why->basicsize;
+    r->pad = 0;
+    r->offset = why->offset;
+    r->code = why->code;
+    append(r->text, append(r->text, append(r->text, 0, why->type), why->target), why->member);
+    isan__log_publish(r, ISAN_REC_REASON);
+    return true;
+}
+
+/* Why the collector could not clear the cycle whose root was looked at last.
+ * Without tp_clear, or resurrected, an object is a reason only if nothing else
+ * is: the collector clears the others, and that is mostly enough. */
 static void
 explain(struct analysis *a, const struct group *g)
 {
     enum { MAX_REASONS = 8, MAX_ASKED = 4096 };
-    for (size_t next = 0; next < a->queued && next < MAX_ASKED; next++) {
-        struct isan__why why[MAX_REASONS];
-        const char *op = a->graph.nodes[a->queue[next]].op;
-        int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
-        for (int i = 0; i < n; i++) {
-            uint64_t of[3] = { g->id, why[i].reason, why[i].offset };
-            uint64_t key = isan__hash(why[i].type, strlen(why[i].type), isan__hash(of, sizeof of, 0)) | 1;
-            struct isan_rec_reason *r = isan__table_get(&a->explained, key) != 0 ? NULL
-                : isan__log_reserve(sizeof *r + strlen(why[i].type) + strlen(why[i].target)
-                                    + strlen(why[i].member) + 3);
-            if (r != NULL) {
-                isan__table_put(&a->explained, key, 1);
-                r->leak = g->id;
-                r->reason = why[i].reason;
-                r->basicsize = why[i].basicsize;
-                r->pad = 0;
-                r->offset = why[i].offset;
-                r->code = why[i].code;
-                append(r->text, append(r->text, append(r->text, 0, why[i].type), why[i].target), why[i].member);
-                isan__log_publish(r, ISAN_REC_REASON);
+    bool found = false;
+    for (int last = 0; last < 2 && !found; last++) {
+        for (size_t next = 0; next < a->queued && next < MAX_ASKED; next++) {
+            struct isan__why why[MAX_REASONS];
+            const char *op = a->graph.nodes[a->queue[next]].op;
+            int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
+            for (int i = 0; i < n; i++) {
+                bool weak = why[i].reason == ISAN__REASON_no_clear
+                    || why[i].reason == ISAN__REASON_resurrected;
+                found |= weak == last && record_reason(a, g, &why[i]);
             }
         }
     }

@@ -308,6 +308,16 @@ in_list(const char *op)
         && (prev & ~(uint64_t)LINK_MARKS) == (uint64_t)(op - ISAN__GRANULE);
 }
 
+/* Most of what is none does not.  Of an object the count is less than 2^32, but
+ * for flags in its uppermost 16 bits (3.14, Include/refcount.h). */
+static bool
+seems_object(const char *op)
+{
+    const uint64_t *head = (const uint64_t *)op;
+    return (uint32_t)head[0] != 0 && (head[0] >> 32 & 0xffff) == 0 && head[1] >= 4096
+        && head[1] >> 47 == 0 && head[1] % 8 == 0;
+}
+
 static void
 look_at(char *block, void *arg)
 {
@@ -317,11 +327,17 @@ look_at(char *block, void *arg)
     }
     char *marked = isan__marked_in(block);
     size_t size = isan__block_size(block);
-    for (size_t at = ISAN__GRANULE; at <= 2 * ISAN__GRANULE && at + 16 <= size; at += ISAN__GRANULE) {
+    for (size_t at = 0; at <= 2 * ISAN__GRANULE && at + 16 <= size; at += ISAN__GRANULE) {
         char *op = block + at;
         const void *type = isan__type_of(op);
-        if (marked != NULL ? marked != op : !isan__stock || isan__runtime_has((uint64_t)type)) {
+        if (marked != NULL ? marked != op : !isan__stock || !seems_object(op)) {
             continue;
+        }
+        if (isan__runtime_has((uint64_t)type)) {
+            return;
+        }
+        if (at == 0) {
+            continue;                       /* no PyGC_Head */
         }
         size_t i = ((uintptr_t)type >> 4) % CACHED;
         bool known = type != NULL && look->cached[i].type == type;
@@ -415,6 +431,19 @@ owned(const char *op, const char *object, void *arg)
         && isan__references_of(object) >= asked->found(object, asked->arg) + own;
 }
 
+/* What the object owns there, itself or in memory that nobody else points at,
+ * as all do at the state of their module. */
+static const char *
+owned_at(struct asked *asked, size_t at)
+{
+    uint64_t value;
+    memcpy(&value, asked->op + at, sizeof value);
+    if (points_at_memory(asked->slot, value) != 0 && asked->found((void *)value, asked->arg) > 1) {
+        return NULL;
+    }
+    return leads_to(asked->slot, asked->op, at, owned, asked);
+}
+
 static void
 reason(struct asked *asked, enum isan__reason reason, size_t at, const char *target, const char *member)
 {
@@ -450,7 +479,7 @@ no_gc(struct asked *asked)
     size_t end = end_of(asked->op, (size_t)native->type.basicsize);
     for (size_t at = native->start; at + 8 <= end; at += 8) {
         const char *object = (int64_t)at == native->type.weaklistoffset ? NULL
-            : leads_to(asked->slot, asked->op, at, owned, asked);
+            : owned_at(asked, at);
         if (object != NULL) {
             reason(asked, ISAN__REASON_no_gc, at, object, NULL);
             return;
@@ -470,7 +499,7 @@ not_seen(struct asked *asked, const struct seen *seen)
         if (seen->shown[at / 8 / 64] >> at / 8 % 64 & 1 || end_of(asked->op, at + 8) < at + 8) {
             continue;
         }
-        const char *object = leads_to(asked->slot, asked->op, at, owned, asked);
+        const char *object = owned_at(asked, at);
         if (object != NULL) {
             reason(asked, ISAN__REASON_no_visit_member, at, object, NULL);
         }
@@ -498,7 +527,7 @@ seen_before(const struct asked *asked)
 }
 
 int
-isan__traverse_reasons(const char *op, uint32_t (*found)(const void *object, void *arg), void *arg,
+isan__traverse_reasons(const char *op, uint32_t (*found)(const void *of, void *arg), void *arg,
                        struct isan__why *to, int max)
 {
     struct native native;

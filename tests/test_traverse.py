@@ -55,14 +55,16 @@ def check(python, type, cycle, wanted, before=""):
 
 
 MEMBER = CYCLES["Member"][1]
-# What a class made in Python inherits; references that are borrowed; an object that is only there in the last
-# collection, when nothing but the registry of codecs has referred to it.
+# What a class made in Python inherits; references that are borrowed, or in memory that is; an object that is only
+# there in the last collection, when nothing but the registry of codecs has referred to it.
 MORE = {
     "subclass": ("Member", "node.child = [node]", MEMBER, "class Sub(mod.Member): pass"),
     "subclass of no_gc": ("Plain", *CYCLES["Plain"], "class Sub(mod.Plain): pass"),
     "borrowed": ("Member", "kept = mod.Node(); kept.adopt(mod.Node()); node.child = [node, kept]; del kept", MEMBER),
     "borrowed in the cycle": ("Memory", "kept = mod.Memory(); kept.adopt(node); node.hold([kept]); del kept",
                               CYCLES["Memory"][1]),
+    "no_clear beside": ("Member", "kept = mod.Clear(); kept.child = node; node.child = [kept]; del kept", MEMBER),
+    "state": ("Member", "node.child = [node]; node.join(mod)", MEMBER),
     "resurrected": ("Finalize", "import codecs; node.child = [node]; codecs.register(lambda name, node=node: None)",
                     [("resurrected", "", "", 0)]),
 }

@@ -16,6 +16,11 @@ struct node {
     PyObject *child;
     PyObject *parent;                       /* borrowed: the one whose child it is */
     PyObject **items;                       /* one */
+    struct state *state;                    /* the module's */
+};
+
+struct state {
+    PyObject *shared;
 };
 
 #if PY_VERSION_HEX >= 0x030d0000
@@ -115,6 +120,35 @@ untracked_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED
     return self;
 }
 
+/* It may look at the module's state, which is not its own. */
+static PyObject *
+node_join(PyObject *self, PyObject *module)
+{
+    struct state *state = ((struct node *)self)->state = PyModule_GetState(module);
+    Py_XSETREF(state->shared, PyList_New(0));
+    Py_RETURN_NONE;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    Py_VISIT(((struct state *)PyModule_GetState(module))->shared);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    Py_CLEAR(((struct state *)PyModule_GetState(module))->shared);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear(module);
+}
+
 static PyObject *
 node_adopt(PyObject *self, PyObject *child)
 {
@@ -153,6 +187,7 @@ derived_dealloc(PyObject *op)
 static PyMethodDef methods[] = {
     {"adopt", node_adopt, METH_O, NULL},
     {"hold", node_hold, METH_O, NULL},
+    {"join", node_join, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 static PyMemberDef members[] = {
@@ -229,7 +264,11 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = NAME,
+    .m_size = sizeof(struct state),
     .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
 };
 
 PyMODINIT_FUNC
