@@ -51,16 +51,40 @@ store(const struct dl_phdr_info *info, uintptr_t at, void *value)
     }
 }
 
+static const ElfW(Dyn) *
+dynamic_of(const struct dl_phdr_info *info)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
+            return (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+        }
+    }
+    return NULL;
+}
+
+void
+isan__each_name(const struct dl_phdr_info *info, long tag,
+                void (*visit)(const char *name, void *arg), void *arg)
+{
+    const ElfW(Dyn) *dynamic = dynamic_of(info), *d;
+    const char *strings = NULL;
+    for (d = dynamic; d != NULL && d->d_tag != DT_NULL; d++) {
+        if (d->d_tag == DT_STRTAB) {
+            strings = (const char *)address(info, d->d_un.d_ptr);
+        }
+    }
+    for (d = dynamic; strings != NULL && d->d_tag != DT_NULL; d++) {
+        if (d->d_tag == tag) {
+            visit(strings + d->d_un.d_val, arg);
+        }
+    }
+}
+
 void
 isan__got_rewrite(const struct dl_phdr_info *info,
                   void *(*substitute)(const char *name, bool call, void *arg), void *arg)
 {
-    const ElfW(Dyn) *dynamic = NULL;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
-            dynamic = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-        }
-    }
+    const ElfW(Dyn) *dynamic = dynamic_of(info);
     const ElfW(Sym) *symbols = NULL;
     const char *strings = NULL;
     struct relocations table[2] = { { NULL, 0 }, { NULL, 0 } };

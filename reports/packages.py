@@ -12,11 +12,11 @@ def owners(paths):
     """path -> the Debian package it came with, as dpkg knows it; all in one call."""
     asked = {}
     for path in paths:
-        for name in (path, os.path.realpath(path)):
-            # Since the merge of / and /usr a package may name either.
-            for form in (name, name[len("/usr"):] if name.startswith("/usr/lib") else "/usr" + name):
-                if form.startswith("/") and not _PATTERN.search(form):
-                    asked.setdefault(form, path)
+        name = os.path.realpath(path)
+        # Since the merge of / and /usr a package may name either.
+        for form in (name, name[len("/usr"):] if name.startswith("/usr/lib") else "/usr" + name):
+            if path.startswith("/") and not _PATTERN.search(form):
+                asked.setdefault(form, []).append(path)
     if not asked:
         return {}
     try:
@@ -28,7 +28,8 @@ def owners(paths):
     for line in done.stdout.decode("utf-8", "surrogateescape").splitlines():
         package, colon, form = line.partition(": ")
         if colon and form in asked and not package.startswith("diversion by"):
-            found.setdefault(asked[form], package.split(",")[0].split(":")[0])
+            for path in asked[form]:
+                found.setdefault(path, package.split(",")[0].split(":")[0])
     return found
 
 

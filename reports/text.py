@@ -172,7 +172,11 @@ class _Text:
             return None
         name = lambda type: "`%s`" % escape(type) if type else "memory"
         parts = [self.variable(holder)] if holder and holder["address"] is not None else []
-        parts += ["%s %s" % (name(step["from"]), escape(step["label"])) for step in steps]
+        for step in steps:
+            if step["label"] == "memory":       # somewhere in what it points at, or is
+                parts += [name(step["from"])] * bool(step["from"]) + ["memory"]
+            else:
+                parts.append("%s %s" % (name(step["from"]), escape(step["label"])))
         parts.append(name(steps[-1]["to"]))
         if len(parts) > 12:
             parts[6:-5] = ["... %d steps ..." % (len(parts) - 11)]

@@ -93,7 +93,7 @@ static bool
 among_values(struct of *of, const char *values, const char *table)
 {
     struct isan__keys keys;
-    int64_t i = isan__keys_at(&keys, table)
+    int64_t i = isan__keys_at(&keys, table, false)
         ? index_in(of, values, sizeof(void *), (int64_t)keys.n) : -1;
     if (i >= 0) {
         name_it(of, ISAN_EDGE_ATTRIBUTE, (uint64_t)i,
@@ -111,7 +111,7 @@ in_dict(struct of *of)
     if (values != NULL) {
         return among_values(of, values + isan__py.values_header, table);
     }
-    int64_t i = isan__keys_at(&keys, table)
+    int64_t i = isan__keys_at(&keys, table, false)
         ? index_in(of, keys.entries, keys.entry_size, (int64_t)keys.n) : -1;
     if (i < 0) {
         return false;

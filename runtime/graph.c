@@ -9,11 +9,17 @@
 
 #include "runtime/graph.h"
 
-enum { REGION = 1 << 16, WINDOW = 1 << 16, MAX_OUTSIDE = 1 << 18, SHAPES = 1024 };
+enum { REGION = 1 << 16, BUCKET = 256, PER_REGION = REGION / BUCKET, WINDOW = 1 << 16, MAX_OUTSIDE = 1 << 18, SHAPES = 1024 };
 
 /* Include/cpython/weakrefobject.h: wr_object and the links of the weak
  * references to it; listobject.h. */
 enum { WR_OBJECT = 16, WR_PREV = 40, WR_NEXT = 48, OB_SIZE = 16, OB_ITEM = 24 };
+
+/* The first node in each bucket of a region, + 1; many regions at a time. */
+struct isan__buckets {
+    struct isan__buckets *before;
+    uint32_t n, first[255][PER_REGION];
+};
 
 /* What in an instance of a type is no reference. */
 struct isan__shape {
@@ -78,6 +84,7 @@ isan__graph_begin(struct isan__graph *g, isan__slot_t slot, size_t room)
     memset(g, 0, sizeof *g);
     g->slot = slot;
     g->room = room;
+    g->regions.alone = g->held.alone = g->process.alone = g->owners.alone = true;
     g->nodes = isan__map(room * sizeof *g->nodes);
     g->headed = isan__map(room * sizeof *g->headed);
     g->outside = isan__map(MAX_OUTSIDE * sizeof *g->outside);
@@ -94,10 +101,42 @@ isan__graph_end(struct isan__graph *g)
     isan__unmap(g->outside, MAX_OUTSIDE * sizeof *g->outside);
     isan__unmap(g->window, WINDOW);
     isan__unmap(g->shapes, SHAPES * sizeof *g->shapes);
+    for (struct isan__buckets *before; g->buckets != NULL; g->buckets = before) {
+        before = g->buckets->before;
+        isan__unmap(g->buckets, sizeof *g->buckets);
+    }
     isan__table_clear(&g->regions);
     isan__table_clear(&g->held);
     isan__table_clear(&g->process);
     isan__table_clear(&g->owners);
+}
+
+/* The bucket of an address; NULL: no node is near it, or no memory for one. */
+static uint32_t *
+bucket_of(struct isan__graph *g, const char *p, bool make)
+{
+    uint64_t region = (uintptr_t)p / REGION;
+    if (region != g->region) {
+        uint64_t first = isan__table_get(&g->regions, region);
+        if (first == 0 && make) {
+            if (g->buckets == NULL || g->buckets->n == sizeof g->buckets->first / sizeof *g->buckets->first) {
+                struct isan__buckets *more = isan__map(sizeof *more);
+                if (more == NULL) {
+                    return NULL;
+                }
+                more->before = g->buckets;
+                g->buckets = more;
+            }
+            first = (uint64_t)g->buckets->first[g->buckets->n++];
+            isan__table_put(&g->regions, region, first);
+        }
+        if (first == 0) {
+            return NULL;
+        }
+        g->region = region;
+        g->first = (uint32_t *)first;
+    }
+    return &g->first[(uintptr_t)p % REGION / BUCKET];
 }
 
 bool
@@ -106,9 +145,12 @@ isan__graph_add(struct isan__graph *g, char *block, char *op)
     if (g->n == g->room) {
         return false;
     }
-    uint64_t region = (uintptr_t)block / REGION;
-    if (g->n == 0 || (uintptr_t)g->nodes[g->n - 1].start / REGION != region) {
-        isan__table_put(&g->regions, region, g->n + 1);
+    uint32_t *bucket = bucket_of(g, block, true);
+    if (bucket == NULL) {
+        return false;
+    }
+    if (*bucket == 0) {
+        *bucket = (uint32_t)g->n + 1;
     }
     struct isan__node *node = &g->nodes[g->n++];
     node->start = block;
@@ -123,23 +165,15 @@ struct isan__node *
 isan__node_at(struct isan__graph *g, const void *p)
 {
     char *start = isan__block_of(p);
-    uint64_t region = (uintptr_t)start / REGION;
-    size_t low = start == NULL ? 0 : isan__table_get(&g->regions, region);
-    if (low == 0) {
-        return NULL;
-    }
-    /* Two blocks of a region are at least 32 bytes from each other. */
-    size_t high = --low + REGION / 32 < g->n ? low + REGION / 32 : g->n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (g->nodes[middle].start < start) {
-            low = middle + 1;
-        }
-        else {
-            high = middle;
+    const uint32_t *bucket = start ? bucket_of(g, start, false) : NULL;
+    if (bucket != NULL && *bucket != 0) {
+        for (size_t i = *bucket - 1; i < g->n && g->nodes[i].start <= start; i++) {
+            if (g->nodes[i].start == start) {
+                return &g->nodes[i];
+            }
         }
     }
-    return low < g->n && g->nodes[low].start == start ? &g->nodes[low] : NULL;
+    return NULL;
 }
 
 /* Where the pointer leads: before 3.13 that to the values of an instance's
@@ -203,10 +237,10 @@ referred_by(struct isan__graph *g, uint64_t value)
 /* Is the word at `at` in this memory the hash of a dictionary's key?  That of
  * an int is the int itself, which may well be the address of an object. */
 static bool
-is_hash(const char *table, size_t size, size_t at)
+is_hash(const char *table, size_t size, size_t at, bool sound)
 {
     struct isan__keys keys;
-    if (!isan__keys_at(&keys, table)) {
+    if (size < 64 || !isan__keys_at(&keys, table, sound)) {     /* it has no smaller one */
         return false;
     }
     size_t entries = (size_t)(keys.entries - table);
@@ -238,7 +272,7 @@ isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit,
         const struct isan__node *to = referred_by(g, value);
         if (to != NULL
             && (node->op ? !is_link(g, isan__type_of(node->op), (ptrdiff_t)at - before)
-                : !is_hash(node->start, size, at))) {
+                : !is_hash(node->start, size, at, true))) {
             visit(g, i, (uint32_t)at, (size_t)(to - g->nodes), arg);
         }
     }
@@ -450,7 +484,7 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
                        || is_link(g, head.type, block + at - op))) {
         return;
     }
-    if (op == NULL && is_hash(block, isan__block_size(block), at)) {
+    if (op == NULL && is_hash(block, isan__block_size(block), at, false)) {
         return;
     }
     /* Before 3.12 any interpreter enlarges the dictionaries that all share; hashes

@@ -36,7 +36,10 @@ struct isan__graph {
     size_t n_headed;
     struct isan__outside *outside;
     size_t n_outside;
-    struct isan__table regions;             /* address / REGION -> first node there, + 1 */
+    struct isan__table regions;             /* address / REGION -> the first nodes of its buckets */
+    struct isan__buckets *buckets;
+    uint64_t region;                        /* looked for last, */
+    uint32_t *first;                        /* and what was found */
     struct isan__table held;                /* block that a static refers to -> index in outside + 1 */
     struct isan__table process;             /* raw blocks that the runtime's statics lead to */
     struct isan__table owners;              /* raw block of another's -> object that points at it, or 1 */

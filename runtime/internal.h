@@ -218,7 +218,7 @@ struct isan__keys {
     size_t entry_size, key;
     uint64_t n;
 };
-bool isan__keys_at(struct isan__keys *keys, const char *table);     /* false: it is none */
+bool isan__keys_at(struct isan__keys *keys, const char *table, bool sound);  /* false: it is none */
 
 /* interp.c: interpreters and their slots. */
 typedef uint16_t isan__slot_t;
@@ -314,6 +314,9 @@ isan__here(void)
  * called, its address not compared or stored (a PLT entry's). */
 void isan__got_rewrite(const struct dl_phdr_info *info,
     void *(*substitute)(const char *name, bool call, void *arg), void *arg);
+/* The names with this tag in a module's dynamic section (DT_NEEDED, DT_SONAME). */
+void isan__each_name(const struct dl_phdr_info *info, long tag,
+    void (*visit)(const char *name, void *arg), void *arg);
 
 /* hooks/reftrace.c: objects are created and destroyed (3.13 and later). */
 extern bool isan__tracing;
@@ -350,7 +353,8 @@ struct isan_holder isan__static_holding(const void *block, const void *object);
 void isan__statics_of(isan__slot_t slot,
     void (*visit)(const struct isan_holder *where, char *block, void *arg), void *arg);
 
-/* The current interpreter imports the module at base. */
+/* The current interpreter imports the module at base, and with it the libraries
+ * that it is linked to and that use Python themselves. */
 void isan__imported(uintptr_t base);
 void isan__forget_imports(uint32_t serial);         /* that interpreter has ended */
 void isan__on_thread(uintptr_t pointer, uint32_t serial);   /* it has run on that thread */
@@ -380,6 +384,9 @@ bool isan__trap(int kind, int access, const void *op, void *pc);
 /* The static holds the object at op, which interpreter `other` (serial) can
  * reach as well as its owner. */
 void isan__static_holds(const struct isan_holder *holder, const void *op, char *block, uint32_t other);
+/* The static type is used by the interpreter `other` (serial), and by the one
+ * `owner` if that is not 0; own: it is the standard library's. */
+void isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
@@ -403,6 +410,7 @@ void isan__traverse_look(isan__slot_t slot);
  * object there are in the other blocks that were left. */
 int isan__traverse_reasons(const char *op,
     uint32_t (*found)(const void *object, void *arg), void *arg, struct isan__why *to, int max);
+uint32_t isan__references_of(const char *op);           /* its count, of an object that was left */
 void isan__traverse_forget(isan__slot_t slot);          /* its end has been reported */
 
 /* edge.c: what a reference is called. */

@@ -654,6 +654,7 @@ isan__leaks_of(isan__slot_t slot)
                        (long long)isan__interp_of(slot)->id);
     }
     else {
+        a->index.alone = a->kept_index.alone = a->explained.alone = true;
         analyse(a, slot);
         left = a->left;
     }

@@ -258,7 +258,7 @@ isan__copy_str(char *to, size_t size, const char *str, bool sound)
  * releases.  DK_INDICES: the size of what is before the indices, which are
  * before the entries. */
 bool
-isan__keys_at(struct isan__keys *keys, const char *table)
+isan__keys_at(struct isan__keys *keys, const char *table, bool sound)
 {
     enum { DK_INDICES = 32, DK_GENERAL = 0, DK_MOST = 48 };
     struct {
@@ -266,7 +266,7 @@ isan__keys_at(struct isan__keys *keys, const char *table)
         uint8_t log2_size, log2_index_bytes, kind;
         int64_t usable, nentries;
     } head;
-    if (table == NULL || !isan__peek(&head, table, sizeof head) || head.kind > 2
+    if (table == NULL || !isan__read(&head, table, sizeof head, sound) || head.kind > 2
         || head.log2_index_bytes >= DK_MOST || head.nentries < 0
         || (uint64_t)head.nentries > 1ull << head.log2_index_bytes) {
         return false;

@@ -17,8 +17,9 @@ struct walk {
     void *arg;
     bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
     bool imported_only;                     /* by an interpreter that has not ended */
+    bool own;                               /* of the standard library, this one */
     uintptr_t base;                         /* this one; 0: any */
-    uintptr_t at;                           /* the one being walked */
+    uintptr_t at, end;                      /* the one being walked */
     uintptr_t thread;                       /* pointer of that whose variables are; 0: all threads' */
 };
 
@@ -120,11 +121,17 @@ of_runtime(const struct dl_phdr_info *info)
         || (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL);
 }
 
+/* To user space, aligned as blocks are. */
+static bool
+is_pointer(uint64_t value)
+{
+    return value >= 4096 && value >> 47 == 0 && value % ISAN__GRANULE == 0;
+}
+
 static void
 see(struct walk *walk, const struct isan_holder *where, uint64_t value)
 {
-    /* A pointer to user space, aligned as blocks are. */
-    if (value >= 4096 && value >> 47 == 0 && value % ISAN__GRANULE == 0) {
+    if (is_pointer(value)) {
         walk->word(where, value, walk->arg);
     }
 }
@@ -172,6 +179,7 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
                                 || importer(walk, 0) == 0)) {
         return 0;
     }
+    walk->own = of_runtime(info);
     uintptr_t runtime = (uintptr_t)isan__py.runtime;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -187,6 +195,7 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
             continue;
         }
         uintptr_t p = (start + 7) & ~(uintptr_t)7, end = start + ph->p_memsz;
+        walk->end = end;
         for (; p + 8 <= end; p += 8) {
             if (!walk->runtime_only && p - runtime < isan__py.runtime_size) {
                 p = ((runtime + isan__py.runtime_size + 7) & ~(uintptr_t)7) - 8;
@@ -361,10 +370,74 @@ isan__within_arg_parser(uint64_t where, const void *op)
         && strcmp(is, wanted) == 0;
 }
 
+/* Include/cpython/object.h, PyTypeObject; Include/object.h, Py_TPFLAGS_HEAPTYPE,
+ * READY, TYPE_SUBCLASS. */
+enum { OB_TYPE = 8, TP_BASICSIZE = 32, TP_DICT = 264, TP_MRO = 344, TYPE_NEEDS = TP_MRO + 8 };
+#define TYPE_MAX_SIZE (1l << 24)            /* of its instances, to be believed */
+#define TYPE_HEAP     (1ul << 9)
+#define TYPE_READY    (1ul << 12)
+#define TYPE_SUBCLASS (1ul << 31)
+
+/* `type`, or a subclass of it that this module or an interpreter has made. */
+static bool
+is_type_of_types(const struct walk *walk, uint64_t meta)
+{
+    const void *type;
+    unsigned long flags;
+    return meta == (uint64_t)isan__py.type_type
+        || ((meta - walk->at < walk->end - walk->at || isan__load((void *)meta) != 0)
+            && isan__peek(&type, (const char *)meta + OB_TYPE, sizeof type)
+            && type == isan__py.type_type
+            && isan__peek(&flags, (const char *)meta + isan__py.type_flags, sizeof flags)
+            && flags & TYPE_SUBCLASS);
+}
+
+/* A static type that PyType_Ready has been called for, the word of whose
+ * ob_type this is, or NULL. */
+static const char *
+static_type(const struct walk *walk, uint64_t where, uint64_t meta)
+{
+    const char *type = (const char *)where - OB_TYPE;
+    unsigned long flags;
+    int64_t basicsize;
+    uint64_t mro;
+    if (where + TYPE_NEEDS - OB_TYPE > walk->end) {
+        return NULL;
+    }
+    memcpy(&flags, type + isan__py.type_flags, sizeof flags);
+    memcpy(&basicsize, type + TP_BASICSIZE, sizeof basicsize);
+    memcpy(&mro, type + TP_MRO, sizeof mro);
+    return (flags & (TYPE_READY | TYPE_HEAP)) == TYPE_READY && is_pointer(mro)
+        && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE
+        && is_type_of_types(walk, meta) ? type : NULL;
+}
+
+/* Several interpreters use the type if one has made it ready, and its
+ * dictionary, and another has imported the module; or, should nobody know which
+ * made it, if two have imported it. */
+static void
+look_at_type(const struct walk *walk, const char *type)
+{
+    uint64_t dict;
+    memcpy(&dict, type + TP_DICT, sizeof dict);
+    char *block = is_pointer(dict) ? isan__block_of((void *)dict) : NULL;
+    uint32_t owner = block ? isan__interp_of((isan__slot_t)isan__load(block))->serial : 0;
+    owner = owner ? owner : importer(walk, 0);
+    uint32_t other = importer(walk, owner);
+    if (other != 0) {
+        isan__static_type_used(type, owner, other, walk->own);
+    }
+}
+
 static void
 look_at(const struct isan_holder *where, uint64_t value, void *arg)
 {
     const struct walk *walk = arg;
+    const char *type = where->tls == 0 ? static_type(walk, where->address, value) : NULL;
+    if (type != NULL) {
+        look_at_type(walk, type);
+        return;
+    }
     uint32_t word = isan__load((void *)value);
     isan__slot_t owner = (isan__slot_t)word;
     if (owner == 0 || owner == ISAN__NOBODY || !isan__begins_something(word)) {
@@ -393,6 +466,76 @@ isan__look_at_statics(void)
     look(0);
 }
 
+/* Modules by their load address, or by the name under which others need them. */
+struct module {
+    uintptr_t base;
+    const char *name;
+    uint32_t serial;                        /* of whom imports it */
+    bool is;
+};
+
+static void
+is_called(const char *name, void *arg)
+{
+    struct module *m = arg;
+    m->is |= strcmp(name, m->name) == 0;
+}
+
+static void *
+is_python(const char *name, bool call, void *arg)
+{
+    (void)call;
+    *(bool *)arg |= strncmp(name, "Py", 2) == 0 || strncmp(name, "_Py", 3) == 0;
+    return NULL;
+}
+
+static int import_module(struct dl_phdr_info *info, size_t size, void *arg);
+
+/* A library without a symbol of Python's holds no objects, as far as it knows:
+ * the C++ library and the like are left out. */
+static int
+import_library(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct module *m = arg;
+    m->is = strcmp(base_name(info->dlpi_name), m->name) == 0;
+    isan__each_name(info, DT_SONAME, is_called, m);
+    if (!m->is) {
+        return 0;
+    }
+    bool python = false;
+    isan__got_rewrite(info, is_python, &python);
+    if (python && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
+        m->base = info->dlpi_addr;
+        import_module(info, size, m);
+    }
+    return 1;
+}
+
+static void
+import_needed(const char *name, void *arg)
+{
+    struct module m = *(struct module *)arg;
+    m.name = name;
+    dl_iterate_phdr(import_library, &m);
+}
+
+/* The runtime's own module is nobody's: dlopen(NULL) gives it. */
+static int
+import_module(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    const struct module *m = arg;
+    (void)size;
+    if (info->dlpi_addr != m->base) {
+        return 0;
+    }
+    if (!left_out(info) && !isan__has_runtime(info)) {
+        isan__table_put(&imports, import_key(m->base, m->serial), 1);
+        isan__each_name(info, DT_NEEDED, import_needed, arg);
+        look(m->base);
+    }
+    return 1;
+}
+
 /* An interpreter has called dlopen, as it does for every import of an
  * extension, the first or not (Python/dynload_shlib.c). */
 void
@@ -401,8 +544,7 @@ isan__imported(uintptr_t base)
     isan__here();
     uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
     if (serial != 0) {
-        isan__table_put(&imports, import_key(base, serial), 1);
-        look(base);
+        dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial });
     }
 }
 
@@ -471,7 +613,7 @@ isan__runtime_reaches(struct isan__table *seen)
                 break;
             }
             for (size_t j = 0; j < n / 8; j++) {
-                if (words[j] >= 4096 && words[j] >> 47 == 0 && words[j] % ISAN__GRANULE == 0) {
+                if (is_pointer(words[j])) {
                     reached(NULL, words[j], &r);
                 }
             }

@@ -159,10 +159,7 @@ excused(int access, const void *op, char *block, bool object, isan__slot_t owner
 {
     const struct head all = head_of(op, true), *h = &all;
 #define ISAN_RULE(name, reason, condition) if (condition) return true;
-#define ISAN_STATIC_RULE(name, reason, condition)
 #include "runtime/rules.inc"
-#undef ISAN_RULE
-#undef ISAN_STATIC_RULE
     return false;
 }
 
@@ -265,9 +262,9 @@ serial_of(char *block)
     return serial;
 }
 
+/* A record to be published, with all but the object. */
 static struct isan_rec_finding *
-record(int kind, int access, const void *op, char *block, struct isan_holder holder,
-       uint32_t current, const char *type)
+begin(int kind, int access, struct isan_holder holder, uint32_t current, const char *type)
 {
     uint32_t stack = isan__stack_here(NULL);
     size_t n = strlen(type) + 1;
@@ -285,10 +282,20 @@ record(int kind, int access, const void *op, char *block, struct isan_holder hol
     memcpy(r->text, type, n);
     r->id = isan__next_finding();
     isan__table_put(&by_id, r->id, (uint64_t)r);
-    /* Before anybody can look at what the object came to. */
-    belongs(serial_of(block), r);
-    isan__describe(&r->object, op, block);
-    isan__log_publish(r, ISAN_REC_FINDING);
+    return r;
+}
+
+static struct isan_rec_finding *
+record(int kind, int access, const void *op, char *block, struct isan_holder holder,
+       uint32_t current, const char *type)
+{
+    struct isan_rec_finding *r = begin(kind, access, holder, current, type);
+    if (r != NULL) {
+        /* Before anybody can look at what the object came to. */
+        belongs(serial_of(block), r);
+        isan__describe(&r->object, op, block);
+        isan__log_publish(r, ISAN_REC_FINDING);
+    }
     return r;
 }
 
@@ -376,11 +383,8 @@ isan__static_holds(const struct isan_holder *holder, const void *op, char *block
     if (h->type == NULL) {
         return;                             /* gone meanwhile */
     }
-#define ISAN_RULE(name, reason, condition)
 #define ISAN_STATIC_RULE(name, reason, condition) if (condition) return;
 #include "runtime/rules.inc"
-#undef ISAN_RULE
-#undef ISAN_STATIC_RULE
     struct { struct isan_holder where; uint64_t object; } key = {
         *holder, (uint64_t)block ^ (uint64_t)owner << 48,
     };
@@ -397,6 +401,40 @@ isan__static_holds(const struct isan_holder *holder, const void *op, char *block
         struct trapped *t = trapped(serial_of(block));
         r->count = 1;
         r->gone = t != NULL ? t->leak : 0;
+        isan__table_put(&by_site, exact, (uint64_t)r);
+        if (isan__flags.halt_on_error) {
+            isan__halt();
+        }
+    }
+}
+
+void
+isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own)
+{
+    unsigned long flags;
+    const char *name;
+    char text[256];
+    memcpy(&flags, type + isan__py.type_flags, sizeof flags);
+    memcpy(&name, type + isan__py.type_name, sizeof name);
+#define ISAN_TYPE_RULE(name, reason, condition) if (condition) return;
+#include "runtime/rules.inc"
+    struct { const char *type; uint64_t owner; } key = { type, owner };
+    uint64_t exact = isan__hash(&key, sizeof key, 4) | 1;
+    if (isan__table_get(&by_site, exact) != 0) {
+        return;                             /* told before */
+    }
+    if (!isan__peek_string(text, name, sizeof text)) {
+        strcpy(text, "?");
+    }
+    struct isan_rec_finding *r = begin(ISAN__KIND_static, ISAN__ACCESS_none,
+        (struct isan_holder){ .address = (uint64_t)type }, other, text);
+    if (r != NULL) {
+        r->count = 1;
+        r->object = (struct isan_object){
+            .address = (uint64_t)type, .owner = owner,
+            .flags = ISAN_OBJ_OBJECT | ISAN_OBJ_STATIC_TYPE,
+        };
+        isan__log_publish(r, ISAN_REC_FINDING);
         isan__table_put(&by_site, exact, (uint64_t)r);
         if (isan__flags.halt_on_error) {
             isan__halt();

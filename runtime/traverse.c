@@ -382,20 +382,37 @@ struct asked {
     int n, max;
 };
 
+/* The end of an interpreter but the main one untracks in 3.11 all that is left,
+ * and gives each one more reference, so that nothing ever deallocates it
+ * (Modules/gcmodule.c, gc_fini_untrack).  What was not tracked looks the same
+ * then: it is taken for one that was. */
+uint32_t
+isan__references_of(const char *op)
+{
+    const char *block = isan__block_of(op);
+    uint32_t count;
+    memcpy(&count, op, sizeof count);
+    bool more = isan__py.one_gil && block != NULL && op - block >= ISAN__GRANULE && count > 1
+        && (isan__load(block) & 0xffff) != isan__main_slot
+        && flags_of(isan__type_of(op)) & ISAN__TYPE_HAVE_GC
+        && ((const uint64_t *)op)[GC_NEXT] == 0;
+    return count - more;
+}
+
 /* Its count needs every reference that is found to it, the one from op, too. */
 static bool
 owned(const char *op, const char *object, void *arg)
 {
     const struct asked *asked = arg;
-    uint32_t count, own = 0;
+    uint32_t own = 0;
     if (object == op) {
         size_t size = isan__block_size(asked->block) - (size_t)(op - asked->block);
         for (size_t at = 0; at + 8 <= size; at += 8) {
             own += *(const void *const *)(op + at) == op;
         }
     }
-    memcpy(&count, object, sizeof count);
-    return object != isan__type_of(op) && count >= asked->found(object, asked->arg) + own;
+    return object != isan__type_of(op)
+        && isan__references_of(object) >= asked->found(object, asked->arg) + own;
 }
 
 static void
@@ -511,10 +528,9 @@ isan__traverse_reasons(const char *op, uint32_t (*found)(const void *object, voi
             reason(&asked, ISAN__REASON_no_clear, 0, NULL, NULL);
         }
     }
-    /* Before 3.13 the end of an interpreter untracks all there is (Modules/
-     * gcmodule.c, _PyGC_Fini): then it counts what no instance was before. */
+    /* In 3.11 all are by now: there it counts that no instance was before. */
     if (native.how != NOBODY && gc && ((const uint64_t *)op)[GC_NEXT] == 0
-        && (!isan__py.values_prefixed || (seen != NULL && seen->untracked && !seen->tracked))) {
+        && (!isan__py.one_gil || (seen != NULL && seen->untracked && !seen->tracked))) {
         reason(&asked, ISAN__REASON_untracked, 0, NULL, NULL);
     }
     if (asked.n == 0 && gc && ((const uint64_t *)op)[GC_PREV] & PREV_FINALIZED && type.finalize != NULL

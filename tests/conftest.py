@@ -1,3 +1,4 @@
+import functools
 import os
 import sys
 
@@ -43,15 +44,37 @@ def plain(flavor_python):
     return flavor_python("plain")
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
-def subject(request, isan, flavor_python, tmp_path_factory):
+@pytest.fixture(scope="session")
+def subject_of(isan, flavor_python, tmp_path_factory):
+    """subject_of(name) -> that Subject: "3.13-fast", "3.13-plain", "system", or the path of a stock Python."""
+    @functools.lru_cache(None)
+    def make(name):
+        version, _, flavor = name.partition("-")
+        if flavor == "fast":
+            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version)
+        python = ("/usr/bin/python3" if name == "system"
+                  else flavor_python(flavor, version) if version in VERSIONS else name)
+        return Subject(isan, python, tmp_path_factory.mktemp, stock=True)
+    return make
+
+
+FAST = [version + "-fast" for version in VERSIONS]
+STOCK = ["system", *(version + "-plain" for version in VERSIONS), *os.environ.get("ISAN_TEST_PYTHONS", "").split()]
+
+
+@pytest.fixture(scope="session", params=FAST)
+def subject(request, subject_of):
     """The fast interpreter of each release, to run programs under isan with."""
-    return Subject(isan, flavor_python("fast", request.param), tmp_path_factory.mktemp, request.param)
+    return subject_of(request.param)
 
 
-@pytest.fixture(scope="session", params=["system", *VERSIONS, *os.environ.get("ISAN_TEST_PYTHONS", "").split()])
-def stock(request, isan, flavor_python, tmp_path_factory):
+@pytest.fixture(scope="session", params=STOCK)
+def stock(request, subject_of):
     """Stock Pythons: Debian's own, plain builds, and those ISAN_TEST_PYTHONS names."""
-    python = ("/usr/bin/python3" if request.param == "system"
-              else flavor_python("plain", request.param) if request.param in VERSIONS else request.param)
-    return Subject(isan, python, tmp_path_factory.mktemp, stock=True)
+    return subject_of(request.param)
+
+
+@pytest.fixture(scope="session", params=FAST + STOCK)
+def either(request, subject_of):
+    """All of them."""
+    return subject_of(request.param)

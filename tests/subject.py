@@ -40,14 +40,14 @@ class Subject:
                             if name != "ISAN_OPTIONS" and not name.startswith("PYTHON")}
         flags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout
         self.cflags = flags.split()
-        for source in EXT.glob("*.c"):
+        for source in EXT.glob("*.c*"):
             if self.hexversion >= NEEDS.get(source.name, (3, 11)):
                 build(source.name, python, self.extensions, () if stock else self.cflags)
 
-    def extension(self, source, instrumented):
+    def extension(self, source, instrumented, *cflags):
         """The directory of one test extension, built with or without isan's header."""
         directory = self.make_directory("ext")
-        build(source, self.python, directory, self.cflags if instrumented else ())
+        build(source, self.python, directory, (*(self.cflags if instrumented else ()), *cflags))
         return directory
 
     def env(self, options="", extensions=None, **more):

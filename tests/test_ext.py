@@ -175,6 +175,22 @@ for type in mod.Node, mod.Member, mod.Memory, mod.Type, mod.Untracked, mod.Clear
 assert mod.Derived(key=1) == {"key": 1}
 """
 
+HOLDS = """
+import sys
+kept = object()
+before = sys.getrefcount(kept)
+for which in range({places}):
+    assert mod.keep(which, kept) is None and mod.keep(which, kept) is None
+assert sys.getrefcount(kept) == before + {places}
+try:
+    mod.keep({places}, kept)
+except IndexError:
+    pass
+else:
+    assert False
+"""
+PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
+
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
@@ -191,14 +207,16 @@ EXERCISE = {
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
     "traverse_right": TRAVERSE, "traverse_wrong": TRAVERSE,
+    **{f"static_{name}": HOLDS.format(places=places) for name, places in PLACES.items()},
+    "type_heap": "assert mod.Thing().method() is None and mod.Thing.__mro__ == (mod.Thing, object)",
     "type_static": "assert mod.keep() is True and mod.Thing.__mro__ == (mod.Thing, object)",
 }
 
 
-@pytest.mark.parametrize("name", sorted({path.stem for path in EXT.glob("*.c")} | set(EXERCISE)))
+@pytest.mark.parametrize("name", sorted({path.stem for path in EXT.glob("*.c*")} | set(EXERCISE)))
 @pytest.mark.parametrize("where", ["main", "other"])
 def test_extension_in_one_interpreter(name, where, tmp_path, plain):
-    build(f"{name}.c", plain, tmp_path)
+    build(next(EXT.glob(name + ".c*")).name, plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
         kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "type_static") else "isolated"

@@ -107,3 +107,72 @@ _Static_assert(offsetof(PyInterpreterState, gc) - offsetof(PyInterpreterState, _
     if column == 0:
         stock_c = open(f"{root}/hooks/stock.c", encoding="utf-8").read()
         assert int(re.search(r"THREAD_ID = (\d+)", stock_c)[1]) == of["thread_id"]
+
+
+# What all releases have in the same place, and what runtime/python.c sets apart by release.
+SHARED = """
+#define Py_BUILD_CORE 1
+#include <Python.h>
+#include <internal/pycore_dict.h>
+#include <internal/pycore_gc.h>
+#include <internal/pycore_interp.h>
+#include <internal/pycore_object.h>
+#include <stddef.h>
+#include "runtime/internal.h"
+#define SAME(a, b) _Static_assert((size_t)(a) == (size_t)(b), #a)
+#define FIELD(name) SAME(offsetof(struct isan__type, name), offsetof(PyTypeObject, tp_##name))
+FIELD(name); FIELD(basicsize); FIELD(itemsize); FIELD(dealloc); FIELD(flags); FIELD(traverse); FIELD(clear);
+FIELD(weaklistoffset); FIELD(members); FIELD(base); FIELD(dictoffset); FIELD(finalize);
+SAME(ISAN__TYPE_MANAGED_DICT, Py_TPFLAGS_MANAGED_DICT);
+SAME(ISAN__TYPE_HEAP, Py_TPFLAGS_HEAPTYPE);
+SAME(ISAN__TYPE_HAVE_GC, Py_TPFLAGS_HAVE_GC);
+SAME(ISAN__TYPE_LIST, Py_TPFLAGS_LIST_SUBCLASS);
+SAME(ISAN__TYPE_TUPLE, Py_TPFLAGS_TUPLE_SUBCLASS);
+SAME(ISAN__TYPE_DICT, Py_TPFLAGS_DICT_SUBCLASS);
+SAME(ISAN__MA_KEYS, offsetof(PyDictObject, ma_keys));
+SAME(ISAN__MANAGED_DICT, MANAGED_DICT_OFFSET);
+SAME(sizeof(PyGC_Head), 16);
+SAME(offsetof(PyGC_Head, _gc_prev), 8);
+SAME(_PyGC_PREV_MASK_FINALIZED, 1);
+SAME(offsetof(struct _dictkeysobject, dk_indices), DK_INDICES);
+SAME(offsetof(struct _dictkeysobject, dk_log2_index_bytes), 9);
+SAME(offsetof(struct _dictkeysobject, dk_kind), 10);
+SAME(offsetof(struct _dictkeysobject, dk_nentries), 24);
+SAME(DICT_KEYS_GENERAL, 0);
+SAME(sizeof(PyDictKeyEntry), 24);
+SAME(offsetof(PyDictKeyEntry, me_key), 8);
+SAME(sizeof(PyDictUnicodeEntry), 16);
+SAME(offsetof(PyDictUnicodeEntry, me_key), 0);
+SAME(offsetof(PyListObject, ob_item), LIST_ITEMS);
+SAME(offsetof(PyDictObject, ma_values), DICT_VALUES);
+SAME(offsetof(PySetObject, table), SET_TABLE);
+SAME(offsetof(PySetObject, smalltable), SET_SMALL);
+SAME(offsetof(PySetObject, smalltable) + sizeof(((PySetObject *)0)->smalltable), SET_SMALL_END);
+SAME(sizeof(setentry), SET_ENTRY);
+SAME(offsetof(PyTupleObject, ob_item), tuple_items);
+SAME(offsetof(PyHeapTypeObject, ht_cached_keys), type_cached_keys);
+SAME(offsetof(struct _dictvalues, values), values_header);
+#if PY_VERSION_HEX >= 0x030d0000
+SAME(ISAN__TYPE_INLINE_VALUES, Py_TPFLAGS_INLINE_VALUES);
+SAME(offsetof(struct _dictvalues, capacity), 0);
+SAME(offsetof(struct _dictvalues, valid), 3);
+#endif
+"""
+
+
+def test_shared_layout(stock, root, tmp_path):
+    text = said(root)[1]
+    constants = [constant for name in ("edge", "python") for constant in re.findall(
+        r"\b((?:LIST|SET|DICT|DK)_[A-Z_]+) = (\d+)", open(f"{root}/runtime/{name}.c", encoding="utf-8").read())]
+    for name, condition, first in ("type_cached_keys", "v == V311", (3, 12)), ("tuple_items", "v < V314", (3, 14)), \
+            ("values_header", "v < V313", (3, 13)):
+        before, since = re.search(rf"isan__py\.{name} = {condition} \? (\d+) : (\d+);", text).groups()
+        constants.append((name, since if stock.hexversion >= first else before))
+    source = tmp_path / "shared.c"
+    source.write_text(SHARED.replace("#define SAME", "".join("#define %s %s\n" % constant for constant in constants)
+                                     + "#define SAME", 1))
+    includes, _ = locations(stock.python)
+    done = subprocess.run(["gcc", "-w", "-fsyntax-only", f"-I{root}", f"-I{root}/include",
+                           *(f"-I{path}" for path in includes), *(f"-I{path}/internal" for path in includes), source],
+                          stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr

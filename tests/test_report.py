@@ -749,19 +749,21 @@ def test_leak_kept_by_a_static(symbolizer, leaks):
     w.kept(1, "str", 4, 548)
     w.step(1, 1, "value", 3, ("dict", "list", "users", ""))
     w.step(1, 2, "item", 0, ("list", "User", "", ""))
+    w.step(1, 3, "memory", 8, ("User", "str", "", ""))
     leak, lines = leaks.one(symbolizer)
     assert re.sub(r"\(\S*/", "(", "\n".join(lines)) == """\
 isan: leak #1: 2 objects of type `dict`, 128 bytes, of interpreter 1 (legacy)
   created at app.py:12 in register
   kept alive by static `items[2].objects[1]` of _foo.so (foo.c:3), and by 3 references that nothing found explains
   keeps alive: 14 more objects, 2,048 bytes: 10 `dict`, 4 `str`
-  the way: static `items[2].objects[1]` -> `dict` ['users'] -> `list` [0] -> `User`"""
+  the way: static `items[2].objects[1]` -> `dict` ['users'] -> `list` [0] -> `User` -> memory -> `str`"""
     assert leak["hint"] == keeper_hint("static") and leak["extra"] == 3
     holder = leak["holder"]
     assert (holder["kind"], holder["symbol"], holder["line"], holder["path"]) == ("static", "items", 3, "[2].objects[1]")
     assert (holder["thread_local"], holder["tid"]) == (False, None)
     assert leak["kept"]["types"] == [{"type": "dict", "count": 10, "bytes": 1500}, {"type": "str", "count": 4, "bytes": 548}]
-    assert leak["way"] == [{"from": "dict", "to": "list", "label": "['users']"}, {"from": "list", "to": "User", "label": "[0]"}]
+    assert leak["way"] == [{"from": "dict", "to": "list", "label": "['users']"}, {"from": "list", "to": "User", "label": "[0]"},
+                           {"from": "User", "to": "str", "label": "memory"}]
     assert leak["reasons"] == []
 
 

@@ -54,6 +54,20 @@ def check(python, type, cycle, wanted, before=""):
     assert python.run(program.replace("MODULE", "traverse_right")).healthy()
 
 
+MEMBER = CYCLES["Member"][1]
+# What a class made in Python inherits; references that are borrowed; an object that is only there in the last
+# collection, when nothing but the registry of codecs has referred to it.
+MORE = {
+    "subclass": ("Member", "node.child = [node]", MEMBER, "class Sub(mod.Member): pass"),
+    "subclass of no_gc": ("Plain", *CYCLES["Plain"], "class Sub(mod.Plain): pass"),
+    "borrowed": ("Member", "kept = mod.Node(); kept.adopt(mod.Node()); node.child = [node, kept]; del kept", MEMBER),
+    "borrowed in the cycle": ("Memory", "kept = mod.Memory(); kept.adopt(node); node.hold([kept]); del kept",
+                              CYCLES["Memory"][1]),
+    "resurrected": ("Finalize", "import codecs; node.child = [node]; codecs.register(lambda name, node=node: None)",
+                    [("resurrected", "", "", 0)]),
+}
+
+
 def check_type(python, type):
     if type == "Managed" and python.hexversion < (3, 13):
         return                      # PyObject_VisitManagedDict is new
@@ -68,3 +82,13 @@ def test_reason(subject, type):
 @pytest.mark.parametrize("type", CYCLES)
 def test_reason_stock(stock, type):
     check_type(stock, type)
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_more(subject, name):
+    check(subject, *MORE[name])
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_more_stock(stock, name):
+    check(stock, *MORE[name])

@@ -30,20 +30,32 @@ def locations(python):
 def build(source, python, directory=None, cflags=()):
     """Compile tests/ext/SOURCE (or any path) for `python`; the path of the extension.
 
-    It is put into `directory`, a new temporary one if there is none.
+    It is put into `directory`, a new temporary one if there is none, with the library it is linked to if lib/SOURCE
+    is there.
     """
     includes, suffix = locations(os.fspath(python))
     source = HERE / source
     directory = Path(directory or tempfile.mkdtemp(prefix="isan-ext-"))
     target = directory / (source.stem + suffix)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror", *cflags,
-                    *(f"-I{path}" for path in includes), "-o", target, source], check=True)
+    library = source.parent / "lib" / source.name
+    link = []
+    if library.exists():
+        file = directory / f"lib{source.stem}.so"
+        run_compiler(library, file, includes, [*cflags, f"-Wl,-soname,{file.name}"])
+        link = [file, "-Wl,-rpath,$ORIGIN"]
+    run_compiler(source, target, includes, [*cflags, *link])
     return target
+
+
+def run_compiler(source, target, includes, flags):
+    compiler = "g++" if source.suffix == ".cc" else "gcc"
+    subprocess.run([compiler, "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror",
+                    *(f"-I{path}" for path in includes), "-o", target, source, *flags], check=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, epilog="Prints the path of the extension.")
-    parser.add_argument("source", help="a C file; a name alone is looked for beside this script")
+    parser.add_argument("source", help="a C or C++ file; a name alone is looked for beside this script")
     parser.add_argument("--python", required=True, help="the interpreter to compile for")
     parser.add_argument("-o", dest="directory", help="where to put it (default: a new temporary directory)")
     parser.add_argument("--cflags", default="", help="more flags for the compiler")

@@ -1,0 +1,12 @@
+/* A static of a function's own. */
+#include <Python.h>
+
+static PyObject **
+place(Py_ssize_t which)
+{
+    static PyObject *once;
+    return which == 0 ? &once : NULL;
+}
+
+#define NAME static_local
+#include "holds.h"
