@@ -72,6 +72,8 @@ isan__die(const char *format, ...)
     _exit(2);
 }
 
+static pid_t pid;                           /* 0: this process has not asked yet */
+
 /* A system call takes as long as a hundred looks at a tag.  Raw memory may be
  * given back by any thread. */
 static bool
@@ -102,8 +104,11 @@ isan__peek(void *to, const void *from, size_t size)
         memcpy(to, from, size);
         return true;
     }
+    if (pid == 0) {
+        pid = getpid();
+    }
     struct iovec local = { to, size }, remote = { (void *)from, size };
-    ssize_t n = syscall(SYS_process_vm_readv, getpid(), &local, 1L, &remote, 1L, 0L);
+    ssize_t n = syscall(SYS_process_vm_readv, pid, &local, 1L, &remote, 1L, 0L);
     if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
         memcpy(to, from, size);
         return true;
@@ -201,6 +206,7 @@ isan__locks_fork(enum isan__fork when)
         break;
     case ISAN__FORK_CHILD:
         locked = forking = 0;
+        pid = 0;
     }
 }
 
