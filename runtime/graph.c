@@ -230,6 +230,11 @@ around(struct isan__graph *g, uint64_t value)
 static struct isan__node *
 referred_by(struct isan__graph *g, uint64_t value)
 {
+    /* Below all nodes there are numbers, such as the versions of dictionaries,
+     * and each would bring in another page of tags. */
+    if (g->n == 0 || value < (uint64_t)g->nodes[0].start) {
+        return NULL;
+    }
     const char *to = slot_has(g, value);
     return to != NULL ? isan__node_at(g, to) : g->n_headed != 0 ? around(g, value) : NULL;
 }

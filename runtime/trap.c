@@ -76,13 +76,24 @@ interned(const struct head *h)
     return is_str(h) && (h->state & 3) != 0;
 }
 
+/* A type of CPython's, looked up once. */
+struct known {
+    const char *name;                       /* NULL: no more */
+    const void *type;
+};
+
 static bool
-has_type(const struct head *h, const char *const *names)
+has_type(const struct head *h, struct known *types)
 {
-    while (*names != NULL && h->type != isan__python_symbol(*names)) {
-        names++;
+    for (; types->name != NULL; types++) {
+        if (types->type == NULL) {
+            types->type = isan__python_symbol(types->name);
+        }
+        if (h->type == types->type) {
+            return true;
+        }
     }
-    return *names != NULL;
+    return false;
 }
 
 /* Of a type that has free lists (Objects/floatobject.c, listobject.c,
@@ -90,10 +101,11 @@ has_type(const struct head *h, const char *const *names)
 static bool
 may_be_recycled(const struct head *h)
 {
-    static const char *const names[] = {
-        "PyFloat_Type", "PyList_Type", "PyTuple_Type", "PyDict_Type", NULL,
+    static struct known types[] = {
+        { .name = "PyFloat_Type" }, { .name = "PyList_Type" }, { .name = "PyTuple_Type" },
+        { .name = "PyDict_Type" }, { .name = NULL },
     };
-    return isan__stock && !isan__tracing && has_type(h, names);
+    return isan__stock && !isan__tracing && has_type(h, types);
 }
 
 /* A method or attribute that PyType_Ready has made of a static type's C
@@ -102,11 +114,12 @@ may_be_recycled(const struct head *h)
 static bool
 of_static_type(const struct head *h, const void *op)
 {
-    static const char *const descriptors[] = {
-        "PyWrapperDescr_Type", "PyMethodDescr_Type", "PyClassMethodDescr_Type",
-        "PyGetSetDescr_Type", "PyMemberDescr_Type", NULL,
+    static struct known descriptors[] = {
+        { .name = "PyWrapperDescr_Type" }, { .name = "PyMethodDescr_Type" },
+        { .name = "PyClassMethodDescr_Type" }, { .name = "PyGetSetDescr_Type" },
+        { .name = "PyMemberDescr_Type" }, { .name = NULL },
     };
-    static const char *const functions[] = { "PyCFunction_Type", NULL };
+    static struct known functions[] = { { .name = "PyCFunction_Type" }, { .name = NULL } };
     const void *const *words = op, *of = has_type(h, descriptors) ? words[2]
         : has_type(h, functions) ? words[3] : NULL;
     return of != NULL && (isan__load(of) & 0xffff) == 0
