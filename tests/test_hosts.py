@@ -267,7 +267,8 @@ WEECHAT = "/usr/bin/weechat-headless"
 # What WeeChat 3.8 does itself, and by what a finding about it is known.
 WEECHAT_PYTHON = {
     "weechat_python_set_output() never gives back the module that it makes sys.stdout":
-        lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "dict" and not in_static(finding),
+        lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "module"
+        and finding["holder"]["kind"] == "reference",
     "the module weechat has no state (m_size is -1): plug-ins share its functions and constants until one of them ends":
         lambda finding: finding["kind"] == "leak" and finding["object"]["type"] in ("builtin_function_or_method", "str")
         and "<frozen importlib._bootstrap>" in {frame["file"] for frame in finding["stacks"]["created"][:1]},
