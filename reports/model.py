@@ -302,8 +302,9 @@ def _holder_print(holder):
     if holder is None:
         return None
     parts = [holder["kind"]]
-    if holder["address"] is not None:       # whatever element of the variable
-        parts += [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["offset"]]
+    if holder["address"] is not None:       # whatever element of an array, and of all that have no name
+        parts += [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["section"],
+                  holder["symbol"] and re.sub(r"\[\d+\]", "[]", holder["path"] or "")]
     if "object" in holder:
         parts += [holder["object"]["type"], holder["edge"],
                   holder["path"] if holder["edge"] in ("attribute", "field") else None,
@@ -315,7 +316,7 @@ def fingerprint(finding):
     holder = finding["holder"]
     parts = [finding["kind"], finding["access"], _holder_print(holder)]
     if finding["kind"] == "static" and holder:      # one for each variable, whatever it holds
-        parts.append(finding["object"]["static_type"])
+        parts += [finding["object"]["static_type"], not holder["symbol"] and finding["object"]["type"]]
     else:
         parts += [finding["object"]["type"], finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
         for name in ("created", "used"):
@@ -378,8 +379,9 @@ def subtract_residue(leaks, measured):
 
 def _together(finding):
     """What is kept of each finding that is merged into one."""
+    holder = finding["holder"]
     return (("owners", finding["owner"]), ("currents", finding["current"]), ("pids", finding["pid"]),
-            ("elements", finding["holder"] and finding["holder"]["path"]))
+            ("elements", holder and (holder["path"] if holder["symbol"] else holder["offset"])))
 
 
 def _add_leak(first, leak):

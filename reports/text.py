@@ -1,6 +1,7 @@
 """The report as text: what happened, where, and what to do about it."""
 
 import os
+import re
 import signal
 
 from .model import users
@@ -108,7 +109,8 @@ class _Text:
     def holder(self, holder, elements=()):
         text = self.variable(holder)
         if len(elements) > 1:
-            text += " (and %s of it)" % plural(len(elements) - 1, "more element", "more elements")
+            text += (" (and %s of it)" % plural(len(elements) - 1, "more element") if holder["symbol"]
+                     else ", with %s there" % plural(len(elements) - 1, "more that has no name", "more that have no names"))
         if holder["module"]:
             text += " of " + escape(os.path.basename(holder["module"]))
         if holder["file"] or not holder["symbol"]:
@@ -261,7 +263,7 @@ class _Text:
                 names = f["owners"] + [interp for interp in f["currents"] if interp not in f["owners"]]
                 return "static type `%s`, %sis used by %s" % (
                     escape(f["object"]["type"] or "?"),
-                    self.holder(f["holder"]).replace("static ", "", 1) + ", " if f["holder"] else "",
+                    re.sub("^(a )?static ", "", self.holder(f["holder"])) + ", " if f["holder"] else "",
                     self.several_interps(names))
             held = self.holder(f["holder"], f["elements"]) if f["holder"] else "a C static"
             return "%s holds %s of %s" % (held, thing, self.several_interps(f["owners"] or [None]))
@@ -273,7 +275,7 @@ class _Text:
         owner = self.whose(f["owner"])
         leaks = [id for id in f["paired"] if self.by_id[id]["kind"] == "leak"]
         if leaks:
-            self.say("  outlived %s: %s" % (owner, ", ".join("leak #%d" % id for id in leaks)))
+            self.say("  outlived %s: %s%s" % (owner, ", ".join("leak #%d" % id for id in leaks), self.serial(f)))
         elif f.get("fate") == "leaked":
             self.say("  outlived %s" % owner)
         elif f.get("fate") == "freed":
@@ -281,6 +283,11 @@ class _Text:
                 self.say("  was freed when %s ended: the pointer dangles" % owner)
             elif f["holder"]:
                 self.say("  was freed by the time %s ended: a pointer left in that static dangles" % owner)
+
+    @staticmethod
+    def serial(f):
+        serial = f["object"]["serial"]
+        return " (object serial %d)" % serial if serial else ""
 
     def times(self, n):
         return "" if n == 1 else " %s times" % format(n, ",")
@@ -348,10 +355,8 @@ class _Text:
         if way:
             self.say("  the way: " + way)
         if f["paired"]:
-            serial = f["object"]["serial"]
             self.say("  traps on the same objects: %s%s" % (
-                ", ".join(self.reference(id) for id in f["paired"]),
-                " (object serial %d)" % serial if serial else ""))
+                ", ".join(self.reference(id) for id in f["paired"]), self.serial(f)))
         self.hint(f)
 
     def hint(self, f):

@@ -529,16 +529,18 @@ look_in(char *block, void *arg)
     }
 }
 
+/* What points at memory that refers to a node: an object, or else other memory. */
+enum { UNKNOWN = 1, MEMORY = 2 };
+
 static void
 owns(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
 {
+    uint64_t known = value % ISAN__GRANULE == 0 && isan__load((void *)value) & ISAN__START
+        ? isan__table_get(&g->owners, value) : 0;
     (void)at;
-    if (value % ISAN__GRANULE == 0 && isan__load((void *)value) & ISAN__START
-        && isan__table_get(&g->owners, value) == 1) {
+    if (known == UNKNOWN || known == MEMORY) {
         char *op = isan__object_in(block);
-        if (op != NULL) {
-            isan__table_put(&g->owners, value, (uint64_t)op);
-        }
+        isan__table_put(&g->owners, value, op ? (uint64_t)op : MEMORY);
     }
 }
 
@@ -551,6 +553,32 @@ look_for_owners(char *block, void *arg)
     }
 }
 
+/* Is the word still in use?  What a list or dictionary has been enlarged by, or
+ * memory that nothing points at, may have what was there before. */
+static bool
+in_use(struct isan__graph *g, struct isan__outside *o)
+{
+    struct { uint64_t count; const void *type; uint64_t size; const char *items; } list;
+    struct isan__keys keys;
+    uint64_t by = isan__table_get(&g->owners, (uint64_t)o->block);
+    if (by == UNKNOWN || by == MEMORY) {
+        return by == MEMORY || isan__static_holding(o->block, o->block).address != 0;
+    }
+    o->by = (char *)by;
+    if (!isan__peek(&list, o->by, sizeof list)) {
+        return false;
+    }
+    const struct isan__shape *s = shape_of(g, list.type);
+    if (s->flags & ISAN__TYPE_LIST && list.items == o->block) {
+        return o->at / 8 < list.size;
+    }
+    if (s->flags & ISAN__TYPE_DICT && isan__keys_at(&keys, o->block, false)) {
+        return o->block + o->at >= keys.entries
+            && o->at < (size_t)(keys.entries - o->block) + keys.n * keys.entry_size;
+    }
+    return true;
+}
+
 void
 isan__graph_others(struct isan__graph *g)
 {
@@ -559,9 +587,13 @@ isan__graph_others(struct isan__graph *g)
         return;
     }
     isan__blocks_of(0, look_for_owners, g);
-    for (size_t i = 0; i < g->n_outside; i++) {
-        struct isan__outside *o = &g->outside[i];
-        uint64_t by = o->block ? isan__table_get(&g->owners, (uint64_t)o->block) : 0;
-        o->by = by > 1 ? (char *)by : NULL;
+    for (size_t i = 0; i < g->n; i++) {
+        struct isan__node *node = &g->nodes[i];
+        struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : NULL;
+        if (o != NULL && o->block != NULL && o->op == NULL && o->keeper == ISAN__KEEPER_foreign
+            && !in_use(g, o)) {
+            node->outside = 0;
+            node->found--;
+        }
     }
 }

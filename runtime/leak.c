@@ -69,10 +69,11 @@ type_name(struct analysis *a, const char *op)
     return op ? name_of_type(a, isan__type_of(op), op) : "";
 }
 
+static const struct isan__outside nothing;
+
 static const struct isan__outside *
 outside(const struct analysis *a, const struct isan__node *node)
 {
-    static const struct isan__outside nothing;
     return node->outside ? &a->graph.outside[node->outside - 1] : &nothing;
 }
 
@@ -155,7 +156,6 @@ static void
 collect(char *block, void *arg)
 {
     struct analysis *a = arg;
-    static const struct isan__outside nothing;
     uint32_t word = isan__load(block), residue = ISAN__RESIDUE_none;
     a->left++;
     if (word & ISAN__FREED) {
@@ -273,7 +273,14 @@ static struct group *
 root(struct analysis *a, size_t i, uint32_t keeper)
 {
     struct isan__node *node = &a->graph.nodes[i];
-    struct group *g = group_of(a, node->start, node->op, outside(a, node), keeper, residue_of(a, node));
+    const struct isan__outside *by = keeper == ISAN__KEEPER_cycle ? &nothing : outside(a, node);
+    if (by->keeper != ISAN__KEEPER_unknown) {
+        keeper = by->keeper;
+    }
+    else if (keeper == ISAN__KEEPER_reference && node->op == NULL) {
+        keeper = ISAN__KEEPER_memory;
+    }
+    struct group *g = group_of(a, node->start, node->op, by, keeper, residue_of(a, node));
     a->queued = 0;
     claim(&a->graph, i, 0, i, a);
     if (g != NULL && g->root == 0) {
@@ -362,16 +369,14 @@ explain(struct analysis *a, const struct group *g)
     }
 }
 
-/* Every node that is not claimed yet, and of which `is` is true, is a root. */
+/* Every node that is not claimed yet, and of which `is` is true, is a root; what
+ * is outside keeps it if that refers to it, but for a cycle. */
 static void
 roots(struct analysis *a, uint32_t keeper, bool (*is)(struct analysis *a, size_t i))
 {
     for (size_t i = 0; i < a->graph.n; i++) {
         if (!a->graph.nodes[i].claimed && is(a, i)) {
-            uint8_t by = outside(a, &a->graph.nodes[i])->keeper;
-            struct group *g = root(a, i, by != ISAN__KEEPER_unknown ? by
-                : keeper == ISAN__KEEPER_reference && a->graph.nodes[i].op == NULL ? ISAN__KEEPER_memory
-                : keeper);
+            struct group *g = root(a, i, keeper);
             if (keeper == ISAN__KEEPER_cycle && g != NULL) {
                 explain(a, g);
             }
@@ -379,10 +384,28 @@ roots(struct analysis *a, uint32_t keeper, bool (*is)(struct analysis *a, size_t
     }
 }
 
+/* Do the references to the object need the one from outside?  Else that one is
+ * borrowed, or an old pointer to what was there before. */
 static bool
-is_held(struct analysis *a, size_t i)
+needs_outside(struct analysis *a, const struct isan__node *node)
 {
-    return outside(a, &a->graph.nodes[i])->holder.address != 0;
+    const struct isan__outside *by = outside(a, node);
+    uint32_t count = node->op ? isan__references_of(node->op) : 0;
+    return (int32_t)count <= 0 || count + (by->block ? 1 : by->count) > node->found;
+}
+
+static bool
+is_held_for_sure(struct analysis *a, size_t i)
+{
+    const struct isan__node *node = &a->graph.nodes[i];
+    return outside(a, node)->holder.address != 0 && needs_outside(a, node);
+}
+
+static bool
+is_outside_for_sure(struct analysis *a, size_t i)
+{
+    const struct isan__node *node = &a->graph.nodes[i];
+    return node->outside != 0 && needs_outside(a, node) && !isan__weak_of(&a->graph, i);
 }
 
 /* Weak references are counted with what they refer to, if that was left too. */
@@ -486,7 +509,7 @@ step(struct analysis *a, uint32_t leak, uint32_t position, char *from_op, char *
 static void
 way(struct analysis *a, const struct group *g)
 {
-    uint32_t path[MAX_STEPS], n = 0, position = 1;
+    uint32_t path[MAX_STEPS] = { 0 }, n = 0, position = 1;
     const struct isan__node *nodes = a->graph.nodes;
     for (uint32_t i = g->target; i - 1 != g->root - 1; i = nodes[i - 1].parent + 1) {
         if (n == MAX_STEPS) {
@@ -626,16 +649,17 @@ analyse(struct analysis *a, isan__slot_t slot)
     if (isan__py.one_gil) {                 /* residue_of() wants to know */
         isan__graph_others(&a->graph);
     }
-    roots(a, ISAN__KEEPER_static, is_held);
+    roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
     if (!all_claimed(a)) {
         if (!isan__py.one_gil) {
             isan__graph_others(&a->graph);
         }
-        roots(a, ISAN__KEEPER_foreign, is_outside);
+        roots(a, ISAN__KEEPER_unknown, is_outside_for_sure);
         roots(a, ISAN__KEEPER_reference, is_alone);
         roots(a, ISAN__KEEPER_reference, has_extra);
         roots(a, ISAN__KEEPER_reference, has_extra_type);
         roots(a, ISAN__KEEPER_cycle, is_to_blame);
+        roots(a, ISAN__KEEPER_unknown, is_outside);
         roots(a, ISAN__KEEPER_cycle, is_suspicious);
         roots(a, ISAN__KEEPER_cycle, can_cycle);
         roots(a, ISAN__KEEPER_unknown, is_left);
