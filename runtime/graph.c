@@ -207,8 +207,8 @@ slot_has(const struct isan__graph *g, uint64_t value)
     return (word & 0xffff) == g->slot && isan__begins_something(word) ? to : NULL;
 }
 
-/* Memory to whose start nothing refers may be known by a pointer into it, behind
- * a header of its owner's. */
+/* Memory to whose start nothing refers may be known by an object's pointer into
+ * it, behind a header.  Memory that was never filled has all sorts of those. */
 static struct isan__node *
 around(struct isan__graph *g, uint64_t value)
 {
@@ -236,7 +236,7 @@ referred_by(struct isan__graph *g, uint64_t value)
         return NULL;
     }
     const char *to = slot_has(g, value);
-    return to != NULL ? isan__node_at(g, to) : g->n_headed != 0 ? around(g, value) : NULL;
+    return to != NULL ? isan__node_at(g, to) : NULL;
 }
 
 /* Is the word at `at` in this memory the hash of a dictionary's key?  That of
@@ -275,6 +275,9 @@ isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit,
         uint64_t value;
         memcpy(&value, node->start + at, sizeof value);
         const struct isan__node *to = referred_by(g, value);
+        if (to == NULL && node->op != NULL && g->n_headed != 0) {
+            to = around(g, value);
+        }
         if (to != NULL
             && (node->op ? !is_link(g, isan__type_of(node->op), (ptrdiff_t)at - before)
                 : !is_hash(node->start, size, at, true))) {
@@ -332,9 +335,9 @@ count(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
 static void
 count_headed(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg)
 {
-    const struct isan__node *node = &g->nodes[to];
+    struct isan__node *node = &g->nodes[to];
     if (node->op == NULL && (node->found == 0 || node->headed)) {
-        g->nodes[to].headed = 1;
+        node->headed = 1;
         count(g, from, at, to, arg);
     }
 }
@@ -553,8 +556,9 @@ look_for_owners(char *block, void *arg)
     }
 }
 
-/* Is the word still in use?  What a list or dictionary has been enlarged by, or
- * memory that nothing points at, may have what was there before. */
+/* Is the word that refers to the object still in use?  What a list or dictionary
+ * has been enlarged by, or memory that nothing points at, may have what was there
+ * before. */
 static bool
 in_use(struct isan__graph *g, struct isan__outside *o)
 {
@@ -591,7 +595,7 @@ isan__graph_others(struct isan__graph *g)
         struct isan__node *node = &g->nodes[i];
         struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : NULL;
         if (o != NULL && o->block != NULL && o->op == NULL && o->keeper == ISAN__KEEPER_foreign
-            && !in_use(g, o)) {
+            && !in_use(g, o) && node->op != NULL) {
             node->outside = 0;
             node->found--;
         }

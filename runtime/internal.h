@@ -385,8 +385,9 @@ bool isan__trap(int kind, int access, const void *op, void *pc);
  * reach as well as its owner. */
 void isan__static_holds(const struct isan_holder *holder, const void *op, char *block, uint32_t other);
 /* The static type is used by the interpreter `other` (serial), and by the one
- * `owner` if that is not 0; own: it is the standard library's. */
-void isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own);
+ * `owner` if that is not 0; own: it is the standard library's; again: both are
+ * the main interpreter, of one Py_Initialize and of a later one. */
+void isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own, bool again);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);

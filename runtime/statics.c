@@ -421,11 +421,12 @@ look_at_type(const struct walk *walk, const char *type)
     uint64_t dict;
     memcpy(&dict, type + TP_DICT, sizeof dict);
     char *block = is_pointer(dict) ? isan__block_of((void *)dict) : NULL;
-    uint32_t owner = block ? isan__interp_of((isan__slot_t)isan__load(block))->serial : 0;
-    owner = owner ? owner : importer(walk, 0);
+    const struct isan__interp *maker = isan__interp_of(block ? (isan__slot_t)isan__load(block) : 0);
+    uint32_t owner = maker->serial ? maker->serial : importer(walk, 0);
     uint32_t other = importer(walk, owner);
     if (other != 0) {
-        isan__static_type_used(type, owner, other, walk->own);
+        isan__static_type_used(type, owner, other, walk->own,
+            maker->kind == ISAN_INTERP_MAIN && other == isan__interp_of(isan__main_slot)->serial);
     }
 }
 

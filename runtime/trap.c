@@ -422,7 +422,7 @@ isan__static_holds(const struct isan_holder *holder, const void *op, char *block
 }
 
 void
-isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own)
+isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own, bool again)
 {
     unsigned long flags;
     const char *name;

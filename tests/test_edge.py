@@ -9,6 +9,8 @@ GLUE = """
 #include "runtime/internal.h"
 
 __thread struct isan__thread isan__self;
+isan__slot_t isan__main_slot;               /* none: isan__peek() always asks the kernel */
+bool isan__sound(isan__slot_t slot) { return slot != 0; }
 
 static PyObject *
 edge_of(PyObject *module, PyObject *args)

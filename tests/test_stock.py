@@ -237,6 +237,16 @@ def test_python_starts_late(system, libpython, host, times):
     assert len(mains) == times
 
 
+@pytest.mark.parametrize("then, found", [("", []), ("other = Interpreter('legacy'); other.run('import type_static')",
+                                                   [((0, "main"), (1, "legacy"))])])
+def test_static_type_when_python_starts_again(system, libpython, host, then, found):
+    """The next main interpreter uses it as the one before left it; a sub-interpreter may not."""
+    programs = [system.program("import type_static\n" + more, {}) for more in ("", then)]
+    run = run_host(system, host("embed", EMBED), libpython, *[repr(str(program)) for program in programs])
+    statics = run.findings("static", static_type=True)
+    assert [(who(static["owner"]), who(static["current"])) for static in statics] == found, run.err
+
+
 def test_python_starts_late_and_is_healthy(system, libpython, host):
     program = system.program(HEALTHY, {"KIND": "legacy"})
     assert run_host(system, host("embed", EMBED), libpython, repr(str(program))).healthy()

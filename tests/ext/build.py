@@ -41,16 +41,17 @@ def build(source, python, directory=None, cflags=()):
     link = []
     if library.exists():
         file = directory / f"lib{source.stem}.so"
-        run_compiler(library, file, includes, [*cflags, f"-Wl,-soname,{file.name}"])
+        run_compiler(library, file, includes, cflags, [f"-Wl,-soname,{file.name}"])
         link = [file, "-Wl,-rpath,$ORIGIN"]
-    run_compiler(source, target, includes, [*cflags, *link])
+    run_compiler(source, target, includes, cflags, link)
     return target
 
 
-def run_compiler(source, target, includes, flags):
+def run_compiler(source, target, includes, cflags, link):
     compiler = "g++" if source.suffix == ".cc" else "gcc"
-    subprocess.run([compiler, "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror",
-                    *(f"-I{path}" for path in includes), "-o", target, source, *flags], check=True)
+    # The flags first: a directory of theirs comes before Python's own.
+    subprocess.run([compiler, "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror", *cflags,
+                    *(f"-I{path}" for path in includes), "-o", target, source, *link], check=True)
 
 
 if __name__ == "__main__":
