@@ -46,13 +46,13 @@ shape_of(struct isan__graph *g, const char *type)
             s->weaklist = (int32_t)t.weaklistoffset;
             s->flags = t.flags;
         }
-        s->weakref |= base == isan__py.weakref_type || base == isan__python_symbol("_PyWeakref_ProxyType")
-            || base == isan__python_symbol("_PyWeakref_CallableProxyType");
+        s->weakref |= base == isan__py.weakref_type || base == isan__py.proxy_type
+            || base == isan__py.callable_proxy_type;
     }
     /* Text and numbers are no pointers, whatever they look like. */
     s->scan = type == isan__py.unicode_type ? isan__py.unicode_ascii + isan__py.unicode_header + 8u
-        : type == isan__python_symbol("PyBytes_Type") ? isan__py.bytes_data
-        : type == isan__python_symbol("PyLong_Type") || type == isan__python_symbol("PyFloat_Type") ? 16u
+        : type == isan__py.bytes_type ? isan__py.bytes_data
+        : type == isan__py.long_type || type == isan__py.float_type ? 16u
         : type == isan__py.code_type ? isan__py.code_units      /* what is cached in it is borrowed */
         : 0;
     return s;

@@ -64,27 +64,30 @@ record_process(void)
     }
 }
 
+static char reporter[PATH_MAX];             /* "": there is none */
+
+/* The isan command is in bin/, beside lib/.  Looked for at the start: later the
+ * dynamic linker's lock, or malloc's, may be what a crashed thread holds. */
+static void
+find_reporter(void)
+{
+    Dl_info info;
+    char library[PATH_MAX], *slash;
+    if (dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
+        && (slash = strrchr(library, '/')) != NULL) {
+        snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", (int)(slash - library), library);
+    }
+}
+
 /* Without a log_path nobody else will read the log: run the reporter here.
  * Returns its exit status, -1 if it did not run. */
 static int
 report_now(void)
 {
-    Dl_info info;
-    char reporter[PATH_MAX];
     if (isan__flags.log_path[0] || !isan__flags.print_summary
-        || isan__log_name()[0] == 0 || dladdr((void *)report_now, &info) == 0) {
+        || isan__log_name()[0] == 0 || reporter[0] == 0) {
         return -1;
     }
-    char library[PATH_MAX];
-    if (realpath(info.dli_fname, library) == NULL) {
-        return -1;
-    }
-    char *slash = strrchr(library, '/');
-    if (slash == NULL) {
-        return -1;
-    }
-    *slash = 0;                             /* lib/, beside bin/ */
-    snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", PATH_MAX - 20, library);
     /* Not fork(): its handlers would take the child for one that goes on, with
      * a log of its own, and may wait for a lock the crashed thread holds. */
     pid_t child = _Fork();
@@ -212,6 +215,7 @@ static void
 begin(void)
 {
     isan__flags_init();
+    find_reporter();
     if (!isan__python_init()) {
         return;
     }

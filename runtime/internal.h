@@ -139,8 +139,8 @@ struct isan__python {
     uint16_t bytes_size, bytes_data;
     uint16_t unicode_state, unicode_length, unicode_ascii;
     uint16_t unicode_header;                /* how much more one with other characters has */
-    const void *code_type, *unicode_type, *type_type, *dict_type, *weakref_type,
-        *set_type, *frozenset_type;
+#define ISAN__PYTHON_TYPE(field, symbol) const void *field;
+#include "runtime/types.inc"
 };
 extern struct isan__python isan__py;
 /* In the writable data of the module that has the runtime. */
@@ -157,7 +157,10 @@ isan__runtime_runs(const void *function)
 /* What was loaded (dlopen's result, RTLD_DEFAULT at the start) brings a Python. */
 bool isan__python_in(void *handle);
 bool isan__python_init(void);               /* false: it has said why */
-void *isan__python_symbol(const char *name);        /* NULL: this Python has none */
+/* NULL: this Python has none.  Not while a lock of the dynamic linker's may be
+ * held, as within dl_iterate_phdr: this takes another one, which whoever loads a
+ * module takes first (elf/dl-open.c). */
+void *isan__python_symbol(const char *name);
 bool isan__initialized(void);               /* and not finalised */
 /* The type name of an object that may be damaged; false if it makes no sense. */
 bool isan__type_name(const void *op, char *name, size_t size);

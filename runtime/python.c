@@ -190,13 +190,8 @@ isan__python_init(void)
     isan__py.unicode_header = v == V311 ? 24 : 16;
     isan__py.runtime_size = symbol_size(isan__py.runtime);
     dl_iterate_phdr(find_data, NULL);
-    isan__py.code_type = isan__python_symbol("PyCode_Type");
-    isan__py.unicode_type = isan__python_symbol("PyUnicode_Type");
-    isan__py.type_type = isan__python_symbol("PyType_Type");
-    isan__py.dict_type = isan__python_symbol("PyDict_Type");
-    isan__py.set_type = isan__python_symbol("PySet_Type");
-    isan__py.frozenset_type = isan__python_symbol("PyFrozenSet_Type");
-    isan__py.weakref_type = isan__python_symbol("_PyWeakref_RefType");
+#define ISAN__PYTHON_TYPE(field, symbol) isan__py.field = isan__python_symbol(#symbol);
+#include "runtime/types.inc"
     isan__py.hexversion = (uint32_t)*(const unsigned long *)isan__python_symbol("Py_Version");
     /* Python/pystate.c; public under the first name from 3.13 on. */
     isan__py.current = isan__python_symbol("PyThreadState_GetUnchecked");

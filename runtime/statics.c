@@ -330,7 +330,7 @@ bool
 isan__is_module_copy(uint64_t where)
 {
     enum { M_COPY = 32 };                   /* Include/moduleobject.h: PyModuleDef_Base */
-    return is_field(where, M_COPY, isan__python_symbol("PyModuleDef_Type"));
+    return is_field(where, M_COPY, isan__py.module_def_type);
 }
 
 bool

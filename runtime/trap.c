@@ -76,36 +76,14 @@ interned(const struct head *h)
     return is_str(h) && (h->state & 3) != 0;
 }
 
-/* A type of CPython's, looked up once. */
-struct known {
-    const char *name;                       /* NULL: no more */
-    const void *type;
-};
-
-static bool
-has_type(const struct head *h, struct known *types)
-{
-    for (; types->name != NULL; types++) {
-        if (types->type == NULL) {
-            types->type = isan__python_symbol(types->name);
-        }
-        if (h->type == types->type) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Of a type that has free lists (Objects/floatobject.c, listobject.c,
  * tupleobject.c, dictobject.c), where nobody tells of births and deaths? */
 static bool
 may_be_recycled(const struct head *h)
 {
-    static struct known types[] = {
-        { .name = "PyFloat_Type" }, { .name = "PyList_Type" }, { .name = "PyTuple_Type" },
-        { .name = "PyDict_Type" }, { .name = NULL },
-    };
-    return isan__stock && !isan__tracing && has_type(h, types);
+    return isan__stock && !isan__tracing
+        && (h->type == isan__py.float_type || h->type == isan__py.list_type
+            || h->type == isan__py.tuple_type || h->type == isan__py.dict_type);
 }
 
 /* A method or attribute that PyType_Ready has made of a static type's C
@@ -114,14 +92,11 @@ may_be_recycled(const struct head *h)
 static bool
 of_static_type(const struct head *h, const void *op)
 {
-    static struct known descriptors[] = {
-        { .name = "PyWrapperDescr_Type" }, { .name = "PyMethodDescr_Type" },
-        { .name = "PyClassMethodDescr_Type" }, { .name = "PyGetSetDescr_Type" },
-        { .name = "PyMemberDescr_Type" }, { .name = NULL },
-    };
-    static struct known functions[] = { { .name = "PyCFunction_Type" }, { .name = NULL } };
-    const void *const *words = op, *of = has_type(h, descriptors) ? words[2]
-        : has_type(h, functions) ? words[3] : NULL;
+    bool descriptor = h->type == isan__py.wrapper_type || h->type == isan__py.method_type
+        || h->type == isan__py.class_method_type || h->type == isan__py.getset_type
+        || h->type == isan__py.member_type;
+    const void *const *words = op, *of = descriptor ? words[2]
+        : h->type == isan__py.function_type ? words[3] : NULL;
     return of != NULL && (isan__load(of) & 0xffff) == 0
         && ((const void *const *)of)[1] == isan__py.type_type;
 }
