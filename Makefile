@@ -18,7 +18,8 @@ SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh))
 LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
-# What `make test` runs under: version-flavor.
+# How many tests run at a time (auto: a CPU each), and under what: version-flavor.
+JOBS    ?= auto
 PYTHONS ?= 3.13-fast 3.13-debug 3.13-plain 3.14-fast 3.14-plain
 
 isan = build/bin/isan
@@ -46,10 +47,10 @@ demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
 	$(MAKE) python FLAVOR=fast
 	LOG='$(LOG)' scripts/demo.sh
 
-test: deps ## run the tests (PYTEST_ARGS=, PYTHONS="3.13-fast ...")
+test: deps ## run the tests (PYTEST_ARGS=, JOBS=, PYTHONS="3.13-fast ...")
 	$(MAKE) all
 	set -e; for p in $(PYTHONS); do $(call python,$${p#*-},$${p%-*}); done
-	$(PYTHON) -m pytest tests $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile tests $(PYTEST_ARGS)
 
 cpython: deps ## CPython's own tests under fast and debug, compared with plain (CPYTHON_ARGS=)
 	$(MAKE) all

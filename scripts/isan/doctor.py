@@ -67,6 +67,7 @@ PROBES = {
     "libsqlite3-dev": library("sqlite3.h", "sqlite3"),
     "libreadline-dev": library("readline/readline.h", "readline"),
     "python3-pytest": module("pytest"),
+    "python3-pytest-xdist": module("xdist"),
     "python3-dev": file(f"/usr/include/{os.path.basename(os.path.realpath('/usr/bin/python3'))}/Python.h"),
     "apache2-bin": file("/usr/sbin/apache2"),
     "libapache2-mod-wsgi-py3": file("/usr/lib/apache2/modules/mod_wsgi.so"),
