@@ -49,9 +49,14 @@ struct analysis {
     struct { const void *type; char name[128]; } names[256];
 };
 
+/* "": raw memory.  The block is tagged, so it is there; its type need not be. */
 static const char *
-name_of_type(struct analysis *a, const void *type, const char *op)
+type_name(struct analysis *a, const char *op)
 {
+    if (op == NULL) {
+        return "";
+    }
+    const void *type = isan__type_of(op);
     size_t i = ((uintptr_t)type >> 4) % 256;
     if (a->names[i].type != type) {
         if (!isan__type_name(op, a->names[i].name, sizeof a->names[i].name)) {
@@ -60,13 +65,6 @@ name_of_type(struct analysis *a, const void *type, const char *op)
         a->names[i].type = type;
     }
     return a->names[i].name;
-}
-
-/* "": raw memory.  The block is tagged, so it is there; its type need not be. */
-static const char *
-type_name(struct analysis *a, const char *op)
-{
-    return op ? name_of_type(a, isan__type_of(op), op) : "";
 }
 
 static const struct isan__outside nothing;
