@@ -104,7 +104,6 @@ isan__look_here(bool raw)
 
 /* Include/object.h, PyTypeObject.tp_basicsize: after PyVarObject and tp_name. */
 enum { TP_BASICSIZE = 32 };
-#define TYPE_SUBCLASS (1ul << 31)           /* Py_TPFLAGS_TYPE_SUBCLASS */
 
 /* Is there a PyObject at op?  Its type must be one, which is what the type of
  * that says, and its size must fit. */
@@ -127,7 +126,7 @@ is_object(const char *op, size_t size, bool dead, bool sound)
     return isan__peek(&meta, head.type + 8, sizeof meta)
         && (uintptr_t)meta >= 4096 && (uintptr_t)meta % 8 == 0
         && isan__peek(&flags, meta + isan__py.type_flags, sizeof flags)
-        && (flags & TYPE_SUBCLASS) != 0
+        && (flags & ISAN__TYPE_TYPE) != 0
         && isan__peek(&basicsize, head.type + TP_BASICSIZE, sizeof basicsize)
         && basicsize >= 16
         /* That of str is of the longest kind (PyUnicodeObject), which is rare. */

@@ -543,7 +543,10 @@ owns(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
     (void)at;
     if (known == UNKNOWN || known == MEMORY) {
         char *op = isan__object_in(block);
-        isan__table_put(&g->owners, value, op ? (uint64_t)op : MEMORY);
+        uint64_t count;
+        if (op == NULL || (isan__peek(&count, op, sizeof count) && isan__is_count(count))) {
+            isan__table_put(&g->owners, value, op ? (uint64_t)op : MEMORY);
+        }
     }
 }
 

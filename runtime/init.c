@@ -64,7 +64,7 @@ record_process(void)
     }
 }
 
-static char reporter[PATH_MAX];             /* "": there is none */
+static char reporter[PATH_MAX];             /* "": there is none, or it is not wanted */
 
 /* The isan command is in bin/, beside lib/.  Looked for at the start: later the
  * dynamic linker's lock, or malloc's, may be what a crashed thread holds. */
@@ -73,7 +73,8 @@ find_reporter(void)
 {
     Dl_info info;
     char library[PATH_MAX], *slash;
-    if (dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
+    if (isan__flags.log_path[0] == 0 && isan__flags.print_summary
+        && dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
         && (slash = strrchr(library, '/')) != NULL) {
         snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", (int)(slash - library), library);
     }
@@ -84,8 +85,7 @@ find_reporter(void)
 static int
 report_now(void)
 {
-    if (isan__flags.log_path[0] || !isan__flags.print_summary
-        || isan__log_name()[0] == 0 || reporter[0] == 0) {
+    if (reporter[0] == 0 || isan__log_name()[0] == 0) {
         return -1;
     }
     /* Not fork(): its handlers would take the child for one that goes on, with

@@ -187,10 +187,12 @@ struct isan__type {
 #define ISAN__TYPE_INLINE_VALUES (1ul << 2)     /* 3.13 and later */
 #define ISAN__TYPE_MANAGED_DICT  (1ul << 4)
 #define ISAN__TYPE_HEAP          (1ul << 9)
+#define ISAN__TYPE_READY         (1ul << 12)
 #define ISAN__TYPE_HAVE_GC       (1ul << 14)
 #define ISAN__TYPE_LIST          (1ul << 25)
 #define ISAN__TYPE_TUPLE         (1ul << 26)
 #define ISAN__TYPE_DICT          (1ul << 29)
+#define ISAN__TYPE_TYPE          (1ul << 31)
 /* Before an object that has one (Include/internal/pycore_object.h). */
 enum { ISAN__MANAGED_DICT = -24 };
 static inline bool

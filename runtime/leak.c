@@ -12,7 +12,6 @@
 #include "runtime/graph.h"
 
 enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16, MAX_KEPT = 1 << 18, MAX_STEPS = 24 };
-#define TYPE_SUBCLASS (1ul << 31)           /* Include/object.h, Py_TPFLAGS_TYPE_SUBCLASS */
 
 struct group {
     struct isan_object sample;
@@ -236,7 +235,7 @@ claim(struct isan__graph *graph, size_t from, uint32_t at, size_t to, void *arg)
         node->parent = (uint32_t)from;
         node->at = at;
         node->through = graph->nodes[from].through
-            || isan__type_has(graph, graph->nodes[from].op, TYPE_SUBCLASS);
+            || isan__type_has(graph, graph->nodes[from].op, ISAN__TYPE_TYPE);
         a->queue[a->queued++] = (uint32_t)to;
     }
 }
@@ -424,7 +423,7 @@ static bool
 has_extra(struct analysis *a, size_t i)
 {
     const char *op = a->graph.nodes[i].op;
-    return extra(&a->graph.nodes[i]) != 0 && !isan__type_has(&a->graph, op, TYPE_SUBCLASS);
+    return extra(&a->graph.nodes[i]) != 0 && !isan__type_has(&a->graph, op, ISAN__TYPE_TYPE);
 }
 
 static bool
@@ -572,7 +571,7 @@ kept(struct analysis *a, struct group *g)
         isan__log_publish(r, ISAN_REC_KEPT);
         /* What a class is made of says little. */
         if (g->target == 0 && node->op != NULL && !node->through
-            && !isan__type_has(&a->graph, node->op, TYPE_SUBCLASS)) {
+            && !isan__type_has(&a->graph, node->op, ISAN__TYPE_TYPE)) {
             g->target = k->first;
         }
         *most = k->next;

@@ -275,23 +275,15 @@ type_at(uint64_t op)
 static void
 points_with_keys(const struct holders *h, const struct isan_holder *where, const char *dict)
 {
-    /* Include/internal/pycore_dict.h of 3.11; DK_INDICES: the size of what is
-     * before the indices, and those before the entries. */
-    enum { DK_INDICES = 32, DK_GENERAL = 0 };
-    struct {
-        uint64_t refcnt;
-        uint8_t log2_size, log2_index_bytes, kind;
-        uint64_t usable, nentries;
-    } keys;
+    struct isan__keys keys;
     const char *table;
-    if (!isan__peek(&table, dict + ISAN__MA_KEYS, sizeof table) || isan__block_of(table) == NULL
-        || !isan__peek(&keys, table, sizeof keys) || !isan__runtime_has(where->address)) {
+    uint64_t op;
+    if (!isan__runtime_has(where->address) || !isan__peek(&table, dict + ISAN__MA_KEYS, sizeof table)
+        || isan__block_of(table) == NULL || !isan__keys_at(&keys, table, false)) {
         return;
     }
-    size_t key = keys.kind == DK_GENERAL ? 8 : 0, size = key + 16;
-    const char *entry = table + DK_INDICES + (1ul << keys.log2_index_bytes) + key;
-    uint64_t op;
-    for (uint64_t i = 0; i < keys.nentries && isan__peek(&op, entry + i * size, sizeof op); i++) {
+    const char *key = keys.entries + keys.key;
+    for (uint64_t i = 0; i < keys.n && isan__peek(&op, key, sizeof op); i++, key += keys.entry_size) {
         if (type_at(op) != isan__py.unicode_type) {     /* interned: leak.c tells them apart */
             points(h, where, op);
         }
@@ -353,7 +345,6 @@ isan__within_arg_parser(uint64_t where, const void *op)
 {
     enum { KEYWORDS = 8 };
     size_t kwtuple = isan__py.one_gil ? 48 : 56;
-    size_t items = isan__py.hexversion >= 0x030e0000 ? 32 : 24;     /* ob_hash is new in 3.14 */
     const char *parser = (const char *)where - kwtuple, *const *keywords, *name, *first;
     char wanted[64], is[64];
     if (!isan__peek(&keywords, parser + KEYWORDS, sizeof keywords)) {
@@ -365,18 +356,14 @@ isan__within_arg_parser(uint64_t where, const void *op)
             return false;
         }
     } while (wanted[0] == 0);
-    return isan__peek(&first, (const char *)op + items, sizeof first)
+    return isan__peek(&first, (const char *)op + isan__py.tuple_items, sizeof first)
         && isan__peek_string(is, first + isan__py.unicode_ascii, sizeof is)
         && strcmp(is, wanted) == 0;
 }
 
-/* Include/cpython/object.h, PyTypeObject; Include/object.h, Py_TPFLAGS_HEAPTYPE,
- * READY, TYPE_SUBCLASS. */
+/* Include/cpython/object.h, PyTypeObject. */
 enum { OB_TYPE = 8, TP_BASICSIZE = 32, TP_DICT = 264, TP_MRO = 344, TYPE_NEEDS = TP_MRO + 8 };
 #define TYPE_MAX_SIZE (1l << 24)            /* of its instances, to be believed */
-#define TYPE_HEAP     (1ul << 9)
-#define TYPE_READY    (1ul << 12)
-#define TYPE_SUBCLASS (1ul << 31)
 
 /* `type`, or a subclass of it that this module or an interpreter has made. */
 static bool
@@ -389,7 +376,7 @@ is_type_of_types(const struct walk *walk, uint64_t meta)
             && isan__peek(&type, (const char *)meta + OB_TYPE, sizeof type)
             && type == isan__py.type_type
             && isan__peek(&flags, (const char *)meta + isan__py.type_flags, sizeof flags)
-            && flags & TYPE_SUBCLASS);
+            && flags & ISAN__TYPE_TYPE);
 }
 
 /* A static type that PyType_Ready has been called for, the word of whose
@@ -407,7 +394,7 @@ static_type(const struct walk *walk, uint64_t where, uint64_t meta)
     memcpy(&flags, type + isan__py.type_flags, sizeof flags);
     memcpy(&basicsize, type + TP_BASICSIZE, sizeof basicsize);
     memcpy(&mro, type + TP_MRO, sizeof mro);
-    return (flags & (TYPE_READY | TYPE_HEAP)) == TYPE_READY && is_pointer(mro)
+    return (flags & (ISAN__TYPE_READY | ISAN__TYPE_HEAP)) == ISAN__TYPE_READY && is_pointer(mro)
         && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE
         && is_type_of_types(walk, meta) ? type : NULL;
 }

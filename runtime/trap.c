@@ -107,21 +107,16 @@ of_static_type(const struct head *h, const void *op)
 bool
 isan__is_interned_table(const char *block)
 {
-    enum { INDEX_BYTES = 9, KIND = 10, ENTRIES = 24, INDICES = 32, UNICODE = 1, FEW = 512 };
+    enum { FEW = 512 };
+    struct isan__keys keys;
     size_t size = isan__block_size(block);
     const void *entry[2];
-    int64_t n;
-    if (size < INDICES + FEW * sizeof entry || block[KIND] != UNICODE || block[INDEX_BYTES] >= 48) {
+    if (size < FEW * sizeof entry || !isan__keys_at(&keys, block, true) || keys.key != 0 || keys.n < FEW
+        || keys.entries > block + size || keys.n > (size_t)(block + size - keys.entries) / sizeof entry) {
         return false;
     }
-    memcpy(&n, block + ENTRIES, sizeof n);
-    const char *entries = block + INDICES + (1ull << block[INDEX_BYTES]);
-    if (n < FEW || (uint64_t)(entries - block) > size
-        || (uint64_t)n > (size - (size_t)(entries - block)) / sizeof entry) {
-        return false;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(entry, entries + (size_t)i * sizeof entry, sizeof entry);
+    for (uint64_t i = 0; i < keys.n; i++) {
+        memcpy(entry, keys.entries + i * sizeof entry, sizeof entry);
         if (entry[0] != entry[1]) {
             return false;
         }

@@ -1,7 +1,7 @@
 """What keeps alive what an interpreter left: the keeper, the way from it, and what is kept."""
 import pytest
 
-from subject import Subject, who
+from subject import holder_of, line_of, who
 
 SCRIPT = """
     import importlib
@@ -34,41 +34,32 @@ SCRIPT = """
 """
 
 
-@pytest.fixture(scope="session", params=["system", "plain-3.13", "plain-3.14", "fast-3.13"])
-def python(request, isan, flavor_python, tmp_path_factory):
-    """Stock Pythons, and an instrumented one."""
-    flavor, _, version = request.param.partition("-")
-    if flavor == "system":
-        return Subject(isan, "/usr/bin/python3", tmp_path_factory.mktemp, stock=True)
-    return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version, stock=flavor == "plain")
-
-
 @pytest.mark.parametrize("calls", ["plain()", "ring()", "put()", "module.take_memory()", "module.own(Owned())",
                                    "module.headed()"])
-def test_healthy(python, calls):
-    assert python.run(SCRIPT, MODULE="keepers_clean", CALLS=calls).healthy()
+def test_healthy(either, calls):
+    assert either.run(SCRIPT, MODULE="keepers_clean", CALLS=calls).healthy()
 
 
-def leaks(python, calls):
-    run = python.run(SCRIPT, MODULE="keepers", CALLS=calls)
+def leaks(either, calls):
+    run = either.run(SCRIPT, MODULE="keepers", CALLS=calls)
     return run, run.findings("leak")
 
 
-def test_missing_decref(python):
-    run, (leak,) = leaks(python, "plain()")
+def test_missing_decref(either):
+    run, (leak,) = leaks(either, "plain()")
     assert (leak["object"]["type"], leak["count"], leak["extra"]) == ("Plain", 1, 1)
     assert leak["holder"]["kind"] == "reference" and leak["holder"]["module"] is None
     assert "Py_DECREF" in leak["hint"] and "kept alive by 1 reference" in run.err
 
 
-def test_missing_decref_of_an_object_in_a_cycle(python):
-    _, (leak,) = leaks(python, "ring()")
+def test_missing_decref_of_an_object_in_a_cycle(either):
+    _, (leak,) = leaks(either, "ring()")
     assert (leak["object"]["type"], leak["count"], leak["extra"]) == ("Ring", 1, 2)
     assert leak["holder"]["kind"] == "reference"
 
 
-def test_object_of_another_interpreter(python):
-    _, (leak,) = leaks(python, "put()")
+def test_object_of_another_interpreter(either):
+    _, (leak,) = leaks(either, "put()")
     holder = leak["holder"]
     assert (leak["object"]["type"], leak["count"], holder["kind"]) == ("Put", 1, "foreign")
     assert (holder["object"]["type"], who(holder["owner"])) == ("list", (0, "main"))
@@ -77,19 +68,80 @@ def test_object_of_another_interpreter(python):
     assert sum(entry["count"] for entry in leak["kept"]["types"]) == leak["kept"]["count"]
 
 
-def test_memory(python):
-    _, found = leaks(python, "module.take_memory()")
+def test_memory(either):
+    _, found = leaks(either, "module.take_memory()")
     assert sorted((leak["domain"], leak["object"]["size"], leak["holder"]["kind"]) for leak in found) == [
         ("PyMem_Malloc", 400, "memory"), ("PyMem_RawMalloc", 512, "memory")]
 
 
-def test_memory_that_refers_to_an_object(python):
-    _, (leak,) = leaks(python, "module.own(Owned())")
+def test_memory_that_refers_to_an_object(either):
+    _, (leak,) = leaks(either, "module.own(Owned())")
     assert (leak["domain"], leak["object"]["size"], leak["holder"]["kind"]) == ("PyMem_Malloc", 608, "memory")
     assert "Owned" in {entry["type"] for entry in leak["kept"]["types"]}
 
 
-def test_memory_known_by_a_pointer_behind_its_header(python):
-    _, (leak,) = leaks(python, "module.take(module.headed())")
+def test_memory_known_by_a_pointer_behind_its_header(either):
+    _, (leak,) = leaks(either, "module.take(module.headed())")
     assert (leak["object"]["type"], leak["holder"]["kind"]) == ("PyCapsule", "reference")
     assert 704 in {entry["bytes"] for entry in leak["kept"]["types"]}
+
+
+CYCLE = """
+    interpreter = Interpreter("legacy")
+    interpreter.run('''if True:
+        import keepers
+        from cycle_unseen import Keeper
+        names = {}
+        exec("def function(): pass", names)
+        keeper = names["keeper"] = Keeper(names["function"])
+        keepers.CALL(keeper)
+        del names, keeper
+    '''.replace("CALL", CALL))
+    interpreter.end()
+"""
+
+
+def test_static_that_borrows_is_not_blamed(either):
+    leak = either.run(CYCLE, CALL="borrow").one("leak")
+    assert (leak["object"]["type"], leak["holder"]["kind"], holder_of(leak)) == ("cycle_unseen.Keeper", "cycle", None)
+    assert "has no Py_TPFLAGS_HAVE_GC" in leak["reasons"][0]
+
+
+def test_static_that_owns_is_blamed(either):
+    leak = either.run(CYCLE, CALL="use_shelf").one("leak")
+    assert (leak["object"]["type"], leak["holder"]["kind"]) == ("cycle_unseen.Keeper", "static")
+    assert holder_of(leak) == ("shelf", "keepers.c", line_of("keepers.c", "static PyObject *shelf;"))
+
+
+# An object of interpreter 1 that a list or dictionary of the main one has, or only seems to have.
+SEEN = """
+    import keepers, os
+    reader, writer = os.pipe()
+    shelf = [None] * 4
+    keepers.use_shelf(shelf)
+    interpreter = Interpreter("legacy")
+    interpreter.run(f'''if True:
+        import keepers, os
+        class Put: pass
+        put = Put()
+        keepers.take(put)
+        if {PUT}:
+            keepers.put(put)
+        os.write({writer}, str(id(put)).encode())
+        del put
+    ''')
+    keepers.leave_shelf()
+    address = int(os.read(reader, 100))
+    kept = eval(THEN)
+    interpreter.end()
+"""
+
+
+@pytest.mark.parametrize("put, then, kind", [
+    (True, "None", "foreign"), (True, "shelf.__delitem__(slice(2, None))", "reference"),
+    (False, "{1.5: 0, address: 1}", "reference"),
+], ids=["item", "deleted", "hash"])
+def test_what_only_seems_to_refer(either, put, then, kind):
+    """What a list had behind its end, and the hash of an int, are no references."""
+    leak, = [leak for leak in either.run(SEEN, PUT=put, THEN=then).findings("leak") if leak["object"]["type"] == "Put"]
+    assert leak["holder"]["kind"] == kind

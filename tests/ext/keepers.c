@@ -72,6 +72,16 @@ headed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return block == NULL ? PyErr_NoMemory() : PyCapsule_New(block + 32, NULL, free_headed);
 }
 
+/* No bug: a static that does not own what it refers to. */
+static PyObject *borrowed;
+
+static PyObject *
+borrow(PyObject *Py_UNUSED(module), PyObject *object)
+{
+    borrowed = object == Py_None ? NULL : object;
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 use_shelf(PyObject *module, PyObject *list)
 {
@@ -100,6 +110,7 @@ static PyMethodDef methods[] = {
     {"take_memory", take_memory, METH_NOARGS, "Take memory."},
     {"own", own, METH_O, "Take memory that refers to an object."},
     {"headed", headed, METH_NOARGS, "Return an object with memory."},
+    {"borrow", borrow, METH_O, "Refer to an object, or to none (None), without a reference."},
     {"use_shelf", use_shelf, METH_O, "Use this list."},
     {"put", put, METH_O, "Put an object into the list."},
     {"leave_shelf", leave_shelf, METH_NOARGS, "Use it no more."},
