@@ -1,7 +1,9 @@
 /* Who holds it: pointers in the writable data of loaded modules.
  *
  * The walk runs inside dl_iterate_phdr, so that no module can be unmapped
- * under it.  Left out are isan itself, the C library and the dynamic linker,
+ * under it.  What it finds is told when that has let go of its lock: to find out
+ * where one is, libunwind takes a lock of its own, within which other threads
+ * call dl_iterate_phdr.  Left out are isan itself, the C library and the dynamic linker,
  * which hold addresses for reasons of their own, and - as the culprit of
  * anything - _PyRuntime and the runtime's thread-local variables, which are the
  * runtime's state and no variables anybody can move.
@@ -399,11 +401,46 @@ static_type(const struct walk *walk, uint64_t where, uint64_t meta)
         && is_type_of_types(walk, meta) ? type : NULL;
 }
 
+/* What a look has found: an object in a static, or a static type. */
+struct find {
+    struct isan_holder where;
+    void *object;
+    char *block;
+    const char *type;                       /* NULL: an object */
+    uint32_t owner, other;
+    bool own, again;
+};
+
+struct finds {
+    const struct walk *walk;
+    struct find *all;
+    size_t n, room;
+};
+
+static void
+note(struct finds *finds, const struct find *find)
+{
+    if (finds->n == finds->room) {
+        size_t room = finds->room ? 2 * finds->room : 64, size = finds->room * sizeof *find;
+        struct find *all = isan__map(room * sizeof *find);
+        if (all == NULL) {
+            return;                         /* for the next look */
+        }
+        if (size != 0) {
+            memcpy(all, finds->all, size);
+        }
+        isan__unmap(finds->all, size);
+        finds->all = all;
+        finds->room = room;
+    }
+    finds->all[finds->n++] = *find;
+}
+
 /* Several interpreters use the type if one has made it ready, and its
  * dictionary, and another has imported the module; or, should nobody know which
  * made it, if two have imported it. */
 static void
-look_at_type(const struct walk *walk, const char *type)
+look_at_type(const struct walk *walk, const char *type, struct finds *finds)
 {
     uint64_t dict;
     memcpy(&dict, type + TP_DICT, sizeof dict);
@@ -412,18 +449,21 @@ look_at_type(const struct walk *walk, const char *type)
     uint32_t owner = maker->serial ? maker->serial : importer(walk, 0);
     uint32_t other = importer(walk, owner);
     if (other != 0) {
-        isan__static_type_used(type, owner, other, walk->own,
-            maker->kind == ISAN_INTERP_MAIN && other == isan__interp_of(isan__main_slot)->serial);
+        note(finds, &(struct find){
+            .type = type, .owner = owner, .other = other, .own = walk->own,
+            .again = maker->kind == ISAN_INTERP_MAIN && other == isan__interp_of(isan__main_slot)->serial,
+        });
     }
 }
 
 static void
 look_at(const struct isan_holder *where, uint64_t value, void *arg)
 {
-    const struct walk *walk = arg;
+    struct finds *finds = arg;
+    const struct walk *walk = finds->walk;
     const char *type = where->tls == 0 ? static_type(walk, where->address, value) : NULL;
     if (type != NULL) {
-        look_at_type(walk, type);
+        look_at_type(walk, type, finds);
         return;
     }
     uint32_t word = isan__load((void *)value);
@@ -437,21 +477,39 @@ look_at(const struct isan_holder *where, uint64_t value, void *arg)
     }
     uint32_t other = importer(walk, isan__interp_of(owner)->serial);
     if (other != 0) {
-        isan__static_holds(where, (void *)value, block, other);
+        note(finds, &(struct find){ .where = *where, .object = (void *)value, .block = block, .other = other });
     }
 }
 
 static void
-look(uintptr_t base)
+look(uintptr_t base, struct finds *finds)
 {
-    struct walk walk = { .word = look_at, .arg = &walk, .imported_only = true, .base = base };
+    struct walk walk = { .word = look_at, .arg = finds, .imported_only = true, .base = base };
+    finds->walk = &walk;
     go(&walk);
+}
+
+static void
+tell(struct finds *finds)
+{
+    for (size_t i = 0; i < finds->n; i++) {
+        const struct find *f = &finds->all[i];
+        if (f->type != NULL) {
+            isan__static_type_used(f->type, f->owner, f->other, f->own, f->again);
+        }
+        else {
+            isan__static_holds(&f->where, f->object, f->block, f->other);
+        }
+    }
+    isan__unmap(finds->all, finds->room * sizeof *finds->all);
 }
 
 void
 isan__look_at_statics(void)
 {
-    look(0);
+    struct finds finds = { 0 };
+    look(0, &finds);
+    tell(&finds);
 }
 
 /* Modules by their load address, or by the name under which others need them. */
@@ -460,6 +518,7 @@ struct module {
     const char *name;
     uint32_t serial;                        /* of whom imports it */
     bool is;
+    struct finds *finds;
 };
 
 static void
@@ -519,7 +578,7 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (!left_out(info) && !isan__has_runtime(info)) {
         isan__table_put(&imports, import_key(m->base, m->serial), 1);
         isan__each_name(info, DT_NEEDED, import_needed, arg);
-        look(m->base);
+        look(m->base, m->finds);
     }
     return 1;
 }
@@ -532,7 +591,9 @@ isan__imported(uintptr_t base)
     isan__here();
     uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
     if (serial != 0) {
-        dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial });
+        struct finds finds = { 0 };
+        dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial, .finds = &finds });
+        tell(&finds);
     }
 }
 

@@ -397,8 +397,10 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
     unsigned long flags;
     const char *name;
     char text[256];
-    memcpy(&flags, type + isan__py.type_flags, sizeof flags);
-    memcpy(&name, type + isan__py.type_name, sizeof name);
+    if (!isan__peek(&flags, type + isan__py.type_flags, sizeof flags)
+        || !isan__peek(&name, type + isan__py.type_name, sizeof name)) {
+        return;                             /* unloaded meanwhile */
+    }
 #define ISAN_TYPE_RULE(name, reason, condition) if (condition) return;
 #include "runtime/rules.inc"
     struct { const char *type; uint64_t owner; } key = { type, owner };
