@@ -15,10 +15,11 @@ import struct
 
 from . import linetable, tables
 
-MAGIC, VERSION, HEADER = b"ISANLOG1", 2, 4096
-(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON) = range(14)
+MAGIC, VERSION, HEADER = b"ISANLOG1", 3, 4096
+(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON, PLACE) = range(15)
 FRAME_ENTRY = 1
 OBJ_OBJECT, OBJ_FREED, OBJ_ORIGIN_STACK, OBJ_INTERNED, OBJ_RECYCLED, OBJ_STATIC_TYPE = 1, 2, 4, 8, 16, 32
+PLACE_WRITE, PLACE_ATOMIC = 1, 2
 INTERP_KINDS = ("main", "legacy", "own-gil")
 BEGIN, FINALIZING, END = 1, 2, 3
 EDGES = ("field", "item", "key", "value", "attribute", "type", "memory")
@@ -38,6 +39,7 @@ _leak = struct.Struct("=IHHQQQQQ" + _object + _holder + "IIII")
 _step = struct.Struct("=II" + _object + _object + "IIQQ")
 _kept = struct.Struct("=IIQQ")
 _reason = struct.Struct("=IIIIQQ")
+_place = struct.Struct("=IHHIIIIq")
 _crash = struct.Struct("=iiQIIII")
 _exit = struct.Struct("=Q")
 _pair = struct.Struct("=II")
@@ -57,6 +59,7 @@ Step = collections.namedtuple(
     "Step", "offset leak position from_ to edge basicsize at code from_type to_type label member")
 Kept = collections.namedtuple("Kept", "leak count bytes type")
 Reason = collections.namedtuple("Reason", "offset leak reason basicsize at code type target member")
+Place = collections.namedtuple("Place", "offset finding role flags stack tid interp amount text")
 Crash = collections.namedtuple("Crash", "offset signal code address stack current tid")
 
 
@@ -102,7 +105,7 @@ class Log:
         self.exit_time = None
         self.modules, self.codes, self.events = [], [], []
         self.stacks, self.findings, self.leaks = {}, {}, {}
-        self.steps, self.kept, self.reasons = [], [], []
+        self.steps, self.kept, self.reasons, self.places = [], [], [], []
         self.crashes, self.notes = [], []
         self.offsets = {}           # ("code", base) etc. -> offset, for the border of a fork
 
@@ -239,6 +242,12 @@ class Log:
                 raise Damaged("reason %d" % reason)
             self.reasons.append(Reason(offset, leak, tables.REASONS[reason].name, basicsize, at, code,
                                        *_strings(body[_reason.size:], 3)[:3]))
+        elif kind == PLACE:
+            f = _place.unpack_from(body)
+            if f[1] >= len(tables.PLACES):
+                raise Damaged("role %d" % f[1])
+            self.places.append(Place(offset, f[0], tables.PLACES[f[1]].name, *f[2:6], f[7],
+                                     _strings(body[_place.size:], 1)[0]))
         elif kind == NOTE:
             self.notes.append(_strings(body, 1)[0])
         else:
@@ -275,12 +284,12 @@ class Log:
                 if interp is None or event.event == BEGIN:
                     interp = self.interps[event.serial] = Interp(event.serial, event.id, event.kind)
                 setattr(interp, {BEGIN: "began", FINALIZING: "finalizing", END: "ended"}[event.event], event)
-        # Records of the leaks of this log, the way in order.
-        self._of_leak = {"steps": {}, "kept": {}, "reasons": {}}
-        for table, by_leak in self._of_leak.items():
+        # Records that tell more of a finding of this log, the way in order.
+        self._of = {"steps": {}, "kept": {}, "reasons": {}, "places": {}}
+        for table, by_finding in self._of.items():
             for item in getattr(self, table):
-                by_leak.setdefault(item.leak, []).append(item)
-        for steps in self._of_leak["steps"].values():
+                by_finding.setdefault(item.finding if table == "places" else item.leak, []).append(item)
+        for steps in self._of["steps"].values():
             steps.sort(key=lambda step: step.position)
         self._bases = sorted(codes)
         self._codes = codes
@@ -302,9 +311,9 @@ class Log:
     def finding(self, id):
         return self._inherited("findings", id)
 
-    def of_leak(self, table, id):
-        """Of "steps", "kept" or "reasons" those of this leak."""
-        return self._of_leak[table].get(id, [])
+    def of(self, table, id):
+        """Of "steps", "kept", "reasons" or "places" those of this finding."""
+        return self._of[table].get(id, [])
 
     def site(self, site):
         """(function, file, line, first line) of a place in Python code, or None."""

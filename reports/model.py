@@ -241,6 +241,7 @@ class _Builder:
         finding["owner_ended_ns"] = event.time if event else None
         if f.kind == "stale" and where:
             finding["stacks"]["ended"] = where
+        finding["places"] = [self.place(log, p) for p in log.of("places", f.id)]
         if f.gone:
             finding["fate"] = "leaked"
         elif f.object.flags & logs_.OBJ_FREED:
@@ -259,15 +260,20 @@ class _Builder:
                 finding["holder"]["path"] = finding["holder"]["path"].split(".ob_base")[0] or None
         return finding
 
+    def place(self, log, p):
+        return {"role": p.role, "interpreter": self.interp(log, p.interp), "tid": p.tid or None,
+                "write": bool(p.flags & logs_.PLACE_WRITE), "atomic": bool(p.flags & logs_.PLACE_ATOMIC),
+                "amount": p.amount, "text": p.text or None, "stack": self.stack(log, p.stack)}
+
     def leak(self, log, l):
-        steps = log.of_leak("steps", l.id)
+        steps = log.of("steps", l.id)
         leak = self.common(log, "leak", "none", l.id, l.type, l.object, self.keeper(log, l, steps), l.count)
         leak["bytes"], leak["domain"], leak["extra"] = l.bytes, DOMAINS.get(l.domain), l.extra
         leak["kept"] = {"count": l.kept, "bytes": l.kept_bytes, "types": [
-            {"type": k.type or None, "count": k.count, "bytes": k.bytes} for k in log.of_leak("kept", l.id)]}
+            {"type": k.type or None, "count": k.count, "bytes": k.bytes} for k in log.of("kept", l.id)]}
         leak["way"] = [{"from": s.from_type or None, "to": s.to_type or None, "label": self.label(log, s)}
                        for s in steps]
-        leak["reasons"] = [self.reason(log, r) for r in log.of_leak("reasons", l.id) if REASONS[r.reason].text]
+        leak["reasons"] = [self.reason(log, r) for r in log.of("reasons", l.id) if REASONS[r.reason].text]
         if leak["holder"]:
             in_type = leak["holder"]["address"] is not None and _TYPE_FIELD.search(leak["holder"]["path"] or "")
             leak["hint"] = STATIC_TYPE[1] if in_type else KEEPERS[leak["holder"]["kind"]].hint
@@ -507,7 +513,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                 by_id[f.id]["fate"] = "leaked"
         samples = {(l.object.address, l.object.owner): l.id for l in log.leaks.values()}
         for l in log.leaks.values():
-            holder, step = by_id[l.id]["holder"], next(iter(log.of_leak("steps", l.id)), None)
+            holder, step = by_id[l.id]["holder"], next(iter(log.of("steps", l.id)), None)
             if holder and "object" in holder:       # itself left behind?
                 id = samples.get((step.from_.address, step.from_.owner))
                 holder["leak"] = ids[log, id] if id is not None and id != l.id else None
@@ -549,7 +555,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
     report["process"] = report["processes"][0] if report["processes"] else None
 
     for f in findings + report["residue"]:
-        for frames in f["stacks"].values():
+        for frames in [*f["stacks"].values(), *(place["stack"] for place in f.get("places", []))]:
             builder.mark(frames)
         maker = users(f["stacks"].get("holder", []))
         if maker:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 
+from . import tables
 from .model import users
 
 _VERBS = {
@@ -14,6 +15,7 @@ _VERBS = {
 # What an object's reference is called, before its label.
 _REFERENCES = {"item": "item", "value": "value", "attribute": "attribute", "field": "member"}
 _DONE = {"dealloc": "deallocated", "free": "freed", "realloc": "resized"}
+PLACES = {place.name: place.text for place in tables.PLACES}
 _COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
 
 
@@ -323,12 +325,18 @@ class _Text:
             self.location(how if f["kind"] == "static" else "%s in %s" % (how, self.who(f["current"])), used, f)
         elif f["count"] > 1:
             self.say("  seen%s" % self.times(f["count"]))
+        for place in f["places"]:
+            self.location(self.happened(place), place["stack"], f)
         if f["kind"] == "stale" and f["owner_ended_ns"]:
             early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
             self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
                           f["stacks"].get("ended", []), f)
         self.fate(f)
         self.hint(f)
+
+    def happened(self, place):
+        return "%s in %s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
+                               ", thread %d" % place["tid"] if place["tid"] else "")
 
     def leak_headline(self, f):
         type = f["object"]["type"] if f["object"]["python"] else None

@@ -26,6 +26,10 @@ enum isan__access {
 #define ISAN_ACCESS(name) ISAN__ACCESS_##name,
 #include "runtime/kinds.inc"
 };
+enum isan__place {
+#define ISAN_PLACE(name, text) ISAN__PLACE_##name,
+#include "runtime/kinds.inc"
+};
 enum isan__residue {
 #define ISAN_RESIDUE(name, reason) ISAN__RESIDUE_##name,
 #include "runtime/kinds.inc"
@@ -401,6 +405,8 @@ void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 bool isan__is_str(const void *op);                      /* NULL is none */
 bool isan__is_interned_table(const char *block);        /* memory, no object */
+/* One more place of a finding that has been published. */
+void isan__place(const struct isan_rec_place *place, const char *text);
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
 
 /* traverse.c: references that an extension's tp_traverse does not show. */

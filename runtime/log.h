@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define ISAN_LOG_MAGIC   "ISANLOG1"
-#define ISAN_LOG_VERSION 2u
+#define ISAN_LOG_VERSION 3u
 #define ISAN_LOG_HEADER  4096u      /* bytes before the first record */
 
 struct isan_log_header {
@@ -50,6 +50,7 @@ enum isan_rec_type {
     ISAN_REC_STEP,
     ISAN_REC_KEPT,
     ISAN_REC_REASON,
+    ISAN_REC_PLACE,
 };
 
 struct isan_rec {
@@ -172,6 +173,19 @@ struct isan_rec_finding {
     uint32_t used;                  /* stack id */
     uint32_t gone;                  /* what the object came to when its owner ended: the leak's id, 0: freed properly or still alive */
     char     text[];                /* type name */
+};
+
+/* Another place that finding `finding` tells of, in the order of the records:
+ * `role` indexes kinds.inc's ISAN_PLACE table.  text: a name, as the role has it. */
+enum { ISAN_PLACE_WRITE = 1, ISAN_PLACE_ATOMIC = 2 };      /* of an access */
+struct isan_rec_place {
+    struct isan_rec rec;
+    uint32_t finding;
+    uint16_t role, flags;
+    uint32_t stack, tid;            /* 0: unknown */
+    uint32_t interp, pad;           /* serial, 0: none */
+    int64_t  amount;                /* what the role counts: bytes accessed, references */
+    char     text[];
 };
 
 /* A group of blocks that an interpreter left: roots of one type and creation

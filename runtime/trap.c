@@ -282,6 +282,18 @@ record(int kind, int access, const void *op, char *block, struct isan_holder hol
     return r;
 }
 
+void
+isan__place(const struct isan_rec_place *place, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    struct isan_rec_place *r = isan__log_reserve(sizeof *r + n);
+    if (r != NULL) {
+        memcpy((char *)r + sizeof r->rec, (const char *)place + sizeof r->rec, sizeof *r - sizeof r->rec);
+        memcpy(r->text, text, n);
+        isan__log_publish(r, ISAN_REC_PLACE);
+    }
+}
+
 /* So that what uses the block from now on is paired with its leak.  Few leaks
  * are ever used again; the limit keeps isan's own memory from growing with the
  * others. */

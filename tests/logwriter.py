@@ -108,6 +108,11 @@ class Writer:
         self.record(log.REASON, struct.pack("=IIIIQQ", leak, reasons.index(reason), basicsize, 0, offset, code)
                     + strings(*texts))
 
+    def place(self, finding, role, stack=0, tid=0, interp=0, amount=0, flags=0, text=""):
+        roles = [p.name for p in tables.PLACES]
+        self.record(log.PLACE, struct.pack("=IHHIIIIq", finding, roles.index(role), flags, stack, tid, interp, 0, amount)
+                    + strings(text))
+
     def crash(self, signal=11, address=0, stack=0, current=0):
         self.record(log.CRASH, struct.pack("=iiQIIII", signal, 1, address, stack, current, 1, 0))
 

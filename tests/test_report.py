@@ -513,6 +513,22 @@ def test_the_whole_story(symbolizer, foo, tmp_path):
     assert parsed["process"]["pid"] == 100 and len(parsed["interpreters"]) == 3
 
 
+def test_places_of_a_finding(symbolizer, foo, tmp_path):
+    w = story(foo)
+    other = w.stack([BIAS + foo.calls("use_cache", "deep") - 1])
+    w.place(1, "registered", stack=other, tid=7, interp=2, text="callback")
+    w.place(1, "access", tid=8, amount=4, flags=log.PLACE_WRITE | log.PLACE_ATOMIC)
+    report = report_of(symbolizer, w.write(tmp_path))
+    first, second = report["findings"][0]["places"]
+    assert (first["role"], first["interpreter"]["id"], first["tid"], first["text"]) == ("registered", 1, 7, "callback")
+    assert [frame["function"] for frame in first["stack"]] == ["use_cache"]
+    assert (second["role"], second["interpreter"], second["tid"], second["write"], second["atomic"], second["amount"]) \
+        == ("access", None, 8, True, True, 4) and second["stack"] == []
+    out = text.render(report)
+    assert re.search(r"  registered in interpreter 1 \(own GIL\), thread 7 at .*foo.c:18 in use_cache\n", out)
+    assert "  accessed in a thread without an interpreter, thread 8\n" in out
+
+
 def test_dangling_pointer(symbolizer, foo, tmp_path):
     w = Writer()
     w.process()
