@@ -204,6 +204,7 @@ EXERCISE = {
     "free_wrong": FREE,
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
+    "loads_libraries": "mod.stop(); assert mod.go_on('/nowhere') == 0",
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",

@@ -183,6 +183,34 @@ def test_threads(subject):
     assert who(trap["current"])[0] in (2, 3, 4) and trap["tid"] != trap["pid"]
 
 
+def test_findings_while_libraries_are_loaded(subject, tmp_path):
+    """What looks for statics and what unwinds both take the dynamic linker's lock, and libunwind one of its own.  Where
+    the order of the two was wrong, three programs of ten hung; six of them all got through once in ten times."""
+    library = tmp_path / "nothing.so"
+    subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", library], check=True)
+    for _ in range(6):
+        run = subject.run("""
+            import threading
+            import loads_libraries
+            loader = threading.Thread(target=loads_libraries.go_on, args=(LIBRARY,))
+            ready = threading.Barrier(4)
+            def import_it(interpreter):
+                ready.wait(30)
+                interpreter.run("import cache_static")
+            first, *others = [Interpreter() for _ in range(5)]
+            first.run("import cache_static")
+            importers = [threading.Thread(target=import_it, args=(interpreter,)) for interpreter in others]
+            for thread in [loader, *importers]:
+                thread.start()
+            for thread in importers:
+                thread.join()
+            loads_libraries.stop()
+            loader.join()
+            first.end()
+        """, LIBRARY=str(library))
+        assert run.status == 86 and run.one("static", type="dict")["holder"]["symbol"] == "cache", run.err
+
+
 # --- options and other trouble --------------------------------------------------------------------------
 
 def test_help(subject, root):
