@@ -54,7 +54,7 @@ Finding = collections.namedtuple(
     "Finding", "offset id kind access count time tid current object holder used gone type")
 Holder = collections.namedtuple("Holder", "address tls tid pad")
 Leak = collections.namedtuple(
-    "Leak", "offset id residue keeper count bytes kept kept_bytes extra object holder domain pairs type")
+    "Leak", "offset id residue keeper count bytes kept kept_bytes extra object holder domain look pairs type")
 Step = collections.namedtuple(
     "Step", "offset leak position from_ to edge basicsize at code from_type to_type label member")
 Kept = collections.namedtuple("Kept", "leak count bytes type")
@@ -104,7 +104,7 @@ class Log:
         self.hexversion = 0
         self.exit_time = None
         self.modules, self.codes, self.events = [], [], []
-        self.stacks, self.findings, self.leaks = {}, {}, {}
+        self.stacks, self.findings, self.leaks, self.owned = {}, {}, {}, {}
         self.steps, self.kept, self.reasons, self.places = [], [], [], []
         self.crashes, self.notes = [], []
         self.offsets = {}           # ("code", base) etc. -> offset, for the border of a fork
@@ -213,7 +213,7 @@ class Log:
                 Holder(*f[13:17]), *f[17:], _strings(body[_finding.size:], 1)[0])
         elif kind == LEAK:
             f = _leak.unpack_from(body)
-            n_paired, domain, text_size, _ = f[18:]
+            n_paired, domain, text_size, look = f[18:]
             if f[1] >= len(tables.RESIDUES) or f[2] >= len(tables.KEEPERS):
                 raise Damaged("residue rule %d, keeper %d" % f[1:3])
             type = _strings(body[_leak.size:_leak.size + text_size], 1)[0] if text_size else ""
@@ -221,8 +221,8 @@ class Log:
             if begin + n_paired * _pair.size > len(body):
                 raise Damaged("its pairs are cut off")
             pairs = [_pair.unpack_from(body, begin + i * _pair.size) for i in range(n_paired)]
-            self.leaks[f[0]] = Leak(offset, *f[:2], tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:14]),
-                                    Holder(*f[14:18]), {114: "r", 109: "m", 111: "o"}.get(domain, ""), pairs, type)
+            (self.owned if look else self.leaks)[f[0]] = Leak(offset, *f[:2], tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:14]),
+                                    Holder(*f[14:18]), {114: "r", 109: "m", 111: "o"}.get(domain, ""), look, pairs, type)
         elif kind == CRASH:
             self.crashes.append(Crash(offset, *_crash.unpack_from(body)[:-1]))
         elif kind == EXIT:

@@ -281,6 +281,7 @@ class _Builder:
                 leak["stacks"]["holder"] = self.created(log, steps[0].from_)
         else:
             leak["hint"] = KEEPERS["unknown"].hint
+        leak["look"] = l.look or None
         leak["residue"] = None
         if l.residue:
             rule = tables.RESIDUES[l.residue]
@@ -289,6 +290,15 @@ class _Builder:
 
 
 # -- fingerprints ------------------------------------------------------------
+
+    def owned(self, log):
+        """What interpreters owned when they were last asked, as leaks are told; the most bytes first."""
+        last = {}
+        for l in log.owned.values():
+            last[l.object.owner] = max(last.get(l.object.owner, 0), l.look)
+        groups = [self.leak(log, l) for l in log.owned.values() if last[l.object.owner] == l.look]
+        return sorted(groups, key=lambda g: (g["owner"]["serial"] if g["owner"] else 0,
+                                             -g["bytes"] - g["kept"]["bytes"]))
 
 
 def _place(frame):
@@ -473,7 +483,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
     it is asked only about processes that have leaks."""
     builder = _Builder(symbolizer)
     report = {"isan": version, "findings": [], "interpreters": [], "process": None, "processes": [],
-              "crashes": [], "residue": [], "notes": [], "errors": [], "dropped": 0}
+              "owned": [], "crashes": [], "residue": [], "notes": [], "errors": [], "dropped": 0}
     findings, next_id, ids = [], 1, {}
     for log in logs:
         # Numbers as the recorder gave them, unless another process took them.
@@ -526,6 +536,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
                     numbers.append(ids[owner, id])
             f["paired"] = numbers
             f["id"] = ids[log, f["id"]]
+        report["owned"] += builder.owned(log)
         theirs, own = subtract_residue(leaks, residue_of(log) if leaks else {})
         findings += traps + theirs
         report["residue"] += own
@@ -554,7 +565,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         report["dropped"] += log.dropped
     report["process"] = report["processes"][0] if report["processes"] else None
 
-    for f in findings + report["residue"]:
+    for f in findings + report["residue"] + report["owned"]:
         for frames in [*f["stacks"].values(), *(place["stack"] for place in f.get("places", []))]:
             builder.mark(frames)
         maker = users(f["stacks"].get("holder", []))

@@ -148,7 +148,8 @@ class _Text:
         where = [self.holder(holder, f.get("elements", ()))] if holder["address"] is not None else []
         where += [self.object_holding(f)] if "object" in holder else []
         if holder["kind"] == "cycle":
-            text = "a cycle the garbage collector cannot clear" + "".join(
+            text = ("a cycle of garbage, for the next collection" if f["look"] and not f["reasons"]
+                    else "a cycle the garbage collector cannot clear") + "".join(
                 (": ", "; ")[i > 0] + escape(reason) for i, reason in enumerate(f["reasons"]))
         elif holder["kind"] == "runtime":
             text = ": ".join(["the runtime"] + where)
@@ -156,7 +157,7 @@ class _Text:
             text = ", and ".join(where) or "what the log does not tell"
         return "kept alive by " + text
 
-    def kept(self, f):
+    def kept(self, f, more="more "):
         kept = f["kept"]
         types = kept["types"]
         what = "object" if types and all(t["type"] for t in types) else "block"
@@ -164,7 +165,7 @@ class _Text:
                  for t in types[:6]]
         if len(types) > 6:
             names.append("%s of %d other types" % (format(sum(t["count"] for t in types[6:]), ","), len(types) - 6))
-        return "%s, %s" % (plural(kept["count"], "more " + what), plural(kept["bytes"], "byte")) \
+        return "%s, %s" % (plural(kept["count"], more + what), plural(kept["bytes"], "byte")) \
             + (": " + ", ".join(names) if names else "")
 
     def way(self, f):
@@ -338,14 +339,14 @@ class _Text:
         return "%s in %s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
                                ", thread %d" % place["tid"] if place["tid"] else "")
 
-    def leak_headline(self, f):
+    def leak_headline(self, f, owner=True):
         type = f["object"]["type"] if f["object"]["python"] else None
         if type:
             what = "%s of type `%s`" % (plural(f["count"], "object"), escape(type))
         else:
             what = plural(f["count"], "block") + " of memory" + (" (%s)" % f["domain"] if f["domain"] else "")
-        return "%s, %s, of %s" % (what, plural(f["bytes"], "byte"),
-                                  self.several_interps(f.get("owners") or [f["owner"]]))
+        return "%s, %s" % (what, plural(f["bytes"], "byte")) + (
+            ", of " + self.several_interps(f.get("owners") or [f["owner"]]) if owner else "")
 
     def leak(self, f):
         self.title(f, self.leak_headline(f))
@@ -391,6 +392,35 @@ class _Text:
         self.stack(stack)
         self.say()
 
+    def owned(self):
+        """What interpreters owned when they were asked: a paragraph each."""
+        last = None
+        for group in self.report["owned"]:
+            whose = (group["pid"], group["owner"] and group["owner"]["serial"])
+            groups = [g for g in self.report["owned"] if (g["pid"], g["owner"] and g["owner"]["serial"]) == whose]
+            if whose != last:
+                self.say("%s%s owned %s, %s, when it was last asked:" % (
+                    self.whose(group["owner"]), self.process_of({"pids": [group["pid"]]}),
+                    plural(sum(g["count"] + g["kept"]["count"] for g in groups), "block"),
+                    plural(sum(g["bytes"] + g["kept"]["bytes"] for g in groups), "byte")))
+                own = [g for g in groups if g["residue"]]
+                if own:
+                    self.say("  CPython's own: %s, %s" % (plural(sum(g["count"] + g["kept"]["count"] for g in own), "block"),
+                                                          plural(sum(g["bytes"] + g["kept"]["bytes"] for g in own), "byte")))
+            last = whose
+            if group["residue"]:
+                continue
+            if group["holder"] and group["holder"]["kind"] == "interpreter":
+                self.say("  kept alive by itself: " + self.kept(group, ""))
+                continue
+            created = group["stacks"]["created"]
+            self.say("  %s: %s%s%s" % (
+                self.keeper(group) or "kept alive by what the log does not tell", self.leak_headline(group, False),
+                ", created at " + self.where(users(created)) if created else "",
+                ", which keep alive " + self.kept(group) if group["kept"]["count"] else ""))
+        if last:
+            self.say()
+
     # -- the end -----------------------------------------------------------------------
 
     def residue(self, show):
@@ -433,6 +463,7 @@ class _Text:
             (self.leak if f["kind"] == "leak" else self.trap)(f)
         for crash in self.report["crashes"]:
             self.crash(crash)
+        self.owned()
         self.residue(show_residue)
         for note in self.report["notes"]:
             who = " (process %d)" % note["pid"] if note["pid"] and self.several else ""

@@ -79,10 +79,11 @@ is_link(struct isan__graph *g, const void *type, ptrdiff_t at)
 }
 
 bool
-isan__graph_begin(struct isan__graph *g, isan__slot_t slot, size_t room)
+isan__graph_begin(struct isan__graph *g, isan__slot_t slot, bool living, size_t room)
 {
     memset(g, 0, sizeof *g);
     g->slot = slot;
+    g->living = living;
     g->room = room;
     g->regions.alone = g->held.alone = g->process.alone = g->owners.alone = true;
     g->nodes = isan__map(room * sizeof *g->nodes);
@@ -157,6 +158,8 @@ isan__graph_add(struct isan__graph *g, char *block, char *op)
     node->op = op;
     node->outside = (uint32_t)isan__table_get(&g->held, (uint64_t)block);
     node->found = node->outside ? g->outside[node->outside - 1].count : 0;
+    /* In a free list, with what was in it before. */
+    node->silent = g->living && op != NULL && isan__references_of(op) == 0;
     return true;
 }
 
@@ -253,6 +256,28 @@ is_hash(const char *table, size_t size, size_t at, bool sound)
         && at >= entries && (at - entries) % keys.entry_size == 0;
 }
 
+/* A copy of size bytes of memory that may go at any moment: a large piece at
+ * once, since each takes a system call. */
+static const char *
+copy_of(struct isan__graph *g, const char *from, size_t size)
+{
+    size_t into = (size_t)(from - g->window_from);
+    if (from < g->window_from || into + size > g->window_size) {
+        size_t all = WINDOW;
+        /* What is behind it may not be mapped. */
+        while (all > size && !isan__peek(g->window, from, all)) {
+            all /= 2;
+        }
+        if (all <= size && !isan__peek(g->window, from, all = size)) {
+            return NULL;
+        }
+        g->window_from = from;
+        g->window_size = all;
+        into = 0;
+    }
+    return g->window + into;
+}
+
 void
 isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg)
 {
@@ -271,16 +296,22 @@ isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit,
             size = (size_t)before + s->scan;
         }
     }
+    /* What needs no GIL to be freed may go at any moment while its owner lives. */
+    bool sound = !g->living || node->op != NULL || !(isan__load(node->start) & ISAN__RAW);
     for (size_t at = 0; at + 8 <= size; at += 8) {
         uint64_t value;
-        memcpy(&value, node->start + at, sizeof value);
+        const char *word = sound ? node->start + at : copy_of(g, node->start + at, sizeof value);
+        if (word == NULL) {
+            return;
+        }
+        memcpy(&value, word, sizeof value);
         const struct isan__node *to = referred_by(g, value);
         if (to == NULL && node->op != NULL && g->n_headed != 0) {
             to = around(g, value);
         }
         if (to != NULL
             && (node->op ? !is_link(g, isan__type_of(node->op), (ptrdiff_t)at - before)
-                : !is_hash(node->start, size, at, true))) {
+                : !is_hash(node->start, size, at, sound))) {
             visit(g, i, (uint32_t)at, (size_t)(to - g->nodes), arg);
         }
     }
@@ -410,7 +441,7 @@ isan__graph_statics(struct isan__graph *g)
     isan__statics_of(g->slot, held, g);
     /* When Python has been finalised, its state holds nothing any more: caches
      * of types and functions still have their addresses. */
-    if (isan__interp_of(g->slot)->kind == ISAN_INTERP_MAIN) {
+    if (isan__interp_of(g->slot)->kind == ISAN_INTERP_MAIN && !g->living) {
         return;
     }
     /* The runtime's state is no variable anybody can move: statics.c leaves it out. */
@@ -434,28 +465,6 @@ isan__of_process(struct isan__graph *g, const char *block)
         isan__runtime_reaches(&g->process);
     }
     return isan__table_get(&g->process, (uint64_t)block) != 0;
-}
-
-/* A copy of size bytes of another interpreter's memory, which may go at any
- * moment: a large piece at once, since each takes a system call. */
-static const char *
-copy_of(struct isan__graph *g, const char *from, size_t size)
-{
-    size_t into = (size_t)(from - g->window_from);
-    if (from < g->window_from || into + size > g->window_size) {
-        size_t all = WINDOW;
-        /* What is behind it may not be mapped. */
-        while (all > size && !isan__peek(g->window, from, all)) {
-            all /= 2;
-        }
-        if (all <= size && !isan__peek(g->window, from, all = size)) {
-            return NULL;
-        }
-        g->window_from = from;
-        g->window_size = all;
-        into = 0;
-    }
-    return g->window + into;
 }
 
 /* Call visit for each aligned word of a block that may be a pointer. */
@@ -504,14 +513,21 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
     }
     int keeper = op == NULL && isan__load(block) & ISAN__RAW && isan__of_process(g, block)
         ? ISAN__KEEPER_runtime : ISAN__KEEPER_foreign;
-    /* An object tells more than memory, a static more than either. */
+    /* An object tells more than memory, that of another interpreter more than the
+     * runtime's, a static more than either. */
     struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : new_outside(g, keeper);
-    node->found++;
-    if (o == NULL || (node->outside != 0 && (o->block == NULL || o->op != NULL || op == NULL))) {
+    /* The runtime's memory has many old pointers. */
+    node->found += keeper != ISAN__KEEPER_runtime;
+    if (o == NULL || (node->outside != 0 && (o->block == NULL || o->op != NULL
+                                             || (op == NULL && o->keeper <= keeper)))) {
         return;
     }
     if (node->outside == 0) {
         node->outside = (uint32_t)g->n_outside;
+    }
+    else if (o->keeper == ISAN__KEEPER_runtime) {
+        o->runtime = o->block;
+        o->runtime_at = o->at;
     }
     o->keeper = (uint8_t)keeper;
     o->block = block;
@@ -599,8 +615,14 @@ isan__graph_others(struct isan__graph *g)
         struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : NULL;
         if (o != NULL && o->block != NULL && o->op == NULL && o->keeper == ISAN__KEEPER_foreign
             && !in_use(g, o) && node->op != NULL) {
-            node->outside = 0;
             node->found--;
+            if (o->runtime == NULL) {
+                node->outside = 0;
+                continue;
+            }
+            o->keeper = ISAN__KEEPER_runtime;
+            o->block = o->runtime;
+            o->at = o->runtime_at;
         }
     }
 }

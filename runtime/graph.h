@@ -6,7 +6,8 @@
 
 struct isan__node {
     char *start, *op;                       /* the block, its object (NULL: raw memory) */
-    uint32_t found, own;                    /* references to it; how many of them are its own */
+    uint32_t found, own;                    /* references to it, but for the runtime's memory; how many of
+                                             * them are its own */
     uint32_t limit;                         /* how much of it may refer, in bytes and 1; 0: all */
     uint32_t parent, at;                    /* claimed because of the word at `at` of that node */
     uint32_t outside;                       /* what outside the graph refers to it: index + 1 */
@@ -25,11 +26,13 @@ struct isan__outside {
     struct isan_holder holder;
     char *block, *op;                       /* whose word at `at` refers; op NULL: raw memory, */
     char *by;                               /* which this object points at, or NULL */
-    uint32_t at;
+    char *runtime;                          /* memory of the runtime's that refers, too, */
+    uint32_t at, runtime_at;                /* in the word there */
 };
 
 struct isan__graph {
     isan__slot_t slot;
+    bool living;                            /* else it has ended */
     struct isan__node *nodes;               /* by address */
     size_t n, room;
     uint32_t *headed;                       /* raw memory to whose start no node refers */
@@ -50,8 +53,9 @@ struct isan__graph {
     struct isan__shape *shapes;             /* of types */
 };
 
-/* For at most `room` blocks of slot; false: no memory. */
-bool isan__graph_begin(struct isan__graph *g, isan__slot_t slot, size_t room);
+/* For at most `room` blocks of slot, which lives (then this thread is in it) or
+ * has ended; false: no memory. */
+bool isan__graph_begin(struct isan__graph *g, isan__slot_t slot, bool living, size_t room);
 void isan__graph_end(struct isan__graph *g);
 /* First of all: what statics refer to. */
 void isan__graph_statics(struct isan__graph *g);

@@ -440,6 +440,7 @@ void isan__member_at(char *name, size_t size, const void *type, ptrdiff_t at);
 
 /* leak.c */
 uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the blocks left */
+uint32_t isan__owned_by(isan__slot_t slot);             /* the same of a living one whose GIL this thread holds */
 
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */

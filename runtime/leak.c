@@ -1,11 +1,16 @@
 /* What an interpreter left behind, when its memory has just been given back
- * (Python/pystate.c, free_interpreter).
+ * (Python/pystate.c, free_interpreter), or what a living one owns.
  *
  * Its blocks refer to each other (graph.c); a leak is a block that something
  * outside refers to - a static first of all - or that nothing refers to, or
  * that has more references than were found, or one of a cycle.  What such a
  * root keeps alive is only counted with it.  The roots are grouped by type,
  * creation site and what keeps them.
+ *
+ * While the interpreter lives, references that nothing explains are its own, from
+ * frames and C code: the collector's way to tell (Python/gc.c, subtract_refs).
+ * Then what only a static or another interpreter keeps is told apart from that,
+ * and garbage, but no missing Py_DECREF and no memory that was not freed.
  */
 #include <string.h>
 
@@ -39,7 +44,7 @@ struct analysis {
     size_t n;
     struct kept *kept;
     size_t n_kept;
-    uint32_t left, overflow;
+    uint32_t left, overflow, look;          /* look: 0: it has ended */
     struct isan__table index;               /* key -> index in groups + 1 */
     struct isan__table kept_index;          /* key -> index in kept + 1 */
     struct isan__table explained;           /* reasons given, by group */
@@ -215,7 +220,7 @@ residue_of(struct analysis *a, const struct isan__node *node)
     bool of_runtime = isan__runtime_has(by->holder.address)
         || (by->holder.address != 0 && node->op != NULL
             && isan__within_arg_parser(by->holder.address, node->op));
-    bool at_exit = isan__interp_of(a->graph.slot)->kind == ISAN_INTERP_MAIN;
+    bool at_exit = isan__interp_of(a->graph.slot)->kind == ISAN_INTERP_MAIN && a->look == 0;
     return at_exit && by->holder.address != 0 ? ISAN__RESIDUE_statics
         : isan__py.one_gil && of_runtime ? ISAN__RESIDUE_runtime
         : a->wrapped && by->holder.address == 0 && node->op && isan__is_str(node->op) ? ISAN__RESIDUE_tracemalloc
@@ -294,7 +299,7 @@ root(struct analysis *a, size_t i, uint32_t keeper)
         else if (g != NULL) {
             keep(a, g, j);
         }
-        if (g != NULL) {
+        if (g != NULL && a->look == 0) {
             pair(g, block, j == i);
             isan__block_leaked(block, g->id);
         }
@@ -388,7 +393,8 @@ needs_outside(struct analysis *a, const struct isan__node *node)
 {
     const struct isan__outside *by = outside(a, node);
     uint32_t count = node->op ? isan__references_of(node->op) : 0;
-    return (int32_t)count <= 0 || count + (by->block ? 1 : by->count) > node->found;
+    uint32_t counted = by->block == NULL ? by->count : by->keeper != ISAN__KEEPER_runtime;
+    return (int32_t)count <= 0 || count + counted > node->found;
 }
 
 static bool
@@ -458,6 +464,35 @@ is_left(struct analysis *a, size_t i)
     (void)a;
     (void)i;
     return true;
+}
+
+/* Of a living interpreter: what has references of its own, or might have. */
+static bool
+is_own(const struct isan__node *node)
+{
+    return node->op == NULL ? node->found == 0
+        : (int32_t)isan__references_of(node->op) <= 0 || extra(node) != 0;
+}
+
+/* All that the interpreter itself keeps is one group. */
+static void
+own(struct analysis *a)
+{
+    struct group *g = &a->groups[a->n++];
+    g->id = isan__next_finding();
+    g->keeper = ISAN__KEEPER_interpreter;
+    g->sample.owner = isan__interp_of(a->graph.slot)->serial;
+    a->queued = 0;
+    for (size_t i = 0; i < a->graph.n; i++) {
+        if (is_own(&a->graph.nodes[i])) {
+            claim(&a->graph, i, 0, i, a);
+        }
+    }
+    for (size_t next = 0; next < a->queued; next++) {
+        keep(a, g, a->queue[next]);
+        isan__each_reference(&a->graph, a->queue[next], claim, a);
+        isan__each_weak(&a->graph, a->queue[next], claim, a);
+    }
 }
 
 /* --- records ------------------------------------------------------------------------ */
@@ -597,6 +632,7 @@ report(struct analysis *a, struct group *g)
     r->object = g->sample;
     r->holder = g->outside.holder;
     r->n_paired = g->n_paired;
+    r->look = a->look;
     r->domain = g->raw ? 'r' : g->sample.flags & ISAN_OBJ_OBJECT ? 'o' : 'm';
     r->text_size = (uint32_t)n;
     strcpy(r->text, g->type);
@@ -605,7 +641,10 @@ report(struct analysis *a, struct group *g)
     for (uint32_t i = 0; i < g->n_paired; i++) {
         isan__finding_became_leak(g->pairs[2 * i + 1], r->id);
     }
-    if (g->residue == ISAN__RESIDUE_none && g->root != 0) {
+    if (g->keeper == ISAN__KEEPER_interpreter) {
+        kept(a, g);
+    }
+    else if (g->residue == ISAN__RESIDUE_none && g->root != 0) {
         keeper(a, g);
         kept(a, g);
         if (g->target != 0) {
@@ -637,25 +676,35 @@ all_claimed(const struct analysis *a)
 static void
 analyse(struct analysis *a, isan__slot_t slot)
 {
+    bool others_first = isan__py.one_gil    /* residue_of() wants to know */
+        || a->look != 0;                    /* own() does */
     a->wrapped = isan__alloc_wrapped();
     isan__modules_sync();
     isan__look_at_statics();
     isan__graph_statics(&a->graph);
     isan__blocks_of(slot, collect, a);
     isan__graph_inside(&a->graph);
-    if (isan__py.one_gil) {                 /* residue_of() wants to know */
+    if (others_first) {
         isan__graph_others(&a->graph);
+    }
+    if (a->look != 0) {
+        own(a);
     }
     roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
     if (!all_claimed(a)) {
-        if (!isan__py.one_gil) {
+        if (!others_first) {
             isan__graph_others(&a->graph);
         }
         roots(a, ISAN__KEEPER_unknown, is_outside_for_sure);
-        roots(a, ISAN__KEEPER_reference, is_alone);
-        roots(a, ISAN__KEEPER_reference, has_extra);
-        roots(a, ISAN__KEEPER_reference, has_extra_type);
+        if (a->look == 0) {                 /* else own() has them */
+            roots(a, ISAN__KEEPER_reference, is_alone);
+            roots(a, ISAN__KEEPER_reference, has_extra);
+            roots(a, ISAN__KEEPER_reference, has_extra_type);
+        }
         roots(a, ISAN__KEEPER_cycle, is_to_blame);
+        if (a->look != 0) {                 /* garbage there always is */
+            roots(a, ISAN__KEEPER_cycle, can_cycle);
+        }
         roots(a, ISAN__KEEPER_unknown, is_outside);
         roots(a, ISAN__KEEPER_cycle, is_suspicious);
         roots(a, ISAN__KEEPER_cycle, can_cycle);
@@ -670,8 +719,8 @@ analyse(struct analysis *a, isan__slot_t slot)
     }
 }
 
-uint32_t
-isan__leaks_of(isan__slot_t slot)
+static uint32_t
+owned_by(isan__slot_t slot, uint32_t look)
 {
     uint32_t left = 0;
     isan__blocks_of(slot, count, &left);
@@ -681,13 +730,14 @@ isan__leaks_of(isan__slot_t slot)
     struct analysis *a = isan__map(sizeof *a);
     size_t queue = left * sizeof *a->queue, groups = MAX_GROUPS * sizeof *a->groups,
         kept = MAX_KEPT * sizeof *a->kept;
-    if (a == NULL || !isan__graph_begin(&a->graph, slot, left) || (a->queue = isan__map(queue)) == NULL
+    if (a == NULL || !isan__graph_begin(&a->graph, slot, look != 0, left) || (a->queue = isan__map(queue)) == NULL
         || (a->groups = isan__map(groups)) == NULL || (a->kept = isan__map(kept)) == NULL) {
-        isan__log_note("no memory to look at what interpreter %lld left behind",
-                       (long long)isan__interp_of(slot)->id);
+        isan__log_note("no memory to look at what interpreter %lld %s",
+                       (long long)isan__interp_of(slot)->id, look ? "owns" : "left behind");
     }
     else {
         a->index.alone = a->kept_index.alone = a->explained.alone = true;
+        a->look = look;
         analyse(a, slot);
         left = a->left;
     }
@@ -702,4 +752,17 @@ isan__leaks_of(isan__slot_t slot)
         isan__unmap(a, sizeof *a);
     }
     return left;
+}
+
+uint32_t
+isan__leaks_of(isan__slot_t slot)
+{
+    return owned_by(slot, 0);
+}
+
+uint32_t
+isan__owned_by(isan__slot_t slot)
+{
+    static uint32_t looks;
+    return owned_by(slot, __atomic_add_fetch(&looks, 1, __ATOMIC_RELAXED));
 }

@@ -188,8 +188,9 @@ struct isan_rec_place {
     char     text[];
 };
 
-/* A group of blocks that an interpreter left: roots of one type and creation
- * site, kept alive in one way.  `keeper` indexes kinds.inc's ISAN_KEEPER table;
+/* A group of blocks that an interpreter left - or, with a `look`, that it owned
+ * when it was asked, which is no finding: roots of one type and creation site,
+ * kept alive in one way.  `keeper` indexes kinds.inc's ISAN_KEEPER table;
  * `residue`, if not 0, its ISAN_RESIDUE table: why it is not the user's. */
 struct isan_rec_leak {
     struct isan_rec rec;
@@ -203,7 +204,7 @@ struct isan_rec_leak {
     uint32_t n_paired;              /* pairs of u32: object serial, finding id */
     uint32_t domain;                /* 'r' raw, 'm' mem, 'o' object, 0 mixed */
     uint32_t text_size;
-    uint32_t pad;
+    uint32_t look;                  /* of the groups of one look the same number; 0: at its end */
     char     text[];                /* type name ("" for raw memory); then the pairs, 8-aligned */
 };
 

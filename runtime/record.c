@@ -251,7 +251,8 @@ void
 isan__log_publish(void *record, uint32_t type)
 {
     if (type == ISAN_REC_FINDING
-        || (type == ISAN_REC_LEAK && ((struct isan_rec_leak *)record)->residue == 0)) {
+        || (type == ISAN_REC_LEAK && ((struct isan_rec_leak *)record)->residue == 0
+            && ((struct isan_rec_leak *)record)->look == 0)) {
         __atomic_add_fetch(&findings, 1, __ATOMIC_RELAXED);
     }
     __atomic_store_n(&((struct isan_rec *)record)->type, type, __ATOMIC_RELEASE);

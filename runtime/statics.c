@@ -649,6 +649,12 @@ isan__runtime_reaches(struct isan__table *seen)
         return;
     }
     go(&walk);
+    /* They are linked, but the pointers may be to behind their blocks' starts
+     * (3.14, Python/pystate.c, alloc_interpreter). */
+    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+        const void *interp = isan__interp_of(slot)->interp;
+        reached(NULL, interp ? (uint64_t)isan__block_of(interp) : 0, &r);
+    }
     for (size_t i = 0; i < r.n; i++) {
         const char *block = (const char *)r.queue[i];
         size_t size = isan__block_size(block);

@@ -410,6 +410,7 @@ isan__references_of(const char *op)
     memcpy(&count, op, sizeof count);
     bool more = isan__py.one_gil && block != NULL && op - block >= ISAN__GRANULE && count > 1
         && (isan__load(block) & 0xffff) != isan__main_slot
+        && isan__interp_of((isan__slot_t)isan__load(block))->ended
         && flags_of(isan__type_of(op)) & ISAN__TYPE_HAVE_GC
         && ((const uint64_t *)op)[GC_NEXT] == 0;
     return count - more;

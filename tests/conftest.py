@@ -46,15 +46,15 @@ def plain(flavor_python):
 
 @pytest.fixture(scope="session")
 def subject_of(isan, flavor_python, tmp_path_factory):
-    """subject_of(name) -> that Subject: "3.13-fast", "3.13-plain", "system", or the path of a stock Python."""
+    """subject_of(name) -> that Subject: "3.13-fast" or -debug, "3.13-plain", "system", or the path of a stock Python."""
     @functools.lru_cache(None)
     def make(name):
         version, _, flavor = name.partition("-")
-        if flavor == "fast":
-            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version)
+        if flavor in ("fast", "debug"):
+            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version, flavor)
         python = ("/usr/bin/python3" if name == "system"
                   else flavor_python(flavor, version) if version in VERSIONS else name)
-        return Subject(isan, python, tmp_path_factory.mktemp, stock=True)
+        return Subject(isan, python, tmp_path_factory.mktemp)
     return make
 
 
@@ -77,4 +77,10 @@ def stock(request, subject_of):
 @pytest.fixture(scope="session", params=FAST + STOCK)
 def either(request, subject_of):
     """All of them."""
+    return subject_of(request.param)
+
+
+@pytest.fixture(scope="session", params=FAST + ["3.13-debug"] + STOCK)
+def every(request, subject_of):
+    """And the debug interpreter, which takes its time."""
     return subject_of(request.param)

@@ -87,11 +87,11 @@ class Writer:
                     + self.object(**object) + struct.pack("=QQIIII", holder, 0, 0, 0, used, gone) + strings(type))
 
     def leak(self, id, count=1, bytes=64, kept=(0, 0), holder=0, residue=0, domain="o", pairs=(), type="dict",
-             keeper="unknown", extra=0, tls=0, tid=0, **object):
+             keeper="unknown", extra=0, tls=0, tid=0, look=0, **object):
         text = strings(type)
         keepers = [k.name for k in tables.KEEPERS]
         self.record(log.LEAK, struct.pack("=IHHQQQQQ", id, residue, keepers.index(keeper), count, bytes, *kept, extra)
-                    + self.object(**object) + struct.pack("=QQIIIIII", holder, tls, tid, 0, len(pairs), ord(domain), len(text), 0)
+                    + self.object(**object) + struct.pack("=QQIIIIII", holder, tls, tid, 0, len(pairs), ord(domain), len(text), look)
                     + text + b"\0" * (-len(text) % 8) + b"".join(struct.pack("=II", *p) for p in pairs))
 
     def step(self, leak, position, edge, offset=0, texts=("", "", "", ""), basicsize=0, code=0, from_=None, to=None):

@@ -27,14 +27,14 @@ def release(python):
 
 
 class Subject:
-    """An interpreter and the test extensions compiled for it: the fast one of a release with isan's header, a stock
-    one as anybody would."""
+    """An interpreter and the test extensions compiled for it: a flavor of a release with isan's header, a stock one
+    (no flavor) as anybody would."""
 
-    def __init__(self, isan, python, make_directory, version=None, stock=False):
-        self.isan, self.python, self.make_directory, self.stock = isan, python, make_directory, stock
+    def __init__(self, isan, python, make_directory, version=None, flavor=None):
+        self.isan, self.python, self.make_directory, self.stock = isan, python, make_directory, flavor is None
         self.version = version or release(python)
         self.hexversion = tuple(map(int, self.version.split(".")))
-        self.how = [] if stock else ["--flavor", "fast", "--version", self.version]
+        self.how = [] if self.stock else ["--flavor", flavor, "--version", self.version]
         self.extensions = make_directory("ext")
         self.environment = {name: value for name, value in os.environ.items()
                             if name != "ISAN_OPTIONS" and not name.startswith("PYTHON")}
@@ -42,7 +42,7 @@ class Subject:
         self.cflags = flags.split()
         for source in EXT.glob("*.c*"):
             if self.hexversion >= NEEDS.get(source.name, (3, 11)):
-                build(source.name, python, self.extensions, () if stock else self.cflags)
+                build(source.name, python, self.extensions, () if self.stock else self.cflags)
 
     def extension(self, source, instrumented, *cflags):
         """The directory of one test extension, built with or without isan's header."""
@@ -133,7 +133,7 @@ def holder_of(finding):
     if not in_static(finding):
         return None
     holder = finding["holder"]
-    assert re.fullmatch(r"\w+\.cpython-\d+-x86_64-linux-gnu\.so", os.path.basename(holder["module"])), holder
+    assert re.fullmatch(r"\w+\.cpython-\d+d?-x86_64-linux-gnu\.so", os.path.basename(holder["module"])), holder
     return holder["symbol"], os.path.basename(holder["file"]), holder["line"]
 
 

@@ -55,6 +55,99 @@ class Anywhere:
                       "interpreter.end()\nprint(ask.owner_of_kept())\nask.keep(None)\n")
         assert run.out == "0 1 -1 -1\n1\n", run.err
 
+    def kept(self, run, interpreter, kind):
+        """What that interpreter owned when it was last asked, by what keeps it."""
+        return [group for group in run.report["owned"] if not group["residue"]
+                and (group["owner"]["id"], (group["holder"] or {}).get("kind")) == (interpreter, kind)]
+
+    def test_owned(self, way):
+        """Of the interpreter's own, one sum; what only a static keeps, by its name; and none of it is a finding."""
+        run = way.run("""
+            interpreter = Interpreter()
+            interpreter.run('''if True:
+                import ask
+                class Mine: pass
+                class Cached: pass
+                mine = [Mine() for _ in range(1000)]
+                ask.keep([Cached(), Cached()])
+                assert ask.owned() > 3000
+                mine = mine[:500]
+                ask.owned()
+                ask.keep(None)
+            ''')
+            interpreter.end()
+        """)
+        assert run.healthy() and "interpreter 1 (" in run.err and "when it was last asked" in run.err
+        (own,) = self.kept(run, 1, "interpreter")
+        assert {kept["type"]: kept["count"] for kept in own["kept"]["types"]}["Mine"] == 500
+        (held,) = self.kept(run, 1, "static")
+        assert (held["object"]["type"], held["count"], holder_of(held)) == ("list", 1, KEPT)
+        assert [(kept["type"], kept["count"]) for kept in held["kept"]["types"] if kept["type"] == "Cached"] == [("Cached", 2)]
+        assert "kept alive by static `kept` of ask." in run.err
+
+    def test_owned_by_itself_as_well(self, way):
+        """What a static holds is the interpreter's own as long as anything else does."""
+        run = way.run("""
+            interpreter = Interpreter()
+            interpreter.run("import ask; mine = [object()]; ask.keep(mine); ask.owned(); ask.keep(None)")
+            interpreter.end()
+        """)
+        assert run.healthy() and self.kept(run, 1, "interpreter") and not self.kept(run, 1, "static")
+
+    def test_owned_by_an_object_of_another(self, way):
+        run = way.run("""
+            import ask, keepers
+            shelf = [None] * 4
+            keepers.use_shelf(shelf)
+            interpreter = Interpreter("legacy")
+            interpreter.run("import keepers; Put = type('Put', (), {}); keepers.put(Put())")
+            ask.owned()
+            keepers.leave_shelf()
+            interpreter.end()
+        """)
+        (put,) = self.kept(run, 1, "foreign")
+        assert (put["object"]["type"], put["holder"]["object"]["type"], put["holder"]["path"]) == ("Put", "list", "[2]")
+
+    def test_garbage(self, way):
+        """For the next collection, and what that cannot clear, with the reason."""
+        run = way.run("""
+            import gc
+            interpreter = Interpreter()
+            interpreter.run('''if True:
+                import ask, gc, cycle_unseen
+                gc.collect()
+                gc.disable()
+                class Ring: pass
+                ring = Ring()
+                ring.me = ring
+                del ring
+                def circle():
+                    items = []
+                    items.append(cycle_unseen.Keeper(items))
+                circle()
+                sorted(range(10), key=lambda n: [n, n, n, n])  # over what the stack had
+                ask.owned()
+            ''')
+            interpreter.end()
+        """)
+        cycles = {group["object"]["type"]: group for group in self.kept(run, 1, "cycle")}
+        assert cycles["Ring"]["reasons"] == [] and "a cycle of garbage, for the next collection: 1 object of type `Ring`" in run.err
+        assert any("has no Py_TPFLAGS_HAVE_GC" in reason for group in cycles.values() for reason in group["reasons"]), cycles
+
+    def test_owned_by_whom_one_does_not_hold_the_gil_of(self, way):
+        if way.hexversion < (3, 12):
+            interpreters = {0, 1, 2}        # they have one GIL
+        else:
+            interpreters = {0, 1}
+        run = way.run("""
+            import ask
+            legacy, own = Interpreter("legacy"), Interpreter()
+            ask.owned()
+            own.end()
+            legacy.end()
+        """)
+        assert run.healthy() and {group["owner"]["id"] for group in run.report["owned"]} == interpreters
+
     def test_signal(self, way):
         run = way.run(KEEP + SIGNALLED + KILLED, SIGUSR1)
         assert run.status == 86, run.err

@@ -36,30 +36,30 @@ SCRIPT = """
 
 @pytest.mark.parametrize("calls", ["plain()", "ring()", "put()", "module.take_memory()", "module.own(Owned())",
                                    "module.headed()"])
-def test_healthy(either, calls):
-    assert either.run(SCRIPT, MODULE="keepers_clean", CALLS=calls).healthy()
+def test_healthy(every, calls):
+    assert every.run(SCRIPT, MODULE="keepers_clean", CALLS=calls).healthy()
 
 
-def leaks(either, calls):
-    run = either.run(SCRIPT, MODULE="keepers", CALLS=calls)
+def leaks(every, calls):
+    run = every.run(SCRIPT, MODULE="keepers", CALLS=calls)
     return run, run.findings("leak")
 
 
-def test_missing_decref(either):
-    run, (leak,) = leaks(either, "plain()")
+def test_missing_decref(every):
+    run, (leak,) = leaks(every, "plain()")
     assert (leak["object"]["type"], leak["count"], leak["extra"]) == ("Plain", 1, 1)
     assert leak["holder"]["kind"] == "reference" and leak["holder"]["module"] is None
     assert "Py_DECREF" in leak["hint"] and "kept alive by 1 reference" in run.err
 
 
-def test_missing_decref_of_an_object_in_a_cycle(either):
-    _, (leak,) = leaks(either, "ring()")
+def test_missing_decref_of_an_object_in_a_cycle(every):
+    _, (leak,) = leaks(every, "ring()")
     assert (leak["object"]["type"], leak["count"], leak["extra"]) == ("Ring", 1, 2)
     assert leak["holder"]["kind"] == "reference"
 
 
-def test_object_of_another_interpreter(either):
-    _, (leak,) = leaks(either, "put()")
+def test_object_of_another_interpreter(every):
+    _, (leak,) = leaks(every, "put()")
     holder = leak["holder"]
     assert (leak["object"]["type"], leak["count"], holder["kind"]) == ("Put", 1, "foreign")
     assert (holder["object"]["type"], who(holder["owner"])) == ("list", (0, "main"))
@@ -68,20 +68,20 @@ def test_object_of_another_interpreter(either):
     assert sum(entry["count"] for entry in leak["kept"]["types"]) == leak["kept"]["count"]
 
 
-def test_memory(either):
-    _, found = leaks(either, "module.take_memory()")
+def test_memory(every):
+    _, found = leaks(every, "module.take_memory()")
     assert sorted((leak["domain"], leak["object"]["size"], leak["holder"]["kind"]) for leak in found) == [
         ("PyMem_Malloc", 400, "memory"), ("PyMem_RawMalloc", 512, "memory")]
 
 
-def test_memory_that_refers_to_an_object(either):
-    _, (leak,) = leaks(either, "module.own(Owned())")
+def test_memory_that_refers_to_an_object(every):
+    _, (leak,) = leaks(every, "module.own(Owned())")
     assert (leak["domain"], leak["object"]["size"], leak["holder"]["kind"]) == ("PyMem_Malloc", 608, "memory")
     assert "Owned" in {entry["type"] for entry in leak["kept"]["types"]}
 
 
-def test_memory_known_by_a_pointer_behind_its_header(either):
-    _, (leak,) = leaks(either, "module.take(module.headed())")
+def test_memory_known_by_a_pointer_behind_its_header(every):
+    _, (leak,) = leaks(every, "module.take(module.headed())")
     assert (leak["object"]["type"], leak["holder"]["kind"]) == ("PyCapsule", "reference")
     assert 704 in {entry["bytes"] for entry in leak["kept"]["types"]}
 
@@ -101,14 +101,14 @@ CYCLE = """
 """
 
 
-def test_static_that_borrows_is_not_blamed(either):
-    leak = either.run(CYCLE, CALL="borrow").one("leak")
+def test_static_that_borrows_is_not_blamed(every):
+    leak = every.run(CYCLE, CALL="borrow").one("leak")
     assert (leak["object"]["type"], leak["holder"]["kind"], holder_of(leak)) == ("cycle_unseen.Keeper", "cycle", None)
     assert "has no Py_TPFLAGS_HAVE_GC" in leak["reasons"][0]
 
 
-def test_static_that_owns_is_blamed(either):
-    leak = either.run(CYCLE, CALL="use_shelf").one("leak")
+def test_static_that_owns_is_blamed(every):
+    leak = every.run(CYCLE, CALL="use_shelf").one("leak")
     assert (leak["object"]["type"], leak["holder"]["kind"]) == ("cycle_unseen.Keeper", "static")
     assert holder_of(leak) == ("shelf", "keepers.c", line_of("keepers.c", "static PyObject *shelf;"))
 
@@ -141,7 +141,7 @@ SEEN = """
     (True, "None", "foreign"), (True, "shelf.__delitem__(slice(2, None))", "reference"),
     (False, "{1.5: 0, address: 1}", "reference"),
 ], ids=["item", "deleted", "hash"])
-def test_what_only_seems_to_refer(either, put, then, kind):
+def test_what_only_seems_to_refer(every, put, then, kind):
     """What a list had behind its end, and the hash of an int, are no references."""
-    leak, = [leak for leak in either.run(SEEN, PUT=put, THEN=then).findings("leak") if leak["object"]["type"] == "Put"]
+    leak, = [leak for leak in every.run(SEEN, PUT=put, THEN=then).findings("leak") if leak["object"]["type"] == "Put"]
     assert leak["holder"]["kind"] == kind

@@ -943,6 +943,26 @@ def test_rounds_of_a_loop_are_one_finding(symbolizer, leaks):
     assert max(map(len, out.splitlines())) < 400
 
 
+def test_what_an_interpreter_owned_when_it_was_last_asked(symbolizer, leaks):
+    """Told after the findings, and none itself."""
+    w = leaks.w
+    for look, cached in (1, 5), (2, 3):
+        w.leak(10 * look, 0, 0, kept=(9, 900), keeper="interpreter", look=look, type="", owner=2, flags=0)
+        w.kept(10 * look, "X", 7, 700)
+        w.leak(10 * look + 1, cached, 64 * cached, keeper="static", holder=leaks.static("items"), look=look, owner=2, type="dict")
+        w.leak(10 * look + 2, 1, 48, keeper="cycle", look=look, owner=2, type="list")
+        w.leak(10 * look + 3, 30, 480, residue=2, keeper="runtime", look=look, owner=2, type="", flags=0)
+    report = leaks.report(symbolizer)
+    assert report["findings"] == [] and {group["look"] for group in report["owned"]} == {2}
+    out = text.render(report)
+    assert re.search(r"interpreter 1 \(legacy\) owned 43 blocks, 1,620 bytes, when it was last asked:\n"
+                     r"  CPython's own: 30 blocks, 480 bytes\n"
+                     r"  kept alive by itself: 9 objects, 900 bytes: 7 `X`\n"
+                     r"  kept alive by static `items.*` of .*: 3 objects of type `dict`, 192 bytes\n"
+                     r"  kept alive by a cycle of garbage, for the next collection: 1 object of type `list`, 48 bytes\n", out), out
+    assert "SUMMARY: isan: no findings" in out
+
+
 def test_two_variables_are_two_findings(symbolizer, leaks):
     w = leaks.w
     for id, name in (1, "cache"), (2, "grid"):

@@ -210,7 +210,7 @@ def run_host(subject, program, *arguments, options="", env=None):
 def system(isan, tmp_path_factory):
     """Debian's Python, which has a shared libpython too."""
     from subject import Subject
-    return Subject(isan, "/usr/bin/python3", tmp_path_factory.mktemp, stock=True)
+    return Subject(isan, "/usr/bin/python3", tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,12 @@ ask_look(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+ask_owned(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLongLong(isan_owned());
+}
+
+static PyObject *
 ask_findings(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     return PyLong_FromLong(isan_findings());
@@ -46,6 +52,7 @@ static PyMethodDef methods[] = {
     {"keep", ask_keep, METH_O, "Keep an object in a static."},
     {"loaded", ask_loaded, METH_NOARGS, "Is isan there?"},
     {"look", ask_look, METH_NOARGS, "Look now; the number of findings."},
+    {"owned", ask_owned, METH_NOARGS, "Record what is owned; the number of blocks."},
     {"findings", ask_findings, METH_NOARGS, "The number of findings."},
     {"owner", ask_owner, METH_O, "The id of an object's owner."},
     {"owner_of_kept", ask_owner_of_kept, METH_NOARGS, "The same of what is in the static."},
