@@ -412,7 +412,7 @@ struct find {
 };
 
 struct finds {
-    const struct walk *walk;
+    struct walk walk;
     struct find *all;
     size_t n, room;
 };
@@ -460,7 +460,7 @@ static void
 look_at(const struct isan_holder *where, uint64_t value, void *arg)
 {
     struct finds *finds = arg;
-    const struct walk *walk = finds->walk;
+    const struct walk *walk = &finds->walk;
     const char *type = where->tls == 0 ? static_type(walk, where->address, value) : NULL;
     if (type != NULL) {
         look_at_type(walk, type, finds);
@@ -484,9 +484,8 @@ look_at(const struct isan_holder *where, uint64_t value, void *arg)
 static void
 look(uintptr_t base, struct finds *finds)
 {
-    struct walk walk = { .word = look_at, .arg = finds, .imported_only = true, .base = base };
-    finds->walk = &walk;
-    go(&walk);
+    finds->walk = (struct walk){ .word = look_at, .arg = finds, .imported_only = true, .base = base };
+    go(&finds->walk);
 }
 
 static void
