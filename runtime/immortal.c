@@ -23,6 +23,7 @@
  * Include/refcount.h: _Py_IMMORTAL_INITIAL_REFCNT, below 16 bits for an overflow
  * and 16 for flags (3.14). */
 static uint64_t initial;                    /* 0: nothing is immortal (before 3.12), or nobody looks */
+static bool stack_tagged;                   /* the evaluation stack's references (3.14) */
 
 enum { MAX_STATICS = 1 << 14, MAX_CHANGED = 1 << 12, MAX_SUSPECTS = 1 << 10, MAX_TEXT = 240 };
 
@@ -254,15 +255,15 @@ tell_of_look(const char *now)
 }
 
 static void
-tell(const char *op, uint32_t owner, int64_t by, const char *now)
+tell(const char *op, bool interned, int64_t by, const char *now)
 {
+#define ISAN_IMMORTAL_RULE(name, reason, condition) if (condition) return;
+#include "runtime/rules.inc"
+    uint32_t owner = interned ? isan__interp_of((isan__slot_t)isan__load(op))->serial : 0;
     struct { uint64_t op, owner; } key = { (uint64_t)op, owner };
     uint64_t hash = isan__hash(&key, sizeof key, 5) | 1;
     size_t at = isan__table_get(&by_object, hash);
     if (at == 0) {
-        if (by == 0) {
-            return;
-        }
         if (changed == NULL) {
             changed = isan__map(MAX_CHANGED * sizeof *changed);
         }
@@ -278,7 +279,7 @@ tell(const char *op, uint32_t owner, int64_t by, const char *now)
     uint16_t flags = mortal ? ISAN_PLACE_MORTAL : 0;
     by -= c->before;
     if (by == 0) {
-        return;                             /* or not any more: what is told of stays */
+        return;
     }
     if (c->told == NULL) {
         char name[MAX_TEXT];
@@ -326,8 +327,8 @@ look_at_interned(const char *now)
         }
         /* Include/cpython/unicodeobject.h: SSTATE_INTERNED_IMMORTAL, on the heap. */
         memcpy(&state, str + isan__py.unicode_state, sizeof state);
-        if ((state & 3) == 2) {
-            tell(str, isan__interp_of((isan__slot_t)isan__load(str))->serial, change(str), now);
+        if ((state & 3) == 2 && ISAN__UNLIKELY(change(str) != 0)) {
+            tell(str, true, change(str), now);
         }
     }
 }
@@ -351,7 +352,7 @@ isan__look_at_immortals(const char *format, ...)
     for (size_t i = 0; i < n_statics; i++) {
         int64_t by = change(statics[i]);
         if (ISAN__UNLIKELY(by != 0)) {
-            tell(statics[i], 0, by, now);
+            tell(statics[i], false, by, now);
         }
     }
     if (isan__slot != 0) {
@@ -370,6 +371,7 @@ void
 isan__immortals_init(void)
 {
     unsigned minor = isan__py.hexversion >> 16 & 0xff;
+    stack_tagged = minor >= 14;
     initial = minor < 12 ? 0 : minor < 14 ? UINT32_MAX : 3ull << 30;
     snprintf(last, sizeof last, "the start of Python");
     last_ns = isan__now();

@@ -275,8 +275,10 @@ isan__loaded(void *handle)
             isan__boundary_modules();
         }
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+            const char *slash = strrchr(map->l_name, '/');
             isan__here();
-            isan__look_at_immortals("the import of %s", map->l_name);
+            isan__look_at_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
+                                    (long long)isan__interp_of(isan__slot)->id);
             isan__imported(map->l_addr);
         }
     }
