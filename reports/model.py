@@ -246,6 +246,9 @@ class _Builder:
             finding.update(self.immortal(log, places))
             places = [p for p in places if p.stack]
         finding["places"] = [self.place(log, p) for p in places]
+        if f.kind == "immortal" and places:     # seen by whom
+            finding["suspects"] = [{"module": module, "old_abi": False} for module in sorted(
+                {place["stack"][0].get("module") or "" for place in finding["places"] if place["stack"]})]
         if f.gone:
             finding["fate"] = "leaked"
         elif f.object.flags & logs_.OBJ_FREED:
@@ -439,6 +442,12 @@ def _add_immortal(first, finding):
         total["amount"] += change["amount"]
         total["mortal"] |= change["mortal"]
     first["changes"] = _largest_first(changes.values())
+    first["places"] += finding["places"]
+    first["suspects"] += [suspect for suspect in finding["suspects"]
+                          if suspect["module"] not in [known["module"] for known in first["suspects"]]]
+    for key in ("since", "until"):
+        first[key] = first[key] or finding[key]
+    first["lived"] = first["lived"] or finding["lived"]
 
 
 def _merge(findings):

@@ -271,7 +271,7 @@ class _Text:
             return "%s holds %s of %s" % (held, thing, self.several_interps(f["owners"] or [None]))
         if kind == "immortal":
             return (self.changes(f["changes"]) if f["changes"]
-                    else "the reference count of %s, which is immortal, is off" % escape(f["object"]["type"] or "?"))
+                    else "the reference count of %s, which is immortal, was changed" % escape(f["object"]["type"] or "?"))
         return "%s: %s" % (current, f["title"])
 
     def fate(self, f):
@@ -355,10 +355,12 @@ class _Text:
                 escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"])), place["stack"], f)
         if f["since"] and f["until"]:
             self.say("  between %s and %s%s" % (escape(f["since"]), escape(f["until"]),
-                     ", when there was " + self.several_interps(f["lived"]) if f["lived"] else ""))
+                     ", while there was " + self.several_interps(f["lived"]) if f["lived"] else ""))
         modules = sorted(f["suspects"], key=lambda suspect: not suspect["old_abi"])
         names = [escape(os.path.basename(suspect["module"])) for suspect in modules]
-        if len(names) == 1:
+        if f["places"]:
+            pass                                # seen by whom
+        elif len(names) == 1:
             self.say("  by %s, the only extension that was loaded" % names[0])
         elif names:
             self.say("  by one of the extensions that were loaded: %s" % ", ".join(names))
@@ -367,12 +369,15 @@ class _Text:
         for suspect, name in zip(modules, names):
             if suspect["old_abi"]:
                 self.say("  %s is built for the stable ABI of a release before 3.12, which has no immortal objects" % name)
+        if not f["places"]:
+            self.say("  to see by whom: ISAN_OPTIONS='immortal=%s'" % ",".join(
+                escape(change["object"] or "?") for change in f["changes"][:4]))
         if len(f["changes"]) > 3 and self.full:
             self.say("  all of them: " + ", ".join("%s by %s" % (escape(change["object"]), format(change["amount"], "+,"))
                                                   for change in f["changes"]))
         mortal = [escape(change["object"]) for change in f["changes"] if change["mortal"]]
         if mortal:
-            self.say("  no longer immortal, so that giving it up can free what is no memory of the heap: %s%s" % (
+            self.say("  no longer immortal, so that it is deallocated when its count falls to 0: %s%s" % (
                 ", ".join(mortal[:6]), " and %d more" % (len(mortal) - 6) if len(mortal) > 6 else ""))
         self.hint(f)
 
@@ -430,6 +435,9 @@ class _Text:
         if name in ("SIGSEGV", "SIGBUS"):
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
+        for f in self.report["findings"]:
+            if crash["pid"] in f["pids"] and any(change["mortal"] for change in f.get("changes", ())):
+                self.say("  an object that CPython takes for immortal was no more: immortal #%d" % f["id"])
         self.stack(stack)
         self.say()
 

@@ -23,7 +23,7 @@
  * Include/refcount.h: _Py_IMMORTAL_INITIAL_REFCNT, below 16 bits for an overflow
  * and 16 for flags (3.14). */
 static uint64_t initial;                    /* 0: nothing is immortal (before 3.12), or nobody looks */
-static bool stack_tagged;                   /* the evaluation stack's references (3.14) */
+static bool new_counts;                     /* of 32 bits, and not for what the stack has (3.14) */
 
 enum { MAX_STATICS = 1 << 14, MAX_CHANGED = 1 << 12, MAX_SUSPECTS = 1 << 10, MAX_TEXT = 240 };
 
@@ -33,7 +33,7 @@ static uint32_t interned_at;                /* in PyInterpreterState; 0: not fou
 
 /* One that has been found changed. */
 struct changed {
-    int64_t before;                         /* when this process was forked */
+    int64_t before, by;                     /* when this process was forked; what it has told of, less that */
     struct isan_rec_place *told;            /* NULL: not in this process */
 };
 static struct changed *changed;
@@ -63,6 +63,22 @@ change(const char *op)
 {
     uint64_t count = *(const volatile uint64_t *)op;
     return (int64_t)((count - initial) << 16) >> 16;
+}
+
+int64_t
+isan__immortal_off(const void *op)
+{
+    return change(op);
+}
+
+/* Could it be given up by now?  Before 3.14 all 64 bits are counted with, so that
+ * one with more than 32 is only taken for mortal, and becomes what it was when
+ * references are given back that were not counted. */
+static bool
+mortal(const char *op)
+{
+    uint64_t count = *(const volatile uint64_t *)op;
+    return (new_counts ? (uint32_t)count : count) < 1ull << 31;
 }
 
 static bool
@@ -197,6 +213,20 @@ name_of(char *to, size_t size, const char *op)
     }
 }
 
+/* Those that the option names. */
+static void
+find_watched(void)
+{
+    char name[MAX_TEXT];
+    for (size_t i = 0; i < n_statics; i++) {
+        name_of(name, sizeof name, statics[i]);
+        if (isan__break_wanted(name)) {
+            isan__break_at(statics[i], name);
+        }
+    }
+    isan__break_begin();
+}
+
 /* --- who may have done it ------------------------------------------------------------- */
 
 struct calls { bool python, counts; };
@@ -275,22 +305,23 @@ tell(const char *op, bool interned, int64_t by, const char *now)
         isan__table_put(&by_object, hash, at);
     }
     struct changed *c = &changed[at - 1];
-    bool mortal = (int32_t)*(const volatile uint32_t *)op >= 0;
-    uint16_t flags = mortal ? ISAN_PLACE_MORTAL : 0;
+    uint16_t flags = mortal(op) ? ISAN_PLACE_MORTAL : 0;
     by -= c->before;
     if (by == 0) {
         return;
     }
+    c->by = by;
     if (c->told == NULL) {
         char name[MAX_TEXT];
         name_of(name, sizeof name, op);
-        if (finding == 0 || finding_suspects != n_suspects) {
+        uint32_t seen = isan__break_finding(op);
+        if (seen == 0 && (finding == 0 || finding_suspects != n_suspects)) {
             finding_suspects = n_suspects;
-            finding = isan__immortal_found(op, owner, name);
+            finding = isan__immortal_found(op, owner, name, 0);
             tell_of_look(now);
         }
         struct isan_rec_place place = {
-            .finding = finding, .role = ISAN__PLACE_changed, .flags = flags, .amount = by,
+            .finding = seen ? seen : finding, .role = ISAN__PLACE_changed, .flags = flags, .amount = by,
         };
         c->told = isan__place(&place, name);
     }
@@ -344,6 +375,9 @@ isan__look_at_immortals(const char *format, ...)
     }
     if (statics == NULL && isan__initialized()) {
         find_statics();
+        if (isan__flags.immortal[0] != 0) {
+            find_watched();
+        }
     }
     va_start(args, format);
     vsnprintf(now, sizeof now, format, args);
@@ -358,6 +392,7 @@ isan__look_at_immortals(const char *format, ...)
     if (isan__slot != 0) {
         look_at_interned(now);
     }
+    isan__break_again();
     memcpy(last, now, sizeof last);
     last_ns = isan__now();
     bool found = finding != before;
@@ -371,7 +406,7 @@ void
 isan__immortals_init(void)
 {
     unsigned minor = isan__py.hexversion >> 16 & 0xff;
-    stack_tagged = minor >= 14;
+    new_counts = minor >= 14;
     initial = minor < 12 ? 0 : minor < 14 ? UINT32_MAX : 3ull << 30;
     snprintf(last, sizeof last, "the start of Python");
     last_ns = isan__now();
@@ -382,11 +417,11 @@ void
 isan__immortals_forked(void)
 {
     for (size_t i = 0; i < n_changed; i++) {
-        if (changed[i].told != NULL) {
-            changed[i].before += changed[i].told->amount;
-            changed[i].told = NULL;
-        }
+        changed[i].before += changed[i].by;
+        changed[i].by = 0;
+        changed[i].told = NULL;             /* the parent's */
     }
     finding = 0;
     looking = 0;
+    isan__break_forked();
 }

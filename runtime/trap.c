@@ -441,7 +441,7 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
 }
 
 uint32_t
-isan__immortal_found(const void *op, uint32_t owner, const char *name)
+isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t stack)
 {
     struct isan_rec_finding *r = begin(ISAN__KIND_immortal, ISAN__ACCESS_none, (struct isan_holder){ 0 },
         isan__interp_of(isan__slot)->serial, name);
@@ -449,6 +449,7 @@ isan__immortal_found(const void *op, uint32_t owner, const char *name)
         return 0;
     }
     r->count = 1;
+    r->used = stack ? stack : r->used;
     r->object = (struct isan_object){ .address = (uint64_t)op, .owner = owner, .flags = ISAN_OBJ_OBJECT };
     isan__log_publish(r, ISAN_REC_FINDING);
     return r->id;
