@@ -41,13 +41,24 @@ each_event(struct watched *w, unsigned long request)
     }
 }
 
+/* May code that knows immortal objects have done it?  It counts references to
+ * one whose count is low like those to any other. */
+static bool
+may_be_healthy(int64_t was, int64_t by)
+{
+    return (by == 1 && isan__immortal_counted(was, true)) || (by == -1 && isan__immortal_counted(was, false));
+}
+
 static void
-tell(struct watched *w, int64_t by, ucontext_t *at)
+tell(struct watched *w, int64_t was, int64_t by, ucontext_t *at)
 {
     greg_t *rip = &at->uc_mcontext.gregs[REG_RIP], pc = *rip;
     struct { uint64_t op, pc; } key = { (uint64_t)w->op, (uint64_t)pc };
     uint64_t hash = isan__hash(&key, sizeof key, 6) | 1;
     struct isan_rec_place *told = (void *)isan__table_get(&by_place, hash);
+    if (told == NULL && may_be_healthy(was, by)) {
+        return;
+    }
     if (told == NULL) {
         struct isan_rec_place place = { .role = ISAN__PLACE_changed, .tid = isan__tid() };
         isan__here();
@@ -87,9 +98,9 @@ stopped(int signal, siginfo_t *info, void *ucontext)
     ucontext_t *at = ucontext;
     const char *pc = (const char *)at->uc_mcontext.gregs[REG_RIP];
     int64_t now = isan__immortal_off(w->op);
-    int64_t by = now - __atomic_exchange_n(&w->by, now, __ATOMIC_RELAXED);
-    if (by != 0 && isan__self.locks == 0 && !isan__runtime_runs(pc - 1)) {
-        tell(w, by, at);
+    int64_t was = __atomic_exchange_n(&w->by, now, __ATOMIC_RELAXED);
+    if (now != was && isan__self.locks == 0 && !isan__runtime_runs(pc - 1)) {
+        tell(w, was, now - was, at);
     }
     if (__atomic_add_fetch(&w->stops, 1, __ATOMIC_RELAXED) == MAX_STOPS) {
         each_event(w, PERF_EVENT_IOC_DISABLE);      /* until the next look */

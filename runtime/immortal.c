@@ -71,6 +71,14 @@ isan__immortal_off(const void *op)
     return change(op);
 }
 
+/* Py_INCREF and Py_DECREF of each release (Include/object.h, refcount.h). */
+bool
+isan__immortal_counted(int64_t off, bool taken)
+{
+    uint32_t count = (uint32_t)initial + (uint32_t)off;
+    return taken ? count < initial : (int32_t)count >= 0;
+}
+
 /* Could it be given up by now?  Before 3.14 all 64 bits are counted with, so that
  * one with more than 32 is only taken for mortal, and becomes what it was when
  * references are given back that were not counted. */
@@ -188,21 +196,25 @@ name_of(char *to, size_t size, const char *op)
             return;
         }
     }
-    if (type == isan__py.long_type) {
+    /* The singletons are in _PyRuntime (Include/internal/pycore_runtime_structs.h,
+     * static_objects); elsewhere in its data CPython has a few more of the kind. */
+    bool known = (uintptr_t)op - (uintptr_t)isan__py.runtime < isan__py.runtime_size
+        || !isan__runtime_has((uintptr_t)op);
+    if (known && type == isan__py.long_type) {
         uint64_t tag;
         uint32_t digit;
         memcpy(&tag, op + LV_TAG, sizeof tag);
         memcpy(&digit, op + OB_DIGIT, sizeof digit);
         snprintf(to, size, "int %s%u", (tag & 3) == 2 ? "-" : "", (tag & 3) == 1 ? 0 : digit);
     }
-    else if (type == isan__py.unicode_type) {
+    else if (known && type == isan__py.unicode_type) {
         isan__copy_str(text, sizeof text, op, true);
         snprintf(to, size, strchr(text, '\'') ? "str \"%s\"" : "str '%s'", text);
     }
-    else if (type == isan__py.bytes_type) {
+    else if (known && type == isan__py.bytes_type) {
         name_bytes(to, size, op);
     }
-    else if (type == isan__py.tuple_type && *(const int64_t *)(op + OB_SIZE) == 0) {
+    else if (known && type == isan__py.tuple_type && *(const int64_t *)(op + OB_SIZE) == 0) {
         snprintf(to, size, "tuple ()");
     }
     else if (((const struct isan__type *)type)->flags & ISAN__TYPE_TYPE) {

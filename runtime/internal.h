@@ -419,6 +419,9 @@ void isan__suspect(const struct dl_phdr_info *info);    /* this module is import
 /* Compare; what this is done for, such as "the import of x.so". */
 void isan__look_at_immortals(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int64_t isan__immortal_off(const void *op);             /* by how much its count differs */
+/* Does code that knows immortal objects count a reference to one whose count is
+ * off by that, when it takes (or else gives back) one? */
+bool isan__immortal_counted(int64_t off, bool taken);
 
 /* breakpoint.c: who changes them. */
 bool isan__break_wanted(const char *name);              /* by the option */

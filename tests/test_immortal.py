@@ -252,12 +252,12 @@ def test_watched_and_healthy(python, watches):
 
 def test_watched_by_many_changes(python, watches):
     """A program that changes one all the time is not held up: what is not seen is still told of."""
-    run = python.run("import immortal_arithmetic as mod\nfor n in range(200000):\n mod.add(memoryview, -1)\n",
+    run = python.run("import immortal_arithmetic as mod\nfor n in range(200000):\n mod.add(memoryview, -50)\n",
                      "immortal=type memoryview")
     finding = run.one("immortal")
     (amount, lines), = seen(finding, "type memoryview")
-    assert lines == [CHANGED] and -2000 <= amount <= -900
-    assert is_about(python, changes(finding)["type memoryview"], -200000) or changes(finding)["type memoryview"] < -10000
+    assert lines == [CHANGED] and -100000 <= amount <= -5000
+    assert changes(finding)["type memoryview"] < -1000000
 
 
 def test_watched_in_a_forked_child(python, watches):
@@ -409,6 +409,7 @@ isan: immortal #1: the reference counts of 6 immortal objects are off: None by -
   between the start of Python and the end of interpreter 1, while there was interpreter 0 (main) and interpreter 1 (own GIL)
   by one.abi3.so, the only extension that was loaded
   one.abi3.so is built for the stable ABI of a release before 3.12, which has no immortal objects
+  to see by whom: ISAN_OPTIONS='immortal=None,int 0,int 1,int 2'
   no longer immortal, so that it is deallocated when its count falls to 0: None, int 0, int 1, int 2, int 3, int 4
   hint: """)
 

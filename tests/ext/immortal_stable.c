@@ -7,7 +7,7 @@
 #include "immortal.h"
 
 struct object {
-    Py_ssize_t ob_refcnt;
+    volatile Py_ssize_t ob_refcnt;          /* one at a time, as in code that does something between */
     PyTypeObject *ob_type;
 };
 
