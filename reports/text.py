@@ -361,7 +361,7 @@ class _Text:
         if f["places"]:
             pass                                # seen by whom
         elif len(names) == 1:
-            self.say("  by %s, the only extension that was loaded" % names[0])
+            self.say("  by %s, the only extension that was loaded but for CPython's own" % names[0])
         elif names:
             self.say("  by one of the extensions that were loaded: %s" % ", ".join(names))
         else:

@@ -401,7 +401,7 @@ isan__look_at_immortals(const char *format, ...)
             tell(statics[i], false, by, now);
         }
     }
-    if (isan__slot != 0) {
+    if (isan__slot != 0 && !isan__self.crashing) {  /* then nothing else can be relied on */
         look_at_interned(now);
     }
     isan__break_again();
@@ -419,6 +419,9 @@ isan__immortals_init(void)
 {
     unsigned minor = isan__py.hexversion >> 16 & 0xff;
     new_counts = minor >= 14;
+    if (minor < 12 && isan__flags.immortal[0] != 0) {
+        isan__say("immortal=%s: nothing is immortal before Python 3.12", isan__flags.immortal);
+    }
     initial = minor < 12 ? 0 : minor < 14 ? UINT32_MAX : 3ull << 30;
     snprintf(last, sizeof last, "the start of Python");
     last_ns = isan__now();

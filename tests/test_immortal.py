@@ -57,7 +57,7 @@ def test_every_sort_of_object(python):
     assert [who(interp) for interp in finding["lived"]] == [(0, "main")]
     assert not any(change["mortal"] for change in finding["changes"])
     assert "the reference counts of 17 immortal objects are off: " in run.err
-    assert "by %s, the only extension that was loaded" % os.path.basename(finding["suspects"][0]["module"]) in run.err
+    assert "by %s, the only extension that was loaded but for CPython's own" % os.path.basename(finding["suspects"][0]["module"]) in run.err
 
 
 def test_decremented(python):
@@ -284,6 +284,12 @@ def test_another_sigtrap(python, watches):
     assert run.out == "mine\n" and run.healthy()
 
 
+def test_watched_before_3_12(stock):
+    run = stock.run("import ask\n", "immortal=None")
+    said = "isan: immortal=None: nothing is immortal before Python 3.12\n" in run.err
+    assert said == (stock.hexversion < (3, 12)) and run.healthy()
+
+
 def test_no_such_object(python):
     run = python.run("import ask\n", "immortal=Nonne")
     assert "isan: immortal=Nonne: there is no such object; give names as a finding has them\n" in run.err
@@ -407,7 +413,7 @@ def test_text(tmp_path):
     assert out.startswith("""\
 isan: immortal #1: the reference counts of 6 immortal objects are off: None by -7,000, int 0 by +1, int 1 by +1 and 3 more
   between the start of Python and the end of interpreter 1, while there was interpreter 0 (main) and interpreter 1 (own GIL)
-  by one.abi3.so, the only extension that was loaded
+  by one.abi3.so, the only extension that was loaded but for CPython's own
   one.abi3.so is built for the stable ABI of a release before 3.12, which has no immortal objects
   to see by whom: ISAN_OPTIONS='immortal=None,int 0,int 1,int 2'
   no longer immortal, so that it is deallocated when its count falls to 0: None, int 0, int 1, int 2, int 3, int 4
