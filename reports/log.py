@@ -20,6 +20,7 @@ MAGIC, VERSION, HEADER = b"ISANLOG1", 3, 4096
 FRAME_ENTRY = 1
 OBJ_OBJECT, OBJ_FREED, OBJ_ORIGIN_STACK, OBJ_INTERNED, OBJ_RECYCLED, OBJ_STATIC_TYPE = 1, 2, 4, 8, 16, 32
 PLACE_WRITE, PLACE_ATOMIC = 1, 2
+PLACE_MORTAL, PLACE_OLD_ABI = 4, 8
 INTERP_KINDS = ("main", "legacy", "own-gil")
 BEGIN, FINALIZING, END = 1, 2, 3
 EDGES = ("field", "item", "key", "value", "attribute", "type", "memory")

@@ -241,7 +241,14 @@ class _Builder:
         finding["owner_ended_ns"] = event.time if event else None
         if f.kind == "stale" and where:
             finding["stacks"]["ended"] = where
-        finding["places"] = [self.place(log, p) for p in log.of("places", f.id)]
+        places = log.of("places", f.id)
+        if f.kind == "immortal":
+            finding.update(self.immortal(log, places))
+            places = [p for p in places if p.stack]
+        finding["places"] = [self.place(log, p) for p in places]
+        if f.kind == "immortal" and places:     # seen by whom
+            finding["suspects"] = [{"module": module, "old_abi": False} for module in sorted(
+                {place["stack"][0].get("module") or "" for place in finding["places"] if place["stack"]})]
         if f.gone:
             finding["fate"] = "leaked"
         elif f.object.flags & logs_.OBJ_FREED:
@@ -265,6 +272,22 @@ class _Builder:
                 "write": bool(p.flags & logs_.PLACE_WRITE), "atomic": bool(p.flags & logs_.PLACE_ATOMIC),
                 "amount": p.amount, "text": p.text or None, "stack": self.stack(log, p.stack)}
 
+    def immortal(self, log, places):
+        """What was changed, by how much, when, and what was loaded by then."""
+        looks = {p.role: p for p in places if p.role in ("since", "until")}
+        begin, end = (looks[role].amount if role in looks else None for role in ("since", "until"))
+        return {
+            "changes": _largest_first({"object": p.text, "amount": p.amount, "mortal": bool(p.flags & logs_.PLACE_MORTAL)}
+                                      for p in places if p.role == "changed" and not p.stack),
+            "suspects": [{"module": p.text, "old_abi": bool(p.flags & logs_.PLACE_OLD_ABI)}
+                         for p in places if p.role == "suspect"],
+            "since": looks["since"].text if begin is not None else None,
+            "until": looks["until"].text if end is not None else None,
+            "lived": [self.interp(log, interp.serial) for interp in log.interps.values()
+                      if begin is not None and end is not None and interp.began and interp.began.time <= end
+                      and not (interp.ended and interp.ended.time < begin)],
+        }
+
     def leak(self, log, l):
         steps = log.of("steps", l.id)
         leak = self.common(log, "leak", "none", l.id, l.type, l.object, self.keeper(log, l, steps), l.count)
@@ -287,6 +310,10 @@ class _Builder:
             rule = tables.RESIDUES[l.residue]
             leak["residue"] = {"rule": rule.name, "reason": rule.reason}
         return leak
+
+
+def _largest_first(changes):
+    return sorted(changes, key=lambda change: -abs(change["amount"]))
 
 
 # -- fingerprints ------------------------------------------------------------
@@ -333,6 +360,8 @@ def fingerprint(finding):
     parts = [finding["kind"], finding["access"], _holder_print(holder)]
     if finding["kind"] == "static" and holder:      # one for each variable, whatever it holds
         parts += [finding["object"]["static_type"], not holder["symbol"] and finding["object"]["type"]]
+    elif finding["kind"] == "immortal":             # one for each culprit, whatever it changes
+        parts += [sorted(os.path.basename(suspect["module"]) for suspect in finding["suspects"])]
     else:
         parts += [finding["object"]["type"], finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
         for name in ("created", "used"):
@@ -415,6 +444,22 @@ def _add_leak(first, leak):
     first["reasons"] += [reason for reason in leak["reasons"] if reason not in first["reasons"]]
 
 
+def _add_immortal(first, finding):
+    """A difference at the end of one process and at that of another."""
+    changes = {}
+    for change in first["changes"] + finding["changes"]:
+        total = changes.setdefault(change["object"], dict(change, amount=0))
+        total["amount"] += change["amount"]
+        total["mortal"] |= change["mortal"]
+    first["changes"] = _largest_first(changes.values())
+    first["places"] += finding["places"]
+    first["suspects"] += [suspect for suspect in finding["suspects"]
+                          if suspect["module"] not in [known["module"] for known in first["suspects"]]]
+    for key in ("since", "until"):
+        first[key] = first[key] or finding[key]
+    first["lived"] = first["lived"] or finding["lived"]
+
+
 def _merge(findings):
     """One finding a fingerprint; returns them and old id -> kept id."""
     kept, renamed = {}, {}
@@ -429,6 +474,8 @@ def _merge(findings):
         first["count"] += finding["count"]
         if "bytes" in finding:
             _add_leak(first, finding)
+        if "changes" in finding:
+            _add_immortal(first, finding)
         if first.get("fate") != "leaked" and finding.get("fate") == "leaked":
             first["fate"] = "leaked"
         for key, value in _together(finding):

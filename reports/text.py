@@ -271,7 +271,8 @@ class _Text:
             held = self.holder(f["holder"], f["elements"]) if f["holder"] else "a C static"
             return "%s holds %s of %s" % (held, thing, self.several_interps(f["owners"] or [None]))
         if kind == "immortal":
-            return "%s changes the reference count of an immortal object, %s" % (current, thing)
+            return (self.changes(f["changes"]) if f["changes"]
+                    else "the reference count of %s, which is immortal, was changed" % escape(f["object"]["type"] or "?"))
         return "%s: %s" % (current, f["title"])
 
     def fate(self, f):
@@ -335,6 +336,52 @@ class _Text:
         self.fate(f)
         self.hint(f)
 
+    # -- immortal objects ---------------------------------------------------------------
+
+    @staticmethod
+    def changes(changes, most=3):
+        """What is wrong with the counts of immortal objects, a sentence."""
+        each = ["%s by %s" % (escape(change["object"] or "?"), format(change["amount"], "+,")) for change in changes]
+        if len(each) == 1:
+            return "the reference count of %s, which is immortal, is off by %s" % tuple(each[0].rsplit(" by ", 1))
+        more = ["%d more" % (len(each) - most)] if len(each) > most + 1 else []
+        each = each[:most + (not more)] + more
+        return "the reference counts of %s are off: %s" % (
+            plural(len(changes), "immortal object"), " and ".join([", ".join(each[:-1])] * bool(each[:-1]) + each[-1:]))
+
+    def immortal(self, f):
+        self.title(f, self.headline(f))
+        for place in f["places"]:
+            self.location("%s changed by %s in %s" % (
+                escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"])), place["stack"], f)
+        if f["since"] and f["until"]:
+            self.say("  between %s and %s%s" % (escape(f["since"]), escape(f["until"]),
+                     ", while there was " + self.several_interps(f["lived"]) if f["lived"] else ""))
+        modules = sorted(f["suspects"], key=lambda suspect: not suspect["old_abi"])
+        names = [escape(os.path.basename(suspect["module"])) for suspect in modules]
+        if f["places"]:
+            pass                                # seen by whom
+        elif len(names) == 1:
+            self.say("  by %s, the only extension that was loaded but for CPython's own" % names[0])
+        elif names:
+            self.say("  by one of the extensions that were loaded: %s" % ", ".join(names))
+        else:
+            self.say("  when no extension was loaded: by the program that embeds Python, or through ctypes")
+        for suspect, name in zip(modules, names):
+            if suspect["old_abi"]:
+                self.say("  %s is built for the stable ABI of a release before 3.12, which has no immortal objects" % name)
+        if not f["places"]:
+            self.say("  to see by whom: ISAN_OPTIONS='immortal=%s'" % ",".join(
+                escape(change["object"] or "?") for change in f["changes"][:4]))
+        if len(f["changes"]) > 3 and self.full:
+            self.say("  all of them: " + ", ".join("%s by %s" % (escape(change["object"]), format(change["amount"], "+,"))
+                                                  for change in f["changes"]))
+        mortal = [escape(change["object"]) for change in f["changes"] if change["mortal"]]
+        if mortal:
+            self.say("  no longer immortal, so that it is deallocated when its count falls to 0: %s%s" % (
+                ", ".join(mortal[:6]), " and %d more" % (len(mortal) - 6) if len(mortal) > 6 else ""))
+        self.hint(f)
+
     def happened(self, place):
         return "%s in %s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
                                ", thread %d" % place["tid"] if place["tid"] else "")
@@ -389,6 +436,9 @@ class _Text:
         if name in ("SIGSEGV", "SIGBUS"):
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
+        for f in self.report["findings"]:
+            if crash["pid"] in f["pids"] and any(change["mortal"] for change in f.get("changes", ())):
+                self.say("  an object that CPython takes for immortal was no more: immortal #%d" % f["id"])
         self.stack(stack)
         self.say()
 
@@ -460,7 +510,7 @@ class _Text:
 
     def render(self, show_residue):
         for f in self.report["findings"]:
-            (self.leak if f["kind"] == "leak" else self.trap)(f)
+            {"leak": self.leak, "immortal": self.immortal}.get(f["kind"], self.trap)(f)
         for crash in self.report["crashes"]:
             self.crash(crash)
         self.owned()

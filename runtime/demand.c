@@ -23,6 +23,7 @@ int
     if (isan__recording) {
         isan__here();
         isan__look_at_statics();
+        isan__look_at_immortals("a look on demand");
     }
     return (isan_findings)();
 }

@@ -141,6 +141,7 @@ crashed(int signal, siginfo_t *info, void *ucontext)
         isan__log_publish(r, ISAN_REC_CRASH);
         r->stack = isan__stack_here(ucontext);
     }
+    isan__look_at_immortals("the crash");
     report_now();
     sigaction(signal, &before[signal], NULL);
     if (info->si_code <= 0) {               /* sent: no instruction will do it again */
@@ -166,6 +167,7 @@ forked(void)
     isan__locks_fork(ISAN__FORK_CHILD);
     isan__log_forked();
     isan__traps_forked();
+    isan__immortals_forked();
     isan__threads_forked();
 }
 
@@ -237,6 +239,7 @@ begin(void)
         }
     }
     isan__demand_init();
+    isan__immortals_init();
     active = true;
     isan__hooks = &isan__hook_table;
     if (isan__stock) {
@@ -272,6 +275,10 @@ isan__loaded(void *handle)
             isan__boundary_modules();
         }
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+            const char *slash = strrchr(map->l_name, '/');
+            isan__here();
+            isan__look_at_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
+                                    (long long)isan__interp_of(isan__slot)->id);
             isan__imported(map->l_addr);
         }
     }
@@ -284,6 +291,7 @@ end(void)
         return;
     }
     active = false;
+    isan__look_at_immortals("the end of the process");
     if (isan__flags.leaks_at_exit && isan__main_slot != 0 && !isan__initialized()) {
         isan__main_ended(isan__main_slot);
     }

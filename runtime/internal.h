@@ -397,6 +397,9 @@ void isan__static_holds(const struct isan_holder *holder, const void *op, char *
  * `owner` if that is not 0; own: it is the standard library's; again: both are
  * the main interpreter, of one Py_Initialize and of a later one. */
 void isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own, bool again);
+/* The count of the immortal object at op, of the interpreter `owner` (serial) or
+ * of none, was changed, on this stack if that is known (not 0); returns the finding. */
+uint32_t isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t stack);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
@@ -405,9 +408,28 @@ void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 bool isan__is_str(const void *op);                      /* NULL is none */
 bool isan__is_interned_table(const char *block);        /* memory, no object */
-/* One more place of a finding that has been published. */
-void isan__place(const struct isan_rec_place *place, const char *text);
+/* One more place of a finding that has been published; NULL: the log is full. */
+struct isan_rec_place *isan__place(const struct isan_rec_place *place, const char *text);
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);
+
+/* immortal.c: immortal objects whose reference count has changed. */
+void isan__immortals_init(void);
+void isan__immortals_forked(void);
+void isan__suspect(const struct dl_phdr_info *info);    /* this module is imported */
+/* Compare; what this is done for, such as "the import of x.so". */
+void isan__look_at_immortals(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int64_t isan__immortal_off(const void *op);             /* by how much its count differs */
+/* Does code that knows immortal objects count a reference to one whose count is
+ * off by that, when it takes (or else gives back) one? */
+bool isan__immortal_counted(int64_t off, bool taken);
+
+/* breakpoint.c: who changes them. */
+bool isan__break_wanted(const char *name);              /* by the option */
+void isan__break_at(const char *op, const char *name);
+void isan__break_begin(void);
+void isan__break_again(void);                           /* there has been a look */
+uint32_t isan__break_finding(const char *op);           /* 0: none, or not watched */
+void isan__break_forked(void);
 
 /* traverse.c: references that an extension's tp_traverse does not show. */
 struct isan__why {

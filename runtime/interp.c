@@ -241,6 +241,7 @@ isan__interp_finalizing(isan__slot_t slot)
 {
     struct isan__interp *i = isan__interp_of(slot);
     if (i->serial != 0 && !i->finalizing) {
+        isan__look_at_immortals("the end of interpreter %lld", (long long)i->id);
         i->finalizing = 1;
         i->end_stack = isan__stack_here(NULL);
         record(i, ISAN_INTERP_FINALIZING, i->end_stack);

@@ -576,6 +576,7 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     }
     if (!left_out(info) && !isan__has_runtime(info)) {
         isan__table_put(&imports, import_key(m->base, m->serial), 1);
+        isan__suspect(info);
         isan__each_name(info, DT_NEEDED, import_needed, arg);
         look(m->base, m->finds);
     }

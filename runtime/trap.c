@@ -282,7 +282,7 @@ record(int kind, int access, const void *op, char *block, struct isan_holder hol
     return r;
 }
 
-void
+struct isan_rec_place *
 isan__place(const struct isan_rec_place *place, const char *text)
 {
     size_t n = strlen(text) + 1;
@@ -292,6 +292,7 @@ isan__place(const struct isan_rec_place *place, const char *text)
         memcpy(r->text, text, n);
         isan__log_publish(r, ISAN_REC_PLACE);
     }
+    return r;
 }
 
 /* So that what uses the block from now on is paired with its leak.  Few leaks
@@ -437,6 +438,21 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
             isan__halt();
         }
     }
+}
+
+uint32_t
+isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t stack)
+{
+    struct isan_rec_finding *r = begin(ISAN__KIND_immortal, ISAN__ACCESS_none, (struct isan_holder){ 0 },
+        isan__interp_of(isan__slot)->serial, name);
+    if (r == NULL) {
+        return 0;
+    }
+    r->count = 1;
+    r->used = stack ? stack : r->used;
+    r->object = (struct isan_object){ .address = (uint64_t)op, .owner = owner, .flags = ISAN_OBJ_OBJECT };
+    isan__log_publish(r, ISAN_REC_FINDING);
+    return r->id;
 }
 
 /* After a fork the records belong to the parent's log. */

@@ -189,6 +189,15 @@ except IndexError:
 else:
     assert False
 """
+COUNTS = """
+import sys
+op = object()
+before = sys.getrefcount(op)
+for by in 3, -3:
+    assert mod.add(op, by) is None
+    before += by
+    assert sys.getrefcount(op) == before
+"""
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
 EXERCISE = {
@@ -202,6 +211,7 @@ EXERCISE = {
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
+    "immortal_arithmetic": COUNTS, "immortal_clean": COUNTS, "immortal_stable": COUNTS,
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "loads_libraries": "mod.stop(); assert mod.go_on('/nowhere') == 0",
@@ -221,7 +231,7 @@ def test_extension_in_one_interpreter(name, where, tmp_path, plain):
     build(next(EXT.glob(name + ".c*")).name, plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
-        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "type_static") else "isolated"
+        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "immortal_stable", "type_static") else "isolated"
         script = f"""
 import _interpreters
 interpreter = _interpreters.create({kind!r})

@@ -1,0 +1,442 @@
+/* Immortal objects whose reference count has changed.
+ *
+ * From 3.12 on Py_INCREF and Py_DECREF leave the count of an immortal object as
+ * it is (PEP 683): None, True, the small integers, static types.  What changes it
+ * is code that counts for itself (`op->ob_refcnt++`), or was compiled with the
+ * headers of an older release, as an extension for the stable ABI may be.  There
+ * is room for a billion such changes, so nothing need ever come of it; but it is
+ * room that is being used up, without a lock, by all interpreters.
+ *
+ * Nobody can be asked to tell of that, so isan compares: the objects in the
+ * runtime's own data, found once, and the immortal strings that an interpreter
+ * has interned.  All of them begin with the same count.
+ */
+#define _GNU_SOURCE
+#include <link.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/owner.h"
+
+/* Where 64 bits are a pointer, Include/object.h: _Py_IMMORTAL_REFCNT (3.12, 3.13);
+ * Include/refcount.h: _Py_IMMORTAL_INITIAL_REFCNT, below 16 bits for an overflow
+ * and 16 for flags (3.14). */
+static uint64_t initial;                    /* 0: nothing is immortal (before 3.12), or nobody looks */
+static bool new_counts;                     /* of 32 bits, and not for what the stack has (3.14) */
+
+enum { MAX_STATICS = 1 << 14, MAX_CHANGED = 1 << 12, MAX_SUSPECTS = 1 << 10, MAX_TEXT = 240 };
+
+static const char **statics;
+static size_t n_statics;
+static uint32_t interned_at;                /* in PyInterpreterState; 0: not found */
+
+/* One that has been found changed. */
+struct changed {
+    int64_t before, by;                     /* when this process was forked; what it has told of, less that */
+    struct isan_rec_place *told;            /* NULL: not in this process */
+};
+static struct changed *changed;
+static size_t n_changed;
+static struct isan__table by_object;        /* object and interpreter -> index + 1 */
+
+/* The extensions that may have done it, but for the standard library's. */
+static struct suspect {
+    char name[MAX_TEXT];
+    bool old;                               /* for the stable ABI, and counts without asking the runtime */
+} *suspects;
+static size_t n_suspects;
+
+/* What was told of with the suspects there were: one finding. */
+static uint32_t finding;
+static size_t finding_suspects;
+
+static char last[MAX_TEXT];                 /* look */
+static uint64_t last_ns;
+static int looking;
+
+/* --- what is immortal --------------------------------------------------------------- */
+
+/* By how much the count differs; the flags are not part of it. */
+static int64_t
+change(const char *op)
+{
+    uint64_t count = *(const volatile uint64_t *)op;
+    return (int64_t)((count - initial) << 16) >> 16;
+}
+
+int64_t
+isan__immortal_off(const void *op)
+{
+    return change(op);
+}
+
+/* Py_INCREF and Py_DECREF of each release (Include/object.h, refcount.h). */
+bool
+isan__immortal_counted(int64_t off, bool taken)
+{
+    uint32_t count = (uint32_t)initial + (uint32_t)off;
+    return taken ? count < initial : (int32_t)count >= 0;
+}
+
+/* Could it be given up by now?  Before 3.14 all 64 bits are counted with, so that
+ * one with more than 32 is only taken for mortal, and becomes what it was when
+ * references are given back that were not counted. */
+static bool
+mortal(const char *op)
+{
+    uint64_t count = *(const volatile uint64_t *)op;
+    return (new_counts ? (uint32_t)count : count) < 1ull << 31;
+}
+
+static bool
+in_runtime(uint64_t address, size_t size)
+{
+    return address % 8 == 0 && isan__runtime_has(address) && isan__runtime_has(address + size - 1);
+}
+
+static bool
+is_object(const char *op)
+{
+    const struct isan__type *type = isan__type_of(op), *meta;
+    if (change(op) != 0 || !in_runtime((uint64_t)type, sizeof *type)) {
+        return false;
+    }
+    meta = type->type;
+    return in_runtime((uint64_t)meta, sizeof *meta) && (meta->flags & ISAN__TYPE_TYPE) != 0;
+}
+
+static void
+find_statics(void)
+{
+    statics = isan__map(MAX_STATICS * sizeof *statics);
+    const char *end = isan__py.data + isan__py.data_size - 2 * sizeof(uint64_t);
+    for (const char *p = isan__py.data; statics != NULL && p <= end && n_statics < MAX_STATICS; p += 8) {
+        if (is_object(p)) {
+            statics[n_statics++] = p;
+        }
+    }
+}
+
+/* Its keys are their own values, and are interned. */
+static bool
+is_interned_table(const void *op)
+{
+    enum { ENOUGH = 64 };
+    char *block = (uintptr_t)op % ISAN__GRANULE == 0 && (uintptr_t)op >> 47 == 0 && (uintptr_t)op >= 4096
+        ? isan__block_of(op) : NULL;
+    struct isan__keys keys;
+    const char *table;
+    size_t n = 0;
+    if (block == NULL || isan__object_in(block) != op || isan__type_of(op) != isan__py.dict_type) {
+        return false;
+    }
+    memcpy(&table, (const char *)op + ISAN__MA_KEYS, sizeof table);
+    if (!isan__keys_at(&keys, table, false) || keys.key != 0) {
+        return false;
+    }
+    for (uint64_t i = 0; i < keys.n && n < ENOUGH; i++) {
+        const void *const *entry = (const void *const *)(keys.entries + i * keys.entry_size);
+        uint32_t state;
+        if (entry[1] != NULL) {
+            memcpy(&state, (const char *)entry[1] + isan__py.unicode_state, sizeof state);
+            if (entry[0] != entry[1] || isan__type_of(entry[1]) != isan__py.unicode_type || (state & 3) == 0) {
+                return false;
+            }
+            n++;
+        }
+    }
+    return n == ENOUGH;
+}
+
+/* The main interpreter is part of _PyRuntime, its end; the
+ * other interpreters have the dictionary of interned strings in the same place
+ * (Include/internal/pycore_global_objects.h, interned_strings). */
+static void
+find_interned(const char *main)
+{
+    const char *end = isan__py.runtime + isan__py.runtime_size;
+    for (size_t at = 0; main + at + 8 <= end && interned_at == 0; at += 8) {
+        const void *dict;
+        memcpy(&dict, main + at, sizeof dict);
+        if (is_interned_table(dict)) {
+            interned_at = (uint32_t)at;
+        }
+    }
+}
+
+/* --- what they are called ------------------------------------------------------------ */
+
+static void
+name_bytes(char *to, size_t size, const char *op)
+{
+    int64_t length;
+    memcpy(&length, op + isan__py.bytes_size, sizeof length);
+    int n = snprintf(to, size, "bytes b'");
+    for (int64_t i = 0; i < length && (size_t)n + 8 < size; i++) {
+        unsigned char c = (unsigned char)op[isan__py.bytes_data + i];
+        n += snprintf(to + n, size - (size_t)n, c >= 0x20 && c < 0x7f ? "%c" : "\\x%02x", c);
+    }
+    snprintf(to + n, size - (size_t)n, "'");
+}
+
+static void
+name_of(char *to, size_t size, const char *op)
+{
+    enum { LV_TAG = 16, OB_DIGIT = 24, OB_SIZE = 16 };  /* Include/cpython/longintrepr.h, object.h */
+    const void *type = isan__type_of(op);
+    char text[128];
+    static const char *const symbols[][2] = {
+        { "_Py_NoneStruct", "None" }, { "_Py_TrueStruct", "True" }, { "_Py_FalseStruct", "False" },
+        { "_Py_NotImplementedStruct", "NotImplemented" }, { "_Py_EllipsisObject", "Ellipsis" },
+    };
+    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
+        if (isan__python_symbol(symbols[i][0]) == op) {
+            snprintf(to, size, "%s", symbols[i][1]);
+            return;
+        }
+    }
+    /* The singletons are in _PyRuntime (Include/internal/pycore_runtime_structs.h,
+     * static_objects); elsewhere in its data CPython has a few more of the kind. */
+    bool known = (uintptr_t)op - (uintptr_t)isan__py.runtime < isan__py.runtime_size
+        || !isan__runtime_has((uintptr_t)op);
+    if (known && type == isan__py.long_type) {
+        uint64_t tag;
+        uint32_t digit;
+        memcpy(&tag, op + LV_TAG, sizeof tag);
+        memcpy(&digit, op + OB_DIGIT, sizeof digit);
+        snprintf(to, size, "int %s%u", (tag & 3) == 2 ? "-" : "", (tag & 3) == 1 ? 0 : digit);
+    }
+    else if (known && type == isan__py.unicode_type) {
+        isan__copy_str(text, sizeof text, op, true);
+        snprintf(to, size, strchr(text, '\'') ? "str \"%s\"" : "str '%s'", text);
+    }
+    else if (known && type == isan__py.bytes_type) {
+        name_bytes(to, size, op);
+    }
+    else if (known && type == isan__py.tuple_type && *(const int64_t *)(op + OB_SIZE) == 0) {
+        snprintf(to, size, "tuple ()");
+    }
+    else if (((const struct isan__type *)type)->flags & ISAN__TYPE_TYPE) {
+        snprintf(to, size, "type %s", ((const struct isan__type *)op)->name);
+    }
+    else {
+        snprintf(to, size, "%s at %p", isan__type_name(op, text, sizeof text) ? text : "?", (const void *)op);
+    }
+}
+
+/* Those that the option names. */
+static void
+find_watched(void)
+{
+    char name[MAX_TEXT];
+    for (size_t i = 0; i < n_statics; i++) {
+        name_of(name, sizeof name, statics[i]);
+        if (isan__break_wanted(name)) {
+            isan__break_at(statics[i], name);
+        }
+    }
+    isan__break_begin();
+}
+
+/* --- who may have done it ------------------------------------------------------------- */
+
+struct calls { bool python, counts; };
+
+static void *
+note_call(const char *name, bool call, void *arg)
+{
+    struct calls *calls = arg;
+    (void)call;
+    calls->python |= strncmp(name, "Py", 2) == 0 || strncmp(name, "_Py", 3) == 0;
+    calls->counts |= strcmp(name, "Py_IncRef") == 0 || strcmp(name, "_Py_IncRef") == 0;
+    return NULL;
+}
+
+/* Under dl_iterate_phdr()'s lock, which is all that keeps two threads apart. */
+void
+isan__suspect(const struct dl_phdr_info *info)
+{
+    struct calls calls = { 0 };
+    const char *name = info->dlpi_name;
+    if (initial == 0 || name == NULL || strstr(name, "/lib-dynload/") != NULL) {
+        return;
+    }
+    for (size_t i = 0; i < n_suspects; i++) {
+        if (strncmp(suspects[i].name, name, MAX_TEXT - 1) == 0) {
+            return;
+        }
+    }
+    if (suspects == NULL) {
+        suspects = isan__map(MAX_SUSPECTS * sizeof *suspects);
+    }
+    isan__got_rewrite(info, note_call, &calls);
+    if (suspects != NULL && n_suspects < MAX_SUSPECTS && calls.python) {
+        struct suspect *s = &suspects[n_suspects];
+        snprintf(s->name, sizeof s->name, "%s", name);
+        /* From 3.12 on the limited API counts through the runtime (Include/object.h). */
+        s->old = strstr(name, ".abi3.") != NULL && !calls.counts;
+        __atomic_store_n(&n_suspects, n_suspects + 1, __ATOMIC_RELEASE);
+    }
+}
+
+/* --- what has changed ------------------------------------------------------------------ */
+
+static void
+tell_of_look(const char *now)
+{
+    struct isan_rec_place place = { .finding = finding, .role = ISAN__PLACE_since, .amount = (int64_t)last_ns };
+    isan__place(&place, last);
+    place = (struct isan_rec_place){ .finding = finding, .role = ISAN__PLACE_until, .amount = (int64_t)isan__now() };
+    isan__place(&place, now);
+    for (size_t i = 0; i < finding_suspects; i++) {
+        place = (struct isan_rec_place){ .finding = finding, .role = ISAN__PLACE_suspect,
+                                         .flags = suspects[i].old ? ISAN_PLACE_OLD_ABI : 0 };
+        isan__place(&place, suspects[i].name);
+    }
+}
+
+static void
+tell(const char *op, bool interned, int64_t by, const char *now)
+{
+#define ISAN_IMMORTAL_RULE(name, reason, condition) if (condition) return;
+#include "runtime/rules.inc"
+    uint32_t owner = interned ? isan__interp_of((isan__slot_t)isan__load(op))->serial : 0;
+    struct { uint64_t op, owner; } key = { (uint64_t)op, owner };
+    uint64_t hash = isan__hash(&key, sizeof key, 5) | 1;
+    size_t at = isan__table_get(&by_object, hash);
+    if (at == 0) {
+        if (changed == NULL) {
+            changed = isan__map(MAX_CHANGED * sizeof *changed);
+        }
+        if (changed == NULL || n_changed == MAX_CHANGED) {
+            isan__log_dropped();
+            return;
+        }
+        at = ++n_changed;
+        isan__table_put(&by_object, hash, at);
+    }
+    struct changed *c = &changed[at - 1];
+    uint16_t flags = mortal(op) ? ISAN_PLACE_MORTAL : 0;
+    by -= c->before;
+    if (by == 0) {
+        return;
+    }
+    c->by = by;
+    if (c->told == NULL) {
+        char name[MAX_TEXT];
+        name_of(name, sizeof name, op);
+        uint32_t seen = isan__break_finding(op);
+        if (seen == 0 && (finding == 0 || finding_suspects != n_suspects)) {
+            finding_suspects = n_suspects;
+            finding = isan__immortal_found(op, owner, name, 0);
+            tell_of_look(now);
+        }
+        struct isan_rec_place place = {
+            .finding = seen ? seen : finding, .role = ISAN__PLACE_changed, .flags = flags, .amount = by,
+        };
+        c->told = isan__place(&place, name);
+    }
+    else {
+        c->told->amount = by;
+        c->told->flags |= flags;
+    }
+}
+
+/* Of the interpreter that this thread is in. */
+static void
+look_at_interned(const char *now)
+{
+    const struct isan__interp *i = isan__interp_of(isan__slot);
+    struct isan__keys keys;
+    const char *dict, *table;
+    uint32_t state;
+    if (interned_at == 0 && isan__slot == isan__main_slot) {
+        find_interned(i->interp);
+    }
+    if (interned_at == 0 || i->interp == NULL) {
+        return;
+    }
+    memcpy(&dict, (const char *)i->interp + interned_at, sizeof dict);
+    if (!is_interned_table(dict)) {
+        return;
+    }
+    memcpy(&table, dict + ISAN__MA_KEYS, sizeof table);
+    isan__keys_at(&keys, table, true);
+    for (uint64_t n = 0; n < keys.n; n++) {
+        const char *str = ((const char *const *)(keys.entries + n * keys.entry_size))[1];
+        if (str == NULL) {
+            continue;
+        }
+        /* Include/cpython/unicodeobject.h: SSTATE_INTERNED_IMMORTAL, on the heap. */
+        memcpy(&state, str + isan__py.unicode_state, sizeof state);
+        if ((state & 3) == 2 && ISAN__UNLIKELY(change(str) != 0)) {
+            tell(str, true, change(str), now);
+        }
+    }
+}
+
+void
+isan__look_at_immortals(const char *format, ...)
+{
+    char now[MAX_TEXT];
+    va_list args;
+    if (initial == 0 || !isan__recording || isan__main_slot == 0
+        || isan__interp_of(isan__main_slot)->finalizing || __atomic_exchange_n(&looking, 1, __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    if (statics == NULL && isan__initialized()) {
+        find_statics();
+        if (isan__flags.immortal[0] != 0) {
+            find_watched();
+        }
+    }
+    va_start(args, format);
+    vsnprintf(now, sizeof now, format, args);
+    va_end(args);
+    uint32_t before = finding;
+    for (size_t i = 0; i < n_statics; i++) {
+        int64_t by = change(statics[i]);
+        if (ISAN__UNLIKELY(by != 0)) {
+            tell(statics[i], false, by, now);
+        }
+    }
+    if (isan__slot != 0 && !isan__self.crashing) {  /* then nothing else can be relied on */
+        look_at_interned(now);
+    }
+    isan__break_again();
+    memcpy(last, now, sizeof last);
+    last_ns = isan__now();
+    bool found = finding != before;
+    __atomic_store_n(&looking, 0, __ATOMIC_RELEASE);
+    if (found && isan__flags.halt_on_error && !isan__self.crashing) {
+        isan__halt();
+    }
+}
+
+void
+isan__immortals_init(void)
+{
+    unsigned minor = isan__py.hexversion >> 16 & 0xff;
+    new_counts = minor >= 14;
+    if (minor < 12 && isan__flags.immortal[0] != 0) {
+        isan__say("immortal=%s: nothing is immortal before Python 3.12", isan__flags.immortal);
+    }
+    initial = minor < 12 ? 0 : minor < 14 ? UINT32_MAX : 3ull << 30;
+    snprintf(last, sizeof last, "the start of Python");
+    last_ns = isan__now();
+}
+
+/* What the parent has been told of is not the child's, nor are the records. */
+void
+isan__immortals_forked(void)
+{
+    for (size_t i = 0; i < n_changed; i++) {
+        changed[i].before += changed[i].by;
+        changed[i].by = 0;
+        changed[i].told = NULL;             /* the parent's */
+    }
+    finding = 0;
+    looking = 0;
+    isan__break_forked();
+}

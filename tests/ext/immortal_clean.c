@@ -1,0 +1,34 @@
+/* The healthy twin of immortal_arithmetic.c: counts as it should, and does
+ * arithmetic on nothing but the count of a new object of its own. */
+#include <Python.h>
+
+#define NAME "immortal_clean"
+#include "immortal.h"
+
+static void
+change(PyObject *object, long by)
+{
+    for (; by > 0; by--) {
+        Py_INCREF(object);
+    }
+    for (; by < 0; by++) {
+        Py_DECREF(object);
+    }
+    PyObject *own = PyList_New(0), *text = PyUnicode_FromString("immortal_clean_text");
+    if (own != NULL) {
+        own->ob_refcnt += 3;
+        Py_SET_REFCNT(own, Py_REFCNT(own) - 3);
+    }
+    Py_XDECREF(own);
+    if (text != NULL) {
+        PyUnicode_InternInPlace(&text);
+    }
+    Py_XDECREF(text);
+    Py_XDECREF(PyUnicode_InternFromString("immortal_clean_name"));
+}
+
+PyMODINIT_FUNC
+PyInit_immortal_clean(void)
+{
+    return PyModuleDef_Init(&definition);
+}
