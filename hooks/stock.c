@@ -93,7 +93,7 @@ isan__look_here(bool raw)
     /* Another one may be at its address later. */
     char *block = isan__block_of(tstate);
     if (block != NULL && !(isan__load(block) & ISAN__WATCHED)) {
-        isan__watch(block, ISAN__WATCH_TSTATE, 0);
+        isan__state_attached(tstate);
     }
     isan__hook_table.attach(tstate);
     isan__reftrace_keep();

@@ -140,6 +140,9 @@ crashed(int signal, siginfo_t *info, void *ucontext)
         r->current = isan__interp_of(isan__slot)->serial;
         isan__log_publish(r, ISAN_REC_CRASH);
         r->stack = isan__stack_here(ucontext);
+        if (signal == SIGABRT) {
+            isan__ending_aborted(r->stack);
+        }
     }
     report_now();
     sigaction(signal, &before[signal], NULL);
@@ -241,8 +244,8 @@ begin(void)
     isan__hooks = &isan__hook_table;
     if (isan__stock) {
         isan__stock_begin();
-        isan__boundary_modules();
     }
+    isan__boundary_modules();
 }
 
 __attribute__((constructor)) static void
@@ -268,9 +271,7 @@ isan__loaded(void *handle)
     }
     else if (active) {
         struct link_map *map;
-        if (isan__stock) {
-            isan__boundary_modules();
-        }
+        isan__boundary_modules();
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
             isan__imported(map->l_addr);
         }
