@@ -13,6 +13,7 @@ from . import packages, tables
 
 KINDS = {kind.name: kind for kind in tables.KINDS}
 KEEPERS = {keeper.name: keeper for keeper in tables.KEEPERS}
+STATES = {state.access: state for state in tables.STATES}
 REASONS = {reason.name: reason for reason in tables.REASONS}
 STATIC_TYPE = ("a static type is used by several interpreters",
                "Make it a heap type of each interpreter with PyType_FromModuleAndSpec, and keep it in module state."
@@ -239,7 +240,11 @@ class _Builder:
         finding["tid"], finding["time_ns"] = f.tid, f.time
         event, where = self.life(log, f.object.owner)
         finding["owner_ended_ns"] = event.time if event else None
-        if f.kind == "stale" and where:
+        if f.kind == "gilstate":
+            # The function of the C API, not an object's type.
+            finding["function"], finding["object"]["type"] = f.type, None
+            finding["hint"] = STATES[f.access].hint
+        if (f.kind == "stale" or f.access == "ended") and where:
             finding["stacks"]["ended"] = where
         finding["places"] = [self.place(log, p) for p in log.of("places", f.id)]
         if f.gone:
@@ -248,6 +253,8 @@ class _Builder:
             finding["fate"] = "freed"
         elif f.kind == "stale":
             finding["fate"] = "leaked"      # there it still was
+        elif f.kind == "gilstate":
+            finding["fate"] = None
         elif event and "leaks=0" not in log.options.split(":"):
             finding["fate"] = "freed"       # or it would be among the leaks
         else:
@@ -324,7 +331,7 @@ def fingerprint(finding):
     if finding["kind"] == "static" and holder:      # one for each variable, whatever it holds
         parts += [finding["object"]["static_type"], not holder["symbol"] and finding["object"]["type"]]
     else:
-        parts += [finding["object"]["type"], finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
+        parts += [finding["object"]["type"] or finding.get("function"), finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
         for name in ("created", "used"):
             frames = finding["stacks"].get(name, [])
             # CPython has several ways to make an object, with and without a free list.
