@@ -172,6 +172,9 @@ state_before(int row, char letter, word arg, void *pc)
     if (row == API_PyGILState_Ensure) {
         isan__ensure(pc);
     }
+    if (letter == 't') {
+        isan__self.given = (const char *)arg;
+    }
     if (letter == 'e' && arg != 0) {
         isan__ending(*(void **)(arg + isan__py.ts_interp), pc);
     }
@@ -183,6 +186,9 @@ state_before(int row, char letter, word arg, void *pc)
 INLINE void
 state_after(int row, char letter, word result, void *pc)
 {
+    if (row == API_PyEval_SaveThread || row == API_PyEval_ReleaseThread || row == API_PyThreadState_DeleteCurrent) {
+        isan__self.given = NULL;
+    }
     isan__here();
     if (isan__self.tstate == NULL) {
         isan__self.left = pc;

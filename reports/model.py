@@ -120,7 +120,8 @@ class _Builder:
             else:
                 module = frame["module"] or ""
                 frame["cpython"] = (module in self.interpreters or "/lib-dynload/" in module
-                                    or bool(_C_LIBRARY.match(os.path.basename(module))))
+                                    or bool(_C_LIBRARY.match(os.path.basename(module)))
+                                    or bool(_OUR_LIBRARY.match(os.path.basename(module))))
 
     # -- the pieces of a finding ------------------------------------------------
 

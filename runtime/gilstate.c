@@ -14,7 +14,9 @@
 
 #include "runtime/owner.h"
 
-static struct isan__table made;             /* thread state -> where PyThreadState_New returned to */
+/* Thread state -> where PyThreadState_New returned to: those that are there, and
+ * the last at an address to be freed. */
+static struct isan__table made, was_made;
 static struct isan__table gone;             /* one that was freed -> serial of its interpreter << 32 | whose */
 /* The first thread state of an interpreter is part of the interpreter, and in use
  * again after it was deleted (Python/pystate.c, new_threadstate), with another id
@@ -38,6 +40,13 @@ static uint32_t
 main_serial(void)
 {
     return isan__interp_of(isan__main_slot)->serial;
+}
+
+/* The serial of the one that this thread is in. */
+static uint32_t
+inside(void)
+{
+    return isan__self.tstate != NULL ? isan__interp_of(isan__self.slot)->serial : 0;
 }
 
 /* --- the lives of thread states ---------------------------------------------------- */
@@ -157,9 +166,9 @@ told(uint32_t finding)
 }
 
 static void
-place_made(uint32_t finding, const char *tstate, uint32_t serial)
+place_made(uint32_t finding, struct isan__table *where, const char *tstate, uint32_t serial)
 {
-    void *pc = (void *)isan__table_get(&made, (uint64_t)tstate);
+    void *pc = (void *)isan__table_get(where, (uint64_t)tstate);
     if (pc != NULL) {
         place(finding, ISAN__PLACE_made, serial, 0, isan__stack_at(pc), "");
     }
@@ -180,9 +189,9 @@ of_another_thread(const char *tstate, uint32_t user, isan__slot_t slot, const ch
         return;
     }
     uint32_t serial = isan__interp_of(slot)->serial, maker;
-    uint32_t id = isan__state_trap(ISAN__ACCESS_thread, function, pc, serial, serial, 0, 0);
+    uint32_t id = isan__state_trap(ISAN__ACCESS_thread, function, pc, serial, inside(), 0, 0);
     if (id != 0) {
-        place_made(id, tstate, serial);
+        place_made(id, &made, tstate, serial);
         place(id, ISAN__PLACE_attached, serial, user, isan__thread_made_at(user, &maker), "");
     }
     told(id);
@@ -202,12 +211,11 @@ isan__state_used(const char *tstate, const char *function, void *pc)
                           slot, function, pc);
     }
     else if ((serial = formerly_of(tstate)) != 0) {
-        uint32_t id = isan__state_trap(ISAN__ACCESS_ended, function, pc, serial,
-                                       isan__self.tstate ? isan__interp_of(isan__self.slot)->serial : 0, 0, 0);
+        uint32_t id = isan__state_trap(ISAN__ACCESS_ended, function, pc, serial, inside(), 0, 0);
         uint32_t user = (uint32_t)isan__table_get(&gone, (uint64_t)tstate);
         if (id != 0) {
-            place_made(id, tstate, serial);
-            if (user != 0) {
+            place_made(id, &was_made, tstate, serial);
+            if (user != 0 && user != isan__tid()) {
                 uint32_t maker, at = isan__thread_made_at(user, &maker);
                 place(id, ISAN__PLACE_attached, serial, user, at, "");
             }
@@ -339,67 +347,105 @@ isan__unattached(const char *function, void *pc)
 
 /* --- Py_EndInterpreter ------------------------------------------------------------------------------ */
 
+/* The thread states of other threads in the interpreter that this thread ends. */
+enum { OTHERS = 32 };
+static __thread struct { const char *tstate; uint32_t tid; } others[OTHERS];
+static __thread int n_others;
+
+static void
+find_others(const void *interp)
+{
+    n_others = 0;
+    const char *s = isan__py.first_state(interp);
+    /* Its GIL may be another's, whose threads end just now. */
+    for (int most = 1000; s != NULL && most-- > 0;) {
+        unsigned long tid;
+        if (s != isan__self.tstate && n_others < OTHERS && isan__peek(&tid, s + isan__py.ts_native, sizeof tid)
+            && tid != isan__tid()) {
+            others[n_others].tstate = s;
+            others[n_others++].tid = (uint32_t)tid;
+        }
+        if (!isan__peek(&s, s + isan__py.ts_next, sizeof s)) {
+            break;
+        }
+    }
+}
+
+static void
+report_others(uint32_t stack)
+{
+    struct isan__thread *self = &isan__self;
+    if (n_others == 0) {
+        return;
+    }
+    uint32_t id = isan__state_trap(ISAN__ACCESS_end, "Py_EndInterpreter", self->ending_pc, self->ending,
+                                   self->ending, 0, stack);
+    for (int i = 0; i < n_others && id != 0; i++) {
+        uint32_t maker, at = isan__thread_made_at(others[i].tid, &maker);
+        place(id, ISAN__PLACE_remains, self->ending, others[i].tid, at,
+              isan__thread_lives(others[i].tid) ? "" : "which has ended without deleting its thread state");
+        if (at == 0) {
+            place_made(id, &made, others[i].tstate, self->ending);
+        }
+    }
+    told(id);
+}
+
+/* From 3.14 on the thread states that Py_EndInterpreter finds when those that
+ * threading joins have ended are taken from the interpreter, and freed by their
+ * threads if ever (Python/pylifecycle.c; Python/pystate.c, decref_threadstate). */
+static void
+keep_remaining(void)
+{
+    int n = 0;
+    for (int i = 0; i < n_others; i++) {
+        if (isan__watched_user(others[i].tstate) == others[i].tid) {
+            others[n++] = others[i];
+        }
+    }
+    n_others = n;
+}
+
 void
 isan__ending(const void *interp, void *pc)
 {
-    isan__self.ending = interp ? isan__interp_of(isan__known_interp(interp))->serial : 0;
-    isan__self.ending_pc = pc;
-    isan__self.ending_finding = 0;
-}
-
-/* The interpreter that this thread ends has a thread state of another thread. */
-static void
-remains(const char *tstate, uint32_t tid, uint32_t stack)
-{
-    enum { KNOWN = UINT32_MAX };
     struct isan__thread *self = &isan__self;
-    uint32_t maker, at = isan__thread_made_at(tid, &maker);
-    if (self->ending_finding == 0) {
-        uint32_t id = isan__state_trap(ISAN__ACCESS_end, "Py_EndInterpreter", self->ending_pc, self->ending,
-                                       self->ending, 0, stack);
-        self->ending_finding = id ? id : KNOWN;
+    if (interp != NULL) {
+        isan__here();
+        self->ending = isan__interp_of(isan__known_interp(interp))->serial;
+        self->ending_pc = pc;
+        find_others(interp);
     }
-    if (self->ending_finding != KNOWN) {
-        place(self->ending_finding, ISAN__PLACE_remains, self->ending, tid, at,
-              isan__thread_lives(tid) ? "" : "its thread has ended");
-        if (at == 0) {
-            place_made(self->ending_finding, tstate, self->ending);
-        }
+    else if (self->ending != 0) {
+        keep_remaining();
+        report_others(0);
+        self->ending = 0;
     }
 }
 
-/* From 3.14 on Py_EndInterpreter deletes the thread states of other threads
- * (Python/pylifecycle.c), when those that threading joins have ended. */
-void
-isan__state_gone(const char *tstate, uint32_t tid)
-{
-    const struct isan__thread *self = &isan__self;
-    uint32_t serial = isan__interp_of(isan__known_interp(interp_of_state(tstate)))->serial;
-    if (serial != 0) {
-        isan__table_put(&gone, (uint64_t)tstate, (uint64_t)serial << 32 | tid);
-        if (serial == self->ending && tstate != self->tstate && tid != 0 && tid != isan__tid()) {
-            remains(tstate, tid, 0);
-        }
-    }
-    isan__table_take(&made, (uint64_t)tstate);
-}
-
-/* Before, it ends the process (Py_FatalError) where there are any, which is the
- * only thing in it that does and runs no Python code. */
+/* Before 3.14 it ends the process (Py_FatalError) where there are any, which is
+ * the only thing in it that does and runs no Python code. */
 void
 isan__ending_aborted(uint32_t stack)
 {
-    const struct isan__thread *self = &isan__self;
     const void *interp;
-    if (self->ending == 0 || self->tstate == NULL || isan__in_frame()
-        || (interp = interp_of_state(self->tstate)) == NULL) {
-        return;
+    if (isan__self.ending != 0 && isan__self.tstate != NULL && !isan__in_frame()
+        && (interp = interp_of_state(isan__self.tstate)) != NULL) {
+        find_others(interp);
+        report_others(stack);
     }
-    int most = 1000;
-    for (const char *s = isan__py.first_state(interp); s != NULL && most-- > 0; s = isan__py.next_state(s)) {
-        unsigned long tid;
-        if (s != self->tstate && isan__peek(&tid, s + isan__py.ts_native, sizeof tid)) {
-            remains(s, (uint32_t)tid, stack);
+}
+
+void
+isan__state_gone(const char *tstate, uint32_t tid)
+{
+    uint32_t serial = isan__interp_of(isan__known_interp(interp_of_state(tstate)))->serial;
+    uint64_t pc = isan__table_take(&made, (uint64_t)tstate);
+    if (serial != 0) {
+        isan__table_put(&gone, (uint64_t)tstate, (uint64_t)serial << 32 | tid);
+        isan__table_take(&was_made, (uint64_t)tstate);
+        if (pc != 0) {
+            isan__table_put(&was_made, (uint64_t)tstate, pc);
         }
     }
 }

@@ -130,7 +130,6 @@ struct isan__python {
     char *(*this_state)(void);              /* what PyGILState_Ensure takes; NULL: it makes one */
     uint64_t (*state_id)(const char *);     /* of a thread state, never used again in its interpreter */
     char *(*first_state)(const void *);     /* of an interpreter's thread states */
-    char *(*next_state)(const char *);
     intptr_t current_at;                    /* it is there from the thread's pointer; 0: not known */
     bool one_gil;                           /* for all threads of the process (3.11) */
     bool values_prefixed;                   /* see leak.c (3.11 and 3.12) */
@@ -139,7 +138,7 @@ struct isan__python {
     uint16_t interp_finalizing;
     uint16_t runtime_finalizing;            /* the main interpreter's; 0: as for others */
     uint16_t ts_interp, ts_frame, cframe_frame;
-    uint16_t ts_thread, ts_native;          /* pthread_self() and gettid() of whose it is */
+    uint16_t ts_next, ts_thread, ts_native; /* pthread_self() and gettid() of whose it is */
     uint16_t frame_previous, frame_executable, frame_instr, frame_owner;
     uint16_t frame_is_entry;                /* 0: there is none */
     uint16_t code_filename, code_qualname, code_linetable, code_firstlineno, code_units;
@@ -282,9 +281,10 @@ struct isan__thread {
     uint8_t depth;                          /* used entries of outer[] */
     uint32_t maker, maker_stack, maker_tid; /* who started this thread, when it was in another
                                              * interpreter than the main one (hooks/thread.c) */
-    uint32_t ending, ending_finding;        /* serial of the interpreter that it ends (gilstate.c) */
-    void *ending_pc;
+    uint32_t ending;                        /* serial of the interpreter that it ends (gilstate.c) */
+    void *ending_pc;                        /* where that was asked for */
     void *ensured;                          /* where PyGILState_Ensure put it into the main interpreter */
+    const char *given;                      /* what it last asked the API to attach (3.11) */
     void *left;                             /* where it last gave up its thread state */
     char *tstate;                           /* attached now, or NULL */
     const uint32_t *ends;                   /* of its interpreter, if its end is news */

@@ -189,6 +189,15 @@ except IndexError:
 else:
     assert False
 """
+END = "assert mod.join() is None"
+STATES = "assert mod.each() is mod.hand() is mod.inherit() is None"
+NONE = "assert mod.may() is False"
+WATCH = """
+seen = []
+mod.watch(None)
+mod.watch(lambda: seen.append(1))
+assert seen == [1]
+"""
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
 EXERCISE = {
@@ -202,6 +211,8 @@ EXERCISE = {
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
+    "gilstate_callback": "mod.watch(None)", "gilstate_end": END, "gilstate_none": NONE, "gilstate_state": WATCH,
+    "gilstate_thread": STATES,
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "refcounts": REFCOUNTS,

@@ -1,9 +1,4 @@
-/* What is the same in gilstate_callback.c and gilstate_state.c. */
-static PyMethodDef methods[] = {
-    {"watch", watch, METH_O, "watch(function): have the library call it in a thread; None: nothing."},
-    {NULL, NULL, 0, NULL},
-};
-
+/* A module of NAME and INIT with these methods, safe in interpreters with their own GIL. */
 static PyModuleDef_Slot slots[] = {
 #ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},

@@ -26,6 +26,11 @@ watch(PyObject *Py_UNUSED(module), PyObject *function)
     Py_RETURN_NONE;
 }
 
+static PyMethodDef methods[] = {
+    {"watch", watch, METH_O, "watch(function): have the library call it in a thread; None: nothing."},
+    {NULL, NULL, 0, NULL},
+};
+
 #define NAME "gilstate_callback"
 #define INIT PyInit_gilstate_callback
 #include "gilstate.h"

@@ -37,6 +37,11 @@ watch(PyObject *Py_UNUSED(module), PyObject *function)
     Py_RETURN_NONE;
 }
 
+static PyMethodDef methods[] = {
+    {"watch", watch, METH_O, "watch(function): have the library call it in a thread; None: nothing."},
+    {NULL, NULL, 0, NULL},
+};
+
 #define NAME "gilstate_state"
 #define INIT PyInit_gilstate_state
 #include "gilstate.h"
