@@ -191,7 +191,7 @@ else:
 """
 END = "assert mod.join() is None"
 STATES = "assert mod.each() is mod.hand() is mod.inherit() is None"
-NONE = "assert mod.may() is False"
+NONE = "assert mod.may() is True"
 WATCH = """
 seen = []
 mod.watch(None)
