@@ -311,6 +311,13 @@ def users(frames):
     return next((f for f in frames if not f["cpython"]), frames[0] if frames else None)
 
 
+def _called(frames):
+    """The function of the C API that the innermost frame of the user's has called, if it is in the stack."""
+    user = next((i for i, f in enumerate(frames) if not f["cpython"]), 0)
+    native = user and frames[user]["kind"] == frames[user - 1]["kind"] == "native"
+    return frames[user - 1]["function"] if native else None
+
+
 def _holder_print(holder):
     """What holds it, but for what differs from one round of a loop to the next."""
     if holder is None:
@@ -568,6 +575,8 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         maker = users(f["stacks"].get("holder", []))
         if maker:
             f["holder"].update(file=maker["file"], line=maker["line"])
+        if f["access"] == "detached":
+            f["function"] = _called(f["stacks"]["used"]) or f["function"]
     for crash in report["crashes"]:
         builder.mark(crash["stack"])
     if not merge:

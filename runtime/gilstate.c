@@ -318,6 +318,21 @@ isan__ensured_shares(uint32_t owner, uint32_t object)
 
 /* --- without a thread state ---------------------------------------------------------------------- */
 
+static void
+report_unattached(const char *function, void *pc, uint32_t stack)
+{
+    const struct isan__thread *self = &isan__self;
+    uint32_t serial = isan__interp_of(self->slot)->serial;
+    uint32_t id = isan__state_trap(ISAN__ACCESS_detached, function, pc, serial ? serial : self->maker, 0, 0, stack);
+    if (id != 0 && serial != 0) {
+        place(id, ISAN__PLACE_left, serial, isan__tid(), isan__stack_at(self->left), "");
+    }
+    else if (id != 0 && self->maker != 0) {
+        place(id, ISAN__PLACE_registered, self->maker, self->maker_tid, self->maker_stack, "");
+    }
+    told(id);
+}
+
 void
 isan__unattached(const char *function, void *pc)
 {
@@ -334,22 +349,27 @@ isan__unattached(const char *function, void *pc)
     if (excused(ISAN__ACCESS_detached, &call, 0, 0, false)) {
         return;
     }
-    uint32_t serial = isan__interp_of(self->slot)->serial;
-    uint32_t id = isan__state_trap(ISAN__ACCESS_detached, function, pc, serial ? serial : self->maker, 0, 0, 0);
-    if (id != 0 && serial != 0) {
-        place(id, ISAN__PLACE_left, serial, isan__tid(), isan__stack_at(self->left), "");
+    report_unattached(function, pc, 0);
+}
+
+/* The process crashed at that address, in the runtime: what it does first with a
+ * thread state that is not there is to look for its interpreter. */
+void
+isan__unattached_crash(uint64_t address, uint64_t pc, uint32_t stack)
+{
+    enum { LEAST_MAPPED = 65536 };
+    const struct isan__thread *self = &isan__self;
+    if (address < LEAST_MAPPED && isan__runtime_runs((void *)pc) && self->tstate == NULL
+        && isan__main_slot != 0 && isan__py.current() == NULL) {
+        report_unattached("the C API", (void *)pc, stack);
     }
-    else if (id != 0 && self->maker != 0) {
-        place(id, ISAN__PLACE_registered, self->maker, self->maker_tid, self->maker_stack, "");
-    }
-    told(id);
 }
 
 /* --- Py_EndInterpreter ------------------------------------------------------------------------------ */
 
 /* The thread states of other threads in the interpreter that this thread ends. */
 enum { OTHERS = 32 };
-static __thread struct { const char *tstate; uint32_t tid; } others[OTHERS];
+static __thread struct { const char *tstate; uint32_t tid; bool taken; } others[OTHERS];
 static __thread int n_others;
 
 static void
@@ -363,6 +383,7 @@ find_others(const void *interp)
         if (s != isan__self.tstate && n_others < OTHERS && isan__peek(&tid, s + isan__py.ts_native, sizeof tid)
             && tid != isan__tid()) {
             others[n_others].tstate = s;
+            others[n_others].taken = false;
             others[n_others++].tid = (uint32_t)tid;
         }
         if (!isan__peek(&s, s + isan__py.ts_next, sizeof s)) {
@@ -391,15 +412,15 @@ report_others(uint32_t stack)
     told(id);
 }
 
-/* From 3.14 on the thread states that Py_EndInterpreter finds when those that
- * threading joins have ended are taken from the interpreter, and freed by their
- * threads if ever (Python/pylifecycle.c; Python/pystate.c, decref_threadstate). */
+/* From 3.14 on Py_EndInterpreter frees the thread states that it finds when the
+ * threads that threading joins have ended, or leaves them to whoever still refers
+ * to them (Python/pylifecycle.c; Python/pystate.c, decref_threadstate). */
 static void
 keep_remaining(void)
 {
     int n = 0;
     for (int i = 0; i < n_others; i++) {
-        if (isan__watched_user(others[i].tstate) == others[i].tid) {
+        if (others[i].taken || isan__watched_user(others[i].tstate) == others[i].tid) {
             others[n++] = others[i];
         }
     }
@@ -441,6 +462,9 @@ isan__state_gone(const char *tstate, uint32_t tid)
 {
     uint32_t serial = isan__interp_of(isan__known_interp(interp_of_state(tstate)))->serial;
     uint64_t pc = isan__table_take(&made, (uint64_t)tstate);
+    for (int i = 0; isan__self.ending != 0 && i < n_others; i++) {
+        others[i].taken |= others[i].tstate == tstate;
+    }
     if (serial != 0) {
         isan__table_put(&gone, (uint64_t)tstate, (uint64_t)serial << 32 | tid);
         isan__table_take(&was_made, (uint64_t)tstate);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "runtime/owner.h"
@@ -143,6 +144,11 @@ crashed(int signal, siginfo_t *info, void *ucontext)
         if (signal == SIGABRT) {
             isan__ending_aborted(r->stack);
         }
+#ifdef __x86_64__
+        if (signal == SIGSEGV) {
+            isan__unattached_crash(r->address, (uint64_t)((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP], r->stack);
+        }
+#endif
     }
     report_now();
     sigaction(signal, &before[signal], NULL);

@@ -345,6 +345,7 @@ void isan__state_used(const char *tstate, const char *function, void *pc);
 void isan__ensure(void *pc);                /* PyGILState_Ensure is about to be called */
 void isan__released(void);                  /* PyGILState_Release has been called */
 void isan__unattached(const char *function, void *pc);  /* called, perhaps without a thread state */
+void isan__unattached_crash(uint64_t address, uint64_t pc, uint32_t stack);
 /* An object of that interpreter was used, in a finding with this serial. */
 void isan__ensured_shares(uint32_t owner, uint32_t object);
 void isan__ending(const void *interp, void *pc);    /* Py_EndInterpreter is about to be called; NULL: it has returned */

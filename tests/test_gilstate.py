@@ -60,7 +60,7 @@ def test_callback_of_a_module_that_main_imported(either, kind):
     """Rule serves_all: it may be the main interpreter's callback, until it touches an object of another one."""
     script = "    import gilstate_callback\n" + REGISTER
     assert either.run(script, KIND=kind, CODE="import gilstate_callback as m; m.watch(None)").healthy()
-    run = either.run(script, KIND=kind, CODE="import gilstate_callback as m\nclass Kept: pass\nm.watch(Kept())")
+    run = either.run(script, KIND=kind, CODE="import gilstate_callback as m\nclass Kept:\n    def __call__(self): pass\nm.watch(Kept())")
     (found,) = run.findings("gilstate")
     assert (found["access"], who(found["owner"]), who(found["current"])) == ("ensure", (2, kind_of(either, kind)), (0, "main"))
     assert places(found["stacks"]["used"], "gilstate_callback.c") == [line_of("gilstate_callback.c", "PyGILState_Ensure();")]
@@ -194,8 +194,9 @@ def test_end_without_threads(either):
 
 
 @pytest.mark.parametrize("daemon", [True, False])
-def test_end_with_a_thread_of_pythons(subject, daemon):
-    """Those that are no daemons are joined."""
+def test_end_with_a_thread_of_pythons(subject_of, daemon):
+    """Those that are no daemons are joined.  In 3.14 _interpreters is part of the runtime, so that its call is not seen."""
+    subject = subject_of("3.13-fast")
     run = subject.run("""
         interpreter = Interpreter("legacy")
         interpreter.run(CODE)
