@@ -264,7 +264,8 @@ ensure_new(void *pc)
 
 /* Before 3.12 a thread keeps the first thread state it had for PyGILState_Ensure,
  * whatever interpreter it has entered since (_PyGILState_NoteThreadState): in the
- * latter's code that waits for the GIL it holds, or enters the other one. */
+ * latter's code that waits for the GIL it holds, or enters the other one.  One
+ * that it has left runs no code any more. */
 static void
 ensure_first(const char *first, void *pc)
 {
@@ -272,7 +273,7 @@ ensure_first(const char *first, void *pc)
     isan__slot_t at = isan__self.slot, to = isan__known_interp(interp_of_state(first));
     bool lives = last != NULL && (isan__self.tstate == last || isan__watched_user(last) != 0
                                   || (!(isan__load(last) & ISAN__START) && part_of(last) != 0));
-    if (lives && at != 0 && to != 0 && at != to) {
+    if (lives && at != 0 && to != 0 && at != to && (isan__self.tstate == last || isan__runs(last))) {
         misrouted(pc, isan__interp_of(at)->serial, isan__interp_of(to)->serial, 0, 0, 0);
     }
 }
@@ -420,7 +421,8 @@ keep_remaining(void)
 {
     int n = 0;
     for (int i = 0; i < n_others; i++) {
-        if (others[i].taken || isan__watched_user(others[i].tstate) == others[i].tid) {
+        /* It may be a leak by now, which this does not tell. */
+        if (others[i].taken || isan__load(others[i].tstate) & ISAN__WATCHED) {
             others[n++] = others[i];
         }
     }
@@ -439,7 +441,9 @@ isan__ending(const void *interp, void *pc)
     }
     else if (self->ending != 0) {
         keep_remaining();
-        report_others(0);
+        if (isan__py.hexversion >= 0x030e0000) {
+            report_others(0);
+        }
         self->ending = 0;
     }
 }

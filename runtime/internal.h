@@ -369,6 +369,7 @@ void isan__boundary_modules(void);          /* in all modules that are new */
 
 /* origin.c: sites and stacks. */
 bool isan__in_frame(void);                  /* of Python code */
+bool isan__runs(const char *tstate);        /* any, in that thread state, which is there */
 uint32_t isan__site_here(void);             /* of the current Python frame; 0: none */
 uint32_t isan__stack_here(void *ucontext);  /* record this thread's stack; ucontext: of a signal, or NULL */
 uint32_t isan__stack_at(const void *pc);    /* one of a single frame: where a call returned to */

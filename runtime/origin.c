@@ -147,6 +147,12 @@ top_frame(const char *tstate)
 }
 
 bool
+isan__runs(const char *tstate)
+{
+    return top_frame(tstate) != NULL;
+}
+
+bool
 isan__in_frame(void)
 {
     return isan__self.tstate != NULL && top_frame(isan__self.tstate) != NULL;

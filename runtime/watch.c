@@ -36,7 +36,7 @@ isan__watched_user(const char *block)
         return 0;
     }
     uint64_t entry = isan__table_get(&watched, (uint64_t)block);
-    return entry >> 32 & ISAN__WATCH_TSTATE ? (uint32_t)entry : 0;
+    return (entry >> 32 & (ISAN__WATCH_TSTATE | ISAN__WATCH_OBJECT)) == ISAN__WATCH_TSTATE ? (uint32_t)entry : 0;
 }
 
 /* The block is about to be freed and still has its tags.  Returns the slot of
@@ -51,7 +51,7 @@ isan__watched_block_gone(char *block)
     }
     if (entry >> 32 & ISAN__WATCH_TSTATE) {
         __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
-        isan__state_gone(block, (uint32_t)entry);
+        isan__state_gone(block, entry >> 32 & ISAN__WATCH_OBJECT ? 0 : (uint32_t)entry);
     }
     if (entry >> 32 & ISAN__WATCH_INTERP) {
         isan__interp_gone(block, (isan__slot_t)entry);

@@ -66,8 +66,8 @@ def test_callback_of_a_module_that_main_imported(either, kind):
     assert places(found["stacks"]["used"], "gilstate_callback.c") == [line_of("gilstate_callback.c", "PyGILState_Ensure();")]
     (registered,) = found["places"]
     assert places(registered["stack"], "gilstate_callback.c") == [line_of("gilstate_callback.c", "callback_register(called")]
-    (share, *_) = run.findings("share", type="Kept")
-    assert share["object"]["serial"] == found["object"]["serial"]
+    assert run.findings("share", type="Kept")
+    assert found["object"]["serial"] in [share["object"]["serial"] for share in run.findings("share")]
 
 
 def test_callback_of_main(either):
@@ -194,9 +194,8 @@ def test_end_without_threads(either):
 
 
 @pytest.mark.parametrize("daemon", [True, False])
-def test_end_with_a_thread_of_pythons(subject_of, daemon):
-    """Those that are no daemons are joined.  In 3.14 _interpreters is part of the runtime, so that its call is not seen."""
-    subject = subject_of("3.13-fast")
+def test_end_with_a_thread_of_pythons(subject, daemon):
+    """Those that are no daemons are joined."""
     run = subject.run("""
         interpreter = Interpreter("legacy")
         interpreter.run(CODE)
