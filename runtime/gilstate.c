@@ -138,9 +138,10 @@ call_of(const char *function, void *pc)
     return call;
 }
 
-/* user: tid of whose the thread state is. */
+/* user: tid of whose the thread state is; of: serial of its interpreter, or of the
+ * last but the main one that has imported the module. */
 static bool
-excused(int access, const struct call *call, uint32_t user, uint32_t importer, bool by_main)
+excused(int access, const struct call *call, uint32_t user, uint32_t of, bool by_main)
 {
     const char *function = call->function;
     bool own = call->own;
@@ -185,10 +186,10 @@ of_another_thread(const char *tstate, uint32_t user, isan__slot_t slot, const ch
         return;                             /* 0: made by another thread for this one */
     }
     const struct call call = call_of(function, pc);
-    if (excused(ISAN__ACCESS_thread, &call, user, 0, false)) {
+    uint32_t serial = isan__interp_of(slot)->serial, maker;
+    if (excused(ISAN__ACCESS_thread, &call, user, serial, false)) {
         return;
     }
-    uint32_t serial = isan__interp_of(slot)->serial, maker;
     uint32_t id = isan__state_trap(ISAN__ACCESS_thread, function, pc, serial, inside(), 0, 0);
     if (id != 0) {
         place_made(id, &made, tstate, serial);
