@@ -58,6 +58,17 @@ current(bool raw)
     }                                                                   \
     p_; })
 
+/* Without a thread state the allocators of MEM and OBJECT have no interpreter to
+ * take memory of, and from 3.12 on no pointer to one (Objects/obmalloc.c,
+ * get_state).  Before, the GIL is all that they need, which any thread may have. */
+static void __attribute__((noinline, cold))
+unattached(const struct domain *d, void *pc)
+{
+    if (!isan__py.one_gil) {
+        isan__unattached(d->id == OBJ ? "PyObject_Malloc" : "PyMem_Malloc", pc);
+    }
+}
+
 INLINE bool
 taggable(const void *p)
 {
@@ -74,8 +85,11 @@ do_malloc(struct domain *d, size_t size, bool raw, bool lean)
         isan__refresh_stock(raw);
     }
     size_t smallest = lean ? LEAST : least;
-    void *p = REAL(raw, d->real.malloc(d->real.ctx, size < smallest ? smallest : size));
     isan__slot_t slot = current(raw);
+    if (!raw && ISAN__UNLIKELY(slot == 0)) {
+        unattached(d, __builtin_return_address(0));
+    }
+    void *p = REAL(raw, d->real.malloc(d->real.ctx, size < smallest ? smallest : size));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         /* Where pymalloc had the link to its next free block: a leaked block
          * that was never filled must not seem to keep that one (leak.c).  The
@@ -98,8 +112,11 @@ do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
         nelem = 1;
         elsize = size = least;
     }
-    void *p = REAL(raw, d->real.calloc(d->real.ctx, nelem, elsize));
     isan__slot_t slot = current(raw);
+    if (!raw && ISAN__UNLIKELY(slot == 0)) {
+        unattached(d, __builtin_return_address(0));
+    }
+    void *p = REAL(raw, d->real.calloc(d->real.ctx, nelem, elsize));
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         isan__tag(p, size, slot, isan__origin(), raw ? ISAN__RAW : 0);
     }

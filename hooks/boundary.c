@@ -1,5 +1,6 @@
-/* The extension boundary of a Python that was not built with isan's header:
- * what an extension's calls of the C API do with objects (hooks/api.inc).
+/* The extension boundary: what an extension's calls of the C API do with thread
+ * states and, of a Python that was not built with isan's header, with objects
+ * (hooks/api.inc).
  *
  * An executable that contains the runtime, as Debian's python3 does, never
  * calls a function that a preloaded library has under the same name, and
@@ -68,9 +69,12 @@ look(word op, int access, void *pc)
 
 /* An argument, before the call.  True: there must not be one. */
 static bool
-before(char letter, word arg, word next, void *pc)
+before(char letter, word arg, word next, int row, void *pc)
 {
     switch (letter) {
+    case 't':
+        isan__state_used((const char *)arg, rows[row].name, pc);
+        break;
     case 'o':
         look(arg, ISAN__ACCESS_argument, pc);
         break;
@@ -110,7 +114,7 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
         if ((letters[i] == 'd' || letters[i] == 'x') && isan__foreign((void *)arg[i])) {
             mark((void *)arg[i]);
         }
-        if (before(letters[i], arg[i], arg[i + 1], pc)) {
+        if (before(letters[i], arg[i], arg[i + 1], row, pc)) {
             return 0;
         }
     }
@@ -146,6 +150,8 @@ strange(char letter, word arg, word next)
     switch (letter) {
     case 'o': case 'a': case 'i': case 'd': case 'x':
         return isan__foreign((const void *)arg);
+    case 't':
+        return isan__state_strange((const void *)arg);
     case 'p':
         return arg != 0 && isan__foreign(*(const void **)arg);
     case 'v':
@@ -157,6 +163,45 @@ strange(char letter, word arg, word next)
         }
     }
     return false;
+}
+
+/* What a thread is about to do with thread states, and has done. */
+INLINE void
+state_before(int row, char letter, word arg, void *pc)
+{
+    if (row == API_PyGILState_Ensure) {
+        isan__ensure(pc);
+    }
+    if (letter == 't') {
+        isan__self.given = (const char *)arg;
+    }
+    if (letter == 'e' && arg != 0) {
+        isan__ending(*(void **)(arg + isan__py.ts_interp), pc);
+    }
+    if (letter == 'E') {
+        isan__ending((void *)arg, pc);
+    }
+}
+
+INLINE void
+state_after(int row, char letter, word result, void *pc)
+{
+    if (row == API_PyEval_SaveThread || row == API_PyEval_ReleaseThread || row == API_PyThreadState_DeleteCurrent) {
+        isan__self.given = NULL;
+    }
+    isan__here();
+    if (isan__self.tstate == NULL) {
+        isan__self.left = pc;
+    }
+    if (row == API_PyGILState_Release) {
+        isan__released();
+    }
+    if (row == API_PyThreadState_New) {
+        isan__state_made((const char *)result, pc);
+    }
+    if (letter == 'e' || letter == 'E') {
+        isan__ending(NULL, NULL);
+    }
 }
 
 INLINE bool
@@ -175,6 +220,13 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
      void *pc)
 {
     word r;
+    const bool state = result == 's' || result == 'S';
+    if (result != 's' && ISAN__UNLIKELY(isan__slot == 0)) {
+        isan__unattached(rows[row].name, pc);
+    }
+    if (state) {
+        state_before(row, letter(letters, 0), a, pc);
+    }
     if (strange(letter(letters, 0), a, b) || strange(letter(letters, 1), b, c)
         || strange(letter(letters, 2), c, d) || strange(letter(letters, 3), d, e)
         || strange(letter(letters, 4), e, f) || strange(letter(letters, 5), f, 0)) {
@@ -191,8 +243,8 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
         && (isan__flags.origin != ISAN__ORIGIN_none || isan__foreign((const void *)r))) {
         isan__hook_table.create((void *)r);
     }
-    if (result == 's') {
-        isan__here();
+    if (state) {
+        state_after(row, letter(letters, 0), r, pc);
     }
     if (result == 'm') {
         imported((const void *)a);
@@ -299,6 +351,9 @@ isan__api_jump(const struct saved *saved, const word *stack, int row, void *pc)
 {
     struct arguments args = { saved, stack, 0, 0 };
     word arg = 0;
+    if (ISAN__UNLIKELY(isan__slot == 0)) {
+        isan__unattached(rows[row].name, pc);
+    }
     for (const char *l = rows[row].letters; isan__slot != 0 && *l != 0; l++) {
         word last = arg;
         switch (*l) {
@@ -317,7 +372,7 @@ isan__api_jump(const struct saved *saved, const word *stack, int row, void *pc)
             break;
         default:
             arg = next_word(&args);
-            before(*l, arg, args.integers < 6 ? saved->integer[args.integers] : *args.stack, pc);
+            before(*l, arg, args.integers < 6 ? saved->integer[args.integers] : *args.stack, row, pc);
         }
     }
     return real[row];
@@ -455,6 +510,9 @@ substitute(const char *name, bool call, void *arg)
     uint64_t i = isan__table_get(&row_of, hash(name));
     if (i == 0 || strcmp(rows[i - 1].name, name) != 0 || (rows[i - 1].calls_only && !call)) {
         return NULL;
+    }
+    if (!isan__stock && rows[i - 1].result != 's' && rows[i - 1].result != 'S') {
+        return NULL;                        /* the checks compiled in see what it does */
     }
     return (void *)rows[i - 1].wrapper;
 }

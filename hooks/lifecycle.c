@@ -32,6 +32,9 @@ attach(void *tstate)
     const void *interp;
     memcpy(&interp, (char *)tstate + isan__py.ts_interp, sizeof interp);
     struct isan__thread *self = &isan__self;
+    if (tstate != self->detached) {
+        isan__state_attached(tstate);
+    }
     if (tstate != self->detached && self->detached != NULL) {
         /* Not the one this thread last had: back to an outer one, or into
          * one more interpreter from the last. */

@@ -63,7 +63,8 @@ isan__stock_begin(void)
 }
 
 /* 3.11 has one current thread state for the process, that of whoever holds the
- * GIL; without the GIL it may be gone at any moment. */
+ * GIL; without the GIL it may be gone at any moment.  One that another thread
+ * has made is this thread's when it has asked for it (boundary.c). */
 static bool
 of_this_thread(const char *tstate)
 {
@@ -80,7 +81,7 @@ isan__look_here(bool raw)
     if (tstate == self->tstate && self->epoch == isan__epoch && *self->ends == 0) {
         return;
     }
-    if (tstate != NULL && raw && isan__py.one_gil && !of_this_thread(tstate)) {
+    if (tstate != NULL && raw && isan__py.one_gil && tstate != self->given && !of_this_thread(tstate)) {
         tstate = NULL;
     }
     if (tstate == NULL) {
@@ -93,7 +94,7 @@ isan__look_here(bool raw)
     /* Another one may be at its address later. */
     char *block = isan__block_of(tstate);
     if (block != NULL && !(isan__load(block) & ISAN__WATCHED)) {
-        isan__watch(block, ISAN__WATCH_TSTATE, 0);
+        isan__state_attached(tstate);
     }
     isan__hook_table.attach(tstate);
     isan__reftrace_keep();

@@ -13,6 +13,7 @@ from . import packages, tables
 
 KINDS = {kind.name: kind for kind in tables.KINDS}
 KEEPERS = {keeper.name: keeper for keeper in tables.KEEPERS}
+STATES = {state.access: state for state in tables.STATES}
 REASONS = {reason.name: reason for reason in tables.REASONS}
 STATIC_TYPE = ("a static type is used by several interpreters",
                "Make it a heap type of each interpreter with PyType_FromModuleAndSpec, and keep it in module state."
@@ -119,7 +120,8 @@ class _Builder:
             else:
                 module = frame["module"] or ""
                 frame["cpython"] = (module in self.interpreters or "/lib-dynload/" in module
-                                    or bool(_C_LIBRARY.match(os.path.basename(module))))
+                                    or bool(_C_LIBRARY.match(os.path.basename(module)))
+                                    or bool(_OUR_LIBRARY.match(os.path.basename(module))))
 
     # -- the pieces of a finding ------------------------------------------------
 
@@ -239,7 +241,11 @@ class _Builder:
         finding["tid"], finding["time_ns"] = f.tid, f.time
         event, where = self.life(log, f.object.owner)
         finding["owner_ended_ns"] = event.time if event else None
-        if f.kind == "stale" and where:
+        if f.kind == "gilstate":
+            # The function of the C API, not an object's type.
+            finding["function"], finding["object"]["type"] = f.type, None
+            finding["hint"] = STATES[f.access].hint
+        if (f.kind == "stale" or f.access == "ended") and where:
             finding["stacks"]["ended"] = where
         places = log.of("places", f.id)
         if f.kind == "immortal":
@@ -255,6 +261,8 @@ class _Builder:
             finding["fate"] = "freed"
         elif f.kind == "stale":
             finding["fate"] = "leaked"      # there it still was
+        elif f.kind == "gilstate":
+            finding["fate"] = None
         elif event and "leaks=0" not in log.options.split(":"):
             finding["fate"] = "freed"       # or it would be among the leaks
         else:
@@ -340,6 +348,13 @@ def users(frames):
     return next((f for f in frames if not f["cpython"]), frames[0] if frames else None)
 
 
+def _called(frames):
+    """The function of the C API that the innermost frame of the user's has called, if it is in the stack."""
+    user = next((i for i, f in enumerate(frames) if not f["cpython"]), 0)
+    native = user and frames[user]["kind"] == frames[user - 1]["kind"] == "native"
+    return frames[user - 1]["function"] if native else None
+
+
 def _holder_print(holder):
     """What holds it, but for what differs from one round of a loop to the next."""
     if holder is None:
@@ -363,7 +378,7 @@ def fingerprint(finding):
     elif finding["kind"] == "immortal":             # one for each culprit, whatever it changes
         parts += [sorted(os.path.basename(suspect["module"]) for suspect in finding["suspects"])]
     else:
-        parts += [finding["object"]["type"], finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
+        parts += [finding["object"]["type"] or finding.get("function"), finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
         for name in ("created", "used"):
             frames = finding["stacks"].get(name, [])
             # CPython has several ways to make an object, with and without a free list.
@@ -618,6 +633,8 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         maker = users(f["stacks"].get("holder", []))
         if maker:
             f["holder"].update(file=maker["file"], line=maker["line"])
+        if f["access"] == "detached":
+            f["function"] = _called(f["stacks"]["used"]) or f["function"]
     for crash in report["crashes"]:
         builder.mark(crash["stack"])
     if not merge:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_|.+-]+|[(),]|\S')
 
 Kind = collections.namedtuple("Kind", "name title hint")
+State = collections.namedtuple("State", "access hint")
 Place = collections.namedtuple("Place", "name text")
 Residue = collections.namedtuple("Residue", "name reason")
 Keeper = collections.namedtuple("Keeper", "name hint")
@@ -55,6 +56,7 @@ def _option(macro, a):
 _kinds = _read("kinds.inc")
 KINDS = [Kind(*a) for macro, a in _kinds if macro == "ISAN_KIND"]
 ACCESSES = [a[0] for macro, a in _kinds if macro == "ISAN_ACCESS"]
+STATES = [State(*a) for macro, a in _kinds if macro == "ISAN_STATE"]
 PLACES = [Place(*a) for macro, a in _kinds if macro == "ISAN_PLACE"]
 RESIDUES = [Residue(*a) for macro, a in _kinds if macro == "ISAN_RESIDUE"]
 KEEPERS = [Keeper(*a) for macro, a in _kinds if macro == "ISAN_KEEPER"]

@@ -250,6 +250,8 @@ class _Text:
     # -- findings ------------------------------------------------------------------
 
     def headline(self, f):
+        if f["kind"] == "gilstate":
+            return self.state_headline(f)
         kind, thing = f["kind"], self.thing(f)
         owner, current = self.whose(f["owner"]), self.who(f["current"])
         verb = _VERBS[f["access"]]
@@ -274,6 +276,21 @@ class _Text:
             return (self.changes(f["changes"]) if f["changes"]
                     else "the reference count of %s, which is immortal, was changed" % escape(f["object"]["type"] or "?"))
         return "%s: %s" % (current, f["title"])
+
+    def state_headline(self, f):
+        """What a thread does with thread states that it must not."""
+        thread, function, owner = "thread %d" % f["tid"], escape(f["function"]), self.whose(f["owner"])
+        if f["access"] == "ensure":
+            return "%s calls %s for %s and lands in %s" % (thread, function, owner, self.who(f["current"]))
+        if f["access"] == "thread":
+            return "%s attaches a thread state of %s that is another thread's (%s)" % (thread, owner, function)
+        if f["access"] == "ended":
+            what = "which has ended" if f["owner_ended_ns"] else "which was deleted"
+            return "%s attaches a thread state of %s, %s (%s)" % (thread, owner, what, function)
+        if f["access"] == "end":
+            left = sum(place["role"] == "remains" for place in f["places"])
+            return "%s ends with %s still in it (%s)" % (owner, plural(left, "other thread"), function)
+        return "%s calls %s without a thread state" % (thread, function)
 
     def fate(self, f):
         owner = self.whose(f["owner"])
@@ -315,7 +332,7 @@ class _Text:
         if created:
             self.location("created in %s" % owner, created, f)
             self.recycled(f)
-        elif not f["object"]["static_type"]:
+        elif not f["object"]["static_type"] and f["kind"] != "gilstate":
             self.say("  created in %s, where is not known" % owner)
         if f["holder"] and f["kind"] != "static":
             self.say("  stored in %s" % self.holder(f["holder"]))
@@ -323,13 +340,13 @@ class _Text:
         if used:
             how = ("found" if f["object"]["static_type"]
                    else "reached from %s, which has imported it too: found" % self.who(f["current"])
-                   if f["kind"] == "static" else _DONE.get(f["access"], "touched")) + self.times(f["count"])
+                   if f["kind"] == "static" else "called" if f["kind"] == "gilstate" else _DONE.get(f["access"], "touched")) + self.times(f["count"])
             self.location(how if f["kind"] == "static" else "%s in %s" % (how, self.who(f["current"])), used, f)
         elif f["count"] > 1:
             self.say("  seen%s" % self.times(f["count"]))
         for place in f["places"]:
             self.location(self.happened(place), place["stack"], f)
-        if f["kind"] == "stale" and f["owner_ended_ns"]:
+        if (f["kind"] == "stale" or f["access"] == "ended") and f["owner_ended_ns"]:
             early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
             self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
                           f["stacks"].get("ended", []), f)
@@ -383,8 +400,9 @@ class _Text:
         self.hint(f)
 
     def happened(self, place):
-        return "%s in %s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
-                               ", thread %d" % place["tid"] if place["tid"] else "")
+        return "%s in %s%s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
+                                 ", thread %d" % place["tid"] if place["tid"] else "",
+                                 ", %s" % escape(place["text"]) if place["text"] else "")
 
     def leak_headline(self, f, owner=True):
         type = f["object"]["type"] if f["object"]["python"] else None

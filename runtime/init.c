@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "runtime/owner.h"
@@ -140,6 +141,14 @@ crashed(int signal, siginfo_t *info, void *ucontext)
         r->current = isan__interp_of(isan__slot)->serial;
         isan__log_publish(r, ISAN_REC_CRASH);
         r->stack = isan__stack_here(ucontext);
+        if (signal == SIGABRT) {
+            isan__ending_aborted(r->stack);
+        }
+#ifdef __x86_64__
+        if (signal == SIGSEGV) {
+            isan__unattached_crash(r->address, (uint64_t)((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP], r->stack);
+        }
+#endif
     }
     isan__look_at_immortals("the crash");
     report_now();
@@ -244,8 +253,8 @@ begin(void)
     isan__hooks = &isan__hook_table;
     if (isan__stock) {
         isan__stock_begin();
-        isan__boundary_modules();
     }
+    isan__boundary_modules();
 }
 
 __attribute__((constructor)) static void
@@ -271,9 +280,7 @@ isan__loaded(void *handle)
     }
     else if (active) {
         struct link_map *map;
-        if (isan__stock) {
-            isan__boundary_modules();
-        }
+        isan__boundary_modules();
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
             const char *slash = strrchr(map->l_name, '/');
             isan__here();

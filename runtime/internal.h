@@ -127,6 +127,9 @@ struct isan__python {
     const char *text;                       /* its functions, in the same module */
     size_t text_size;
     void *(*current)(void);                 /* the current thread state, or NULL */
+    char *(*this_state)(void);              /* what PyGILState_Ensure takes; NULL: it makes one */
+    uint64_t (*state_id)(const char *);     /* of a thread state, never used again in its interpreter */
+    char *(*first_state)(const void *);     /* of an interpreter's thread states */
     intptr_t current_at;                    /* it is there from the thread's pointer; 0: not known */
     bool one_gil;                           /* for all threads of the process (3.11) */
     bool values_prefixed;                   /* see leak.c (3.11 and 3.12) */
@@ -135,6 +138,7 @@ struct isan__python {
     uint16_t interp_finalizing;
     uint16_t runtime_finalizing;            /* the main interpreter's; 0: as for others */
     uint16_t ts_interp, ts_frame, cframe_frame;
+    uint16_t ts_next, ts_thread, ts_native; /* pthread_self() and gettid() of whose it is */
     uint16_t frame_previous, frame_executable, frame_instr, frame_owner;
     uint16_t frame_is_entry;                /* 0: there is none */
     uint16_t code_filename, code_qualname, code_linetable, code_firstlineno, code_units;
@@ -275,6 +279,13 @@ struct isan__thread {
     uint8_t running;                        /* the interpreter it is in has been made */
     uint8_t known;                          /* to threads.c */
     uint8_t depth;                          /* used entries of outer[] */
+    uint32_t maker, maker_stack, maker_tid; /* who started this thread, when it was in another
+                                             * interpreter than the main one (hooks/thread.c) */
+    uint32_t ending;                        /* serial of the interpreter that it ends (gilstate.c) */
+    void *ending_pc;                        /* where that was asked for */
+    void *ensured;                          /* where PyGILState_Ensure put it into the main interpreter */
+    const char *given;                      /* what it last asked the API to attach (3.11) */
+    void *left;                             /* where it last gave up its thread state */
     char *tstate;                           /* attached now, or NULL */
     const uint32_t *ends;                   /* of its interpreter, if its end is news */
     uint32_t epoch;                         /* in which `tstate` is known */
@@ -318,6 +329,28 @@ isan__here(void)
     isan__refresh(true);
 }
 
+/* gilstate.c: thread states, and the threads that use them.  pc: where the
+ * caller of the C-API function goes on. */
+void isan__state_attached(char *tstate);    /* by this thread, which last had another */
+void isan__state_made(const char *tstate, void *pc);
+void isan__state_gone(const char *tstate, uint32_t tid);    /* about to be freed; tid: whose it was */
+void isan__interp_gone(const char *interp, isan__slot_t slot);
+/* Might the thread state not be this thread's, that the thread is about to attach? */
+static inline bool
+isan__state_strange(const void *tstate)
+{
+    return tstate != NULL && (tstate != isan__self.detached || isan__epoch != isan__self.epoch);
+}
+void isan__state_used(const char *tstate, const char *function, void *pc);
+void isan__ensure(void *pc);                /* PyGILState_Ensure is about to be called */
+void isan__released(void);                  /* PyGILState_Release has been called */
+void isan__unattached(const char *function, void *pc);  /* called, perhaps without a thread state */
+void isan__unattached_crash(uint64_t address, uint64_t pc, uint32_t stack);
+/* An object of that interpreter was used, in a finding with this serial. */
+void isan__ensured_shares(uint32_t owner, uint32_t object);
+void isan__ending(const void *interp, void *pc);    /* Py_EndInterpreter is about to be called; NULL: it has returned */
+void isan__ending_aborted(uint32_t stack);  /* the process */
+
 /* hooks/got.c: the functions that a module imports: substitute() is asked for
  * each and returns what is to be called instead, or NULL.  `call`: it is only
  * called, its address not compared or stored (a PLT entry's). */
@@ -336,8 +369,10 @@ void isan__boundary_modules(void);          /* in all modules that are new */
 
 /* origin.c: sites and stacks. */
 bool isan__in_frame(void);                  /* of Python code */
+bool isan__runs(const char *tstate);        /* any, in that thread state, which is there */
 uint32_t isan__site_here(void);             /* of the current Python frame; 0: none */
 uint32_t isan__stack_here(void *ucontext);  /* record this thread's stack; ucontext: of a signal, or NULL */
+uint32_t isan__stack_at(const void *pc);    /* one of a single frame: where a call returned to */
 uint32_t isan__origin_here(void);           /* what to remember of an allocation now */
 bool isan__origin_is_stack(uint32_t origin);
 
@@ -348,6 +383,8 @@ void isan__modules_sync(void);              /* record modules loaded since */
 /* threads.c: the threads that have run an interpreter, and their own memory. */
 void isan__thread_runs(uint32_t serial);    /* this one, that interpreter, from now on */
 void isan__threads_forked(void);            /* in the child */
+bool isan__thread_lives(uint32_t tid);
+uint32_t isan__thread_made_at(uint32_t tid, uint32_t *by);  /* stack; by: serial of the maker's interpreter; 0: unknown */
 void isan__forget_ended_threads(void);
 void isan__each_thread(void (*visit)(uint32_t tid, uintptr_t pointer, void *arg), void *arg);
 /* Where the thread with that pointer has the TLS block of a module
@@ -365,6 +402,10 @@ void isan__statics_of(isan__slot_t slot,
 /* The current interpreter imports the module at base, and with it the libraries
  * that it is linked to and that use Python themselves. */
 void isan__imported(uintptr_t base);
+extern uint32_t isan__imports;              /* how many there were, of any module */
+/* Who has imported the module at base: the main interpreter, and the serial of
+ * the last other one, which may have ended; 0: none. */
+uint32_t isan__imported_by(uintptr_t base, bool *by_main);
 void isan__forget_imports(uint32_t serial);         /* that interpreter has ended */
 void isan__on_thread(uintptr_t pointer, uint32_t serial);   /* it has run on that thread */
 void isan__not_on_thread(uintptr_t pointer);        /* none has: it is a new one */
@@ -379,10 +420,11 @@ bool isan__within_arg_parser(uint64_t where, const void *op);
 void isan__runtime_reaches(struct isan__table *seen);
 
 /* watch.c: blocks with a story: a registered code object, an interpreter, an
- * object that was in a finding, a thread state of a stock Python. */
+ * object that was in a finding, a thread state. */
 enum { ISAN__WATCH_CODE = 1, ISAN__WATCH_INTERP = 2, ISAN__WATCH_OBJECT = 4, ISAN__WATCH_TSTATE = 8 };
 void isan__watch(char *block, unsigned what, uint32_t value);
 uint32_t isan__watched_serial(const char *block);       /* 0: none */
+uint32_t isan__watched_user(const char *block);         /* tid of who first attached it; 0: nobody */
 isan__slot_t isan__watched_block_gone(char *block);
 void isan__watched_block_moved(char *from, char *to);
 
@@ -400,6 +442,11 @@ void isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bo
 /* The count of the immortal object at op, of the interpreter `owner` (serial) or
  * of none, was changed, on this stack if that is known (not 0); returns the finding. */
 uint32_t isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t stack);
+/* The function was called by a thread where it may not be, in one of the ways
+ * that kinds.inc has an ISAN_STATE for.  object: serial, if one shows it.  Returns
+ * the finding, to which places are to be added, or 0: it is known. */
+uint32_t isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uint32_t current,
+                          uint32_t object, uint32_t stack);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);

@@ -147,6 +147,12 @@ top_frame(const char *tstate)
 }
 
 bool
+isan__runs(const char *tstate)
+{
+    return top_frame(tstate) != NULL;
+}
+
+bool
 isan__in_frame(void)
 {
     return isan__self.tstate != NULL && top_frame(isan__self.tstate) != NULL;
@@ -225,6 +231,34 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
 }
 
 static uint32_t
+record_stack(const uint64_t *native, int n_native, const struct isan_frame *python, int n_python)
+{
+    if (n_native + n_python == 0) {
+        return 0;
+    }
+    size_t n = (size_t)n_native * sizeof *native, p = (size_t)n_python * sizeof *python;
+    uint64_t key = isan__hash(python, p, isan__hash(native, n, 0)) | 1;
+    uint32_t id = (uint32_t)isan__table_get(&stacks, key);
+    if (id != 0) {
+        return id;
+    }
+    id = __atomic_fetch_add(&next_stack, 1, __ATOMIC_RELAXED);
+    isan__modules_sync();
+    struct isan_rec_stack *r = isan__log_reserve(sizeof *r + n + p);
+    if (r == NULL) {
+        return 0;
+    }
+    r->id = id;
+    r->n_native = (uint16_t)n_native;
+    r->n_python = (uint16_t)n_python;
+    memcpy(r->data, native, n);
+    memcpy((char *)r->data + n, python, p);
+    isan__log_publish(r, ISAN_REC_STACK);
+    isan__table_put(&stacks, key, id);
+    return id;
+}
+
+static uint32_t
 stack_here(void *ucontext, bool anybodys)
 {
     struct {
@@ -241,35 +275,21 @@ stack_here(void *ucontext, bool anybodys)
         python += python_frames(isan__self.outer[i], s.python + python, MAX_PYTHON - python,
                                 false, anybodys);
     }
-    if (native + python == 0) {
-        return 0;
-    }
-    size_t n = (size_t)native * sizeof *s.native, p = (size_t)python * sizeof *s.python;
-    uint64_t key = isan__hash(s.python, p, isan__hash(s.native, n, 0)) | 1;
-    uint32_t id = (uint32_t)isan__table_get(&stacks, key);
-    if (id != 0) {
-        return id;
-    }
-    id = __atomic_fetch_add(&next_stack, 1, __ATOMIC_RELAXED);
-    isan__modules_sync();
-    struct isan_rec_stack *r = isan__log_reserve(sizeof *r + n + p);
-    if (r == NULL) {
-        return 0;
-    }
-    r->id = id;
-    r->n_native = (uint16_t)native;
-    r->n_python = (uint16_t)python;
-    memcpy(r->data, s.native, n);
-    memcpy((char *)r->data + n, s.python, p);
-    isan__log_publish(r, ISAN_REC_STACK);
-    isan__table_put(&stacks, key, id);
-    return id;
+    return record_stack(s.native, native, s.python, python);
 }
 
 uint32_t
 isan__stack_here(void *ucontext)
 {
     return stack_here(ucontext, false);
+}
+
+/* The first address of a stack is the exact one; this is behind its call. */
+uint32_t
+isan__stack_at(const void *pc)
+{
+    uint64_t native = (uint64_t)pc - 1;
+    return pc == NULL ? 0 : record_stack(&native, 1, NULL, 0);
 }
 
 /* The Python line; but the stack where that line says nothing: an extension's

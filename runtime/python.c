@@ -26,6 +26,9 @@ static const struct where {
     { &isan__py.interp_finalizing, { 84, 104, 10, 11 } },
     { &isan__py.ts_interp,        { 16,  16, 22, 25 } },
     { &isan__py.ts_frame,         { 56,  56, 23, 26 } },
+    { &isan__py.ts_next,          { 8, 8, 21, 24 } },
+    { &isan__py.ts_thread,        { 152, 136, 24, 27 } },
+    { &isan__py.ts_native,        { 160, 144, 25, 28 } },
     { &isan__py.frame_previous,   { 48,   8, 29, 32 } },
     { &isan__py.frame_executable, { 32,   0, 30, 33 } },
     { &isan__py.frame_instr,      { 56,  56, 31, 34 } },
@@ -198,6 +201,11 @@ isan__python_init(void)
     if (isan__py.current == NULL) {
         isan__py.current = isan__python_symbol("_PyThreadState_UncheckedGet");
     }
+#define ISAN__PYTHON_FUNCTION(field, name) *(void **)&isan__py.field = isan__python_symbol(#name);
+    ISAN__PYTHON_FUNCTION(this_state, PyGILState_GetThisThreadState)
+    ISAN__PYTHON_FUNCTION(state_id, PyThreadState_GetID)
+    ISAN__PYTHON_FUNCTION(first_state, PyInterpreterState_ThreadHead)
+#undef ISAN__PYTHON_FUNCTION
     isan__py.current_at = find_current_at(isan__py.current);
     return true;
 }

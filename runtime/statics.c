@@ -26,9 +26,11 @@ struct walk {
 };
 
 /* A module's load address with the serial of an interpreter that has imported
- * it and not ended -> 1.  A thread's pointer with that of one that has run on
+ * it and not ended -> 1; with 0 -> the serial of the last that has, ended or
+ * not, but for the main one.  A thread's pointer with that of one that has run on
  * it, likewise. */
 static struct isan__table imports;
+uint32_t isan__imports;
 
 static uint64_t
 import_key(uintptr_t base, uint32_t serial)
@@ -42,6 +44,13 @@ has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
 {
     uint32_t serial = isan__interp_of(slot)->serial;
     return serial != 0 && serial != but && isan__table_get(&imports, import_key(base, serial)) != 0;
+}
+
+uint32_t
+isan__imported_by(uintptr_t base, bool *by_main)
+{
+    *by_main = isan__main_slot != 0 && has_imported(isan__main_slot, base, 0);
+    return (uint32_t)isan__table_get(&imports, import_key(base, 0));
 }
 
 /* Can this interpreter reach what is being walked?  A thread's variables only
@@ -577,6 +586,9 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (!left_out(info) && !isan__has_runtime(info)) {
         isan__table_put(&imports, import_key(m->base, m->serial), 1);
         isan__suspect(info);
+        if (m->serial != isan__interp_of(isan__main_slot)->serial) {
+            isan__table_put(&imports, import_key(m->base, 0), m->serial);
+        }
         isan__each_name(info, DT_NEEDED, import_needed, arg);
         look(m->base, m->finds);
     }
@@ -591,6 +603,7 @@ isan__imported(uintptr_t base)
     isan__here();
     uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
     if (serial != 0) {
+        __atomic_add_fetch(&isan__imports, 1, __ATOMIC_RELAXED);
         struct finds finds = { 0 };
         dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial, .finds = &finds });
         tell(&finds);

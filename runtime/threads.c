@@ -21,13 +21,14 @@ enum { MAX_THREADS = 4096 };
 static struct {
     uint32_t tid;                           /* 0: free */
     uintptr_t pointer;
+    uint32_t maker, made_at;                /* serial of an interpreter, stack */
 } threads[MAX_THREADS];
 static uint32_t highest;                    /* threads[highest] and up were never used */
 
-static bool
-has_ended(uint32_t tid)
+bool
+isan__thread_lives(uint32_t tid)
 {
-    return syscall(SYS_tgkill, getpid(), tid, 0) != 0;
+    return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
 }
 
 static bool
@@ -38,6 +39,8 @@ take(uint32_t i, uint32_t from, uintptr_t pointer, uint32_t tid)
         return false;
     }
     __atomic_store_n(&threads[i].pointer, pointer, __ATOMIC_RELAXED);
+    threads[i].maker = isan__self.maker;
+    threads[i].made_at = isan__self.maker_stack;
     __atomic_store_n(&threads[i].tid, tid, __ATOMIC_RELEASE);
     uint32_t below = __atomic_load_n(&highest, __ATOMIC_RELAXED);
     while (below <= i && !__atomic_compare_exchange_n(&highest, &below, i + 1, false,
@@ -53,7 +56,7 @@ isan__forget_ended_threads(void)
     for (uint32_t i = 0; i < n; i++) {
         uint32_t tid = __atomic_load_n(&threads[i].tid, __ATOMIC_RELAXED);
         uintptr_t pointer = __atomic_load_n(&threads[i].pointer, __ATOMIC_RELAXED);
-        if (tid != 0 && tid != CLAIMED && has_ended(tid)
+        if (tid != 0 && tid != CLAIMED && !isan__thread_lives(tid)
             && __atomic_compare_exchange_n(&threads[i].tid, &tid, 0, false,
                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
             isan__not_on_thread(pointer);
@@ -135,6 +138,20 @@ isan__each_thread(void (*visit)(uint32_t tid, uintptr_t pointer, void *arg), voi
             visit(tid, pointer, arg);
         }
     }
+}
+
+uint32_t
+isan__thread_made_at(uint32_t tid, uint32_t *by)
+{
+    uint32_t n = __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < n; i++) {
+        if (__atomic_load_n(&threads[i].tid, __ATOMIC_ACQUIRE) == tid) {
+            *by = threads[i].maker;
+            return threads[i].made_at;
+        }
+    }
+    *by = 0;
+    return 0;
 }
 
 const char *

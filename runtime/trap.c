@@ -247,9 +247,8 @@ serial_of(char *block)
 
 /* A record to be published, with all but the object. */
 static struct isan_rec_finding *
-begin(int kind, int access, struct isan_holder holder, uint32_t current, const char *type)
+begin_at(uint32_t stack, int kind, int access, struct isan_holder holder, uint32_t current, const char *type)
 {
-    uint32_t stack = isan__stack_here(NULL);
     size_t n = strlen(type) + 1;
     struct isan_rec_finding *r = isan__log_reserve(sizeof *r + n);
     if (r == NULL) {
@@ -266,6 +265,12 @@ begin(int kind, int access, struct isan_holder holder, uint32_t current, const c
     r->id = isan__next_finding();
     isan__table_put(&by_id, r->id, (uint64_t)r);
     return r;
+}
+
+static struct isan_rec_finding *
+begin(int kind, int access, struct isan_holder holder, uint32_t current, const char *type)
+{
+    return begin_at(isan__stack_here(NULL), kind, access, holder, current, type);
 }
 
 static struct isan_rec_finding *
@@ -362,6 +367,9 @@ isan__trap(int kind, int access, const void *op, void *pc)
     }
     __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
     belongs(serial_of(block), r);
+    if (isan__self.ensured != NULL && r->holder.address == 0) {
+        isan__ensured_shares(isan__interp_of(owner)->serial, serial_of(block));
+    }
     if (isan__flags.halt_on_error) {
         isan__halt();
     }
@@ -452,6 +460,34 @@ isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t 
     r->used = stack ? stack : r->used;
     r->object = (struct isan_object){ .address = (uint64_t)op, .owner = owner, .flags = ISAN_OBJ_OBJECT };
     isan__log_publish(r, ISAN_REC_FINDING);
+    return r->id;
+}
+
+uint32_t
+isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uint32_t current,
+                 uint32_t object, uint32_t stack)
+{
+    struct { uint64_t pc, access, function; } key = {
+        (uint64_t)pc, (uint64_t)access, isan__hash(function, strlen(function), 0),
+    };
+    uint64_t exact = isan__hash(&key, sizeof key, 5) | 1;
+    struct isan_rec_finding *r = (void *)isan__table_get(&by_site, exact);
+    if (r != NULL) {
+        __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
+        return 0;
+    }
+    r = begin_at(stack ? stack : isan__stack_here(NULL), ISAN__KIND_gilstate, access,
+                 (struct isan_holder){ 0 }, current, function);
+    if (r == NULL) {
+        return 0;
+    }
+    r->count = 1;
+    r->object = (struct isan_object){ .owner = owner, .serial = object };
+    if (object != 0) {
+        belongs(object, r);
+    }
+    isan__log_publish(r, ISAN_REC_FINDING);
+    isan__table_put(&by_site, exact, (uint64_t)r);
     return r->id;
 }
 

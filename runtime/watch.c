@@ -29,6 +29,16 @@ isan__watched_serial(const char *block)
     return entry >> 32 & ISAN__WATCH_OBJECT ? (uint32_t)entry : 0;
 }
 
+uint32_t
+isan__watched_user(const char *block)
+{
+    if (!(isan__load(block) & ISAN__WATCHED)) {
+        return 0;
+    }
+    uint64_t entry = isan__table_get(&watched, (uint64_t)block);
+    return (entry >> 32 & (ISAN__WATCH_TSTATE | ISAN__WATCH_OBJECT)) == ISAN__WATCH_TSTATE ? (uint32_t)entry : 0;
+}
+
 /* The block is about to be freed and still has its tags.  Returns the slot of
  * the interpreter that it was the state of, or 0. */
 isan__slot_t
@@ -41,6 +51,10 @@ isan__watched_block_gone(char *block)
     }
     if (entry >> 32 & ISAN__WATCH_TSTATE) {
         __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
+        isan__state_gone(block, entry >> 32 & ISAN__WATCH_OBJECT ? 0 : (uint32_t)entry);
+    }
+    if (entry >> 32 & ISAN__WATCH_INTERP) {
+        isan__interp_gone(block, (isan__slot_t)entry);
     }
     return entry >> 32 & ISAN__WATCH_INTERP ? (isan__slot_t)entry : 0;
 }

@@ -123,7 +123,7 @@ def read(text):
         for line in part.splitlines():
             if not line.startswith("ISAN_API"):
                 continue
-            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxprRv*+f]*)"(?:, \'([-onm=s])\')?\)', line)
+            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxprRvteE*+f]*)"(?:, \'([-onm=sS])\')?\)', line)
             left = re.fullmatch(r'ISAN_API_LEFT_OUT\((\w+), "(.{10,})"\)', line)
             name = row[2] if row else left[1] if left else None
             if name is None or (row and (row[1] == "_JUMP") != (row[4] is None)):
@@ -153,6 +153,10 @@ def misfit(row, function):
             wanted = "v-"
         elif parameter.startswith("void *") or parameter == "void*":
             wanted = "-o"
+        elif parameter.startswith("PyThreadState *"):
+            wanted = "-te"
+        elif parameter.startswith("PyInterpreterState *"):
+            wanted = "-E"
         elif letter == "f" and parameter.startswith("const char") and params[number:] == ["..."]:
             wanted = "f"
         if letter not in wanted:
@@ -169,7 +173,7 @@ def misfit_result(row, function):
     if row.kind == "_JUMP":
         return None
     is_object = stars(function.result) == 1
-    return None if row.result in ("onm=" if is_object else "-s") else f"has result {row.result!r}, the header {function.result}"
+    return None if row.result in ("onm=" if is_object else "-sS") else f"has result {row.result!r}, the header {function.result}"
 
 
 def check(text, pythons):

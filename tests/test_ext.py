@@ -198,6 +198,15 @@ for by in 3, -3:
     before += by
     assert sys.getrefcount(op) == before
 """
+END = "assert mod.join() is None"
+STATES = "assert mod.each() is mod.hand() is mod.inherit() is None"
+NONE = "assert mod.may() is True"
+WATCH = """
+seen = []
+mod.watch(None)
+mod.watch(lambda: seen.append(1))
+assert seen == [1]
+"""
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
 EXERCISE = {
@@ -212,6 +221,8 @@ EXERCISE = {
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
     "immortal_arithmetic": COUNTS, "immortal_clean": COUNTS, "immortal_stable": COUNTS,
+    "gilstate_callback": "mod.watch(None)", "gilstate_end": END, "gilstate_none": NONE, "gilstate_state": WATCH,
+    "gilstate_thread": STATES,
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "loads_libraries": "mod.stop(); assert mod.go_on('/nowhere') == 0",

@@ -1,0 +1,130 @@
+/* Bug: cross() lets a thread attach the thread state of another, after() one of
+ * an interpreter that has ended.  Healthy: own() has one for each thread, hand()
+ * makes one for another thread, inherit() takes over that of one that has ended. */
+#include <Python.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+static sem_t attached, done;
+static PyInterpreterState *interpreter;
+static PyThreadState *shared;
+
+static void *
+first(void *leaves)
+{
+    shared = PyThreadState_New(interpreter);
+    PyEval_RestoreThread(shared);
+    PyEval_SaveThread();
+    sem_post(&attached);
+    if (leaves == NULL) {
+        sem_wait(&done);
+    }
+    return NULL;
+}
+
+static void *
+second(void *state)
+{
+    PyEval_RestoreThread(state);    /* second */
+    PyEval_SaveThread();
+    return NULL;
+}
+
+static void *
+own(void *Py_UNUSED(arg))
+{
+    PyThreadState *state = PyThreadState_New(interpreter);
+    second(state);
+    PyEval_RestoreThread(state);
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
+    return NULL;
+}
+
+static void
+delete(void)
+{
+    PyThreadState_Clear(shared);
+    PyThreadState_Delete(shared);
+}
+
+/* In the interpreter of the caller: what a first thread does, and a second after it. */
+static PyObject *
+run(void *(*one)(void *), void *of_one, void *(*two)(void *))
+{
+    pthread_t a, b;
+    interpreter = PyInterpreterState_Get();
+    sem_init(&attached, 0, 0);
+    sem_init(&done, 0, 0);
+    Py_BEGIN_ALLOW_THREADS
+    if (one != NULL) {
+        pthread_create(&a, NULL, one, of_one);
+        sem_wait(&attached);
+        if (of_one != NULL) {
+            pthread_join(a, NULL);
+        }
+    }
+    pthread_create(&b, NULL, two, shared);
+    pthread_join(b, NULL);
+    if (one != NULL && of_one == NULL) {
+        sem_post(&done);
+        pthread_join(a, NULL);
+    }
+    Py_END_ALLOW_THREADS
+    delete();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+cross(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return run(first, NULL, second);
+}
+
+static PyObject *
+inherit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return run(first, &shared, second);
+}
+
+static PyObject *
+hand(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    shared = PyThreadState_New(PyInterpreterState_Get());
+    return run(NULL, NULL, second);
+}
+
+static PyObject *
+each(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return run(first, NULL, own);
+}
+
+static PyObject *
+after(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    PyThreadState *here = PyThreadState_Get(), *there = Py_NewInterpreter(), *state;
+    PyThreadState_Swap(NULL);
+    state = PyThreadState_New(PyThreadState_GetInterpreter(there)); /* after */
+    PyThreadState_Swap(state);
+    PyThreadState_Swap(there);
+    PyThreadState_Clear(state);
+    PyThreadState_Delete(state);
+    Py_EndInterpreter(there);
+    PyThreadState_Swap(state);      /* after it has ended */
+    PyThreadState_Swap(here);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"cross", cross, METH_NOARGS, "A second thread attaches the state of a first."},
+    {"inherit", inherit, METH_NOARGS, "The same when the first has ended."},
+    {"hand", hand, METH_NOARGS, "A second thread attaches a state that nobody had."},
+    {"each", each, METH_NOARGS, "Each thread has its own."},
+    {"after", after, METH_NOARGS, "Attach a state of an interpreter that has ended."},
+    {NULL, NULL, 0, NULL},
+};
+
+#define NAME "gilstate_thread"
+#define INIT PyInit_gilstate_thread
+#include "gilstate.h"
