@@ -44,7 +44,7 @@ record_process(void)
         argc += words[i] == 0;
     }
     /* A pydebug build exports the negative-refcount reporter; a fast one not. */
-    const char *flavor = isan__stock ? "stock"
+    const char *flavor = isan__stock ? "stock" : isan__tsan ? "tsan"
         : isan__python_symbol("_Py_NegativeRefcount") ? "debug" : "fast";
     const char *text[] = { exe, cwd, flavor, options };
     size_t size = (size_t)n;
@@ -219,6 +219,7 @@ begin(void)
     if (!isan__python_init()) {
         return;
     }
+    isan__tsan_init();
     isan__shadow_init();
     isan__interps_init();
     isan__stock = !instrumented();
@@ -273,6 +274,9 @@ isan__loaded(void *handle)
         }
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
             isan__imported(map->l_addr);
+            if (isan__tsan) {
+                isan__tsan_loaded(map);
+            }
         }
     }
 }

@@ -1,0 +1,35 @@
+/* Linked into the executables of a CPython built with ThreadSanitizer.
+ *
+ * TSan's run time is part of the executable, and what it lets a program define
+ * is settled when that is linked: a definition in libisan.so would come too
+ * late.  So these are here, and hand on to isan (hooks/tsan.c).
+ */
+#include "refcount.h"
+
+#define EXPORT __attribute__((visibility("default"), used))
+
+/* isan tells of races, each of them, and says what is what itself.  Tag accesses,
+ * and memory that isan copies, are not the program's.  Only TSAN_OPTIONS comes
+ * after this.  A thread remembers 2 + history_size times 32768 events: what was
+ * done before those cannot be reported. */
+EXPORT const char *
+__tsan_default_options(void)
+{
+    return "symbolize=0:suppress_equal_stacks=0:history_size=62:atexit_sleep_ms=0:die_after_fork=0"
+           ":detect_deadlocks=0:report_thread_leaks=0:report_destroy_locked=0:report_mutex_bugs=0"
+           ":report_signal_unsafe=0";
+}
+
+EXPORT const char *
+__tsan_default_suppressions(void)
+{
+    return "called_from_lib:libisan.so.0\n";
+}
+
+/* bool __tsan::OnReport(const ReportDesc *report, bool suppressed): is TSan to
+ * say nothing?  `suppressed`: by what TSAN_OPTIONS names. */
+EXPORT _Bool
+_ZN6__tsan8OnReportEPKNS_10ReportDescEb(const void *report, _Bool suppressed)
+{
+    return suppressed || isan__hooks == 0 || isan__hooks->race(report);
+}
