@@ -46,12 +46,12 @@ def plain(flavor_python):
 
 @pytest.fixture(scope="session")
 def subject_of(isan, flavor_python, tmp_path_factory):
-    """subject_of(name) -> that Subject: "3.13-fast", "3.13-plain", "system", or the path of a stock Python."""
+    """subject_of(name) -> that Subject: "3.13-fast", "3.13-tsan", "3.13-plain", "system", or the path of a stock Python."""
     @functools.lru_cache(None)
     def make(name):
         version, _, flavor = name.partition("-")
-        if flavor == "fast":
-            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version)
+        if flavor in ("fast", "tsan"):
+            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version, flavor=flavor)
         python = ("/usr/bin/python3" if name == "system"
                   else flavor_python(flavor, version) if version in VERSIONS else name)
         return Subject(isan, python, tmp_path_factory.mktemp, stock=True)

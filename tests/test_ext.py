@@ -191,6 +191,8 @@ else:
 """
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
+RACES = ["atomic", "buffer", "counter", "lazy", "list", "mutex", "once", "state", "thread", "type"]
+
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
@@ -204,6 +206,7 @@ EXERCISE = {
     "free_wrong": FREE,
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
+    **{f"race_{name}": "mod.run(1, 10)" for name in RACES},
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
@@ -220,7 +223,7 @@ def test_extension_in_one_interpreter(name, where, tmp_path, plain):
     build(next(EXT.glob(name + ".c*")).name, plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
-        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "type_static") else "isolated"
+        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "race_type", "type_static") else "isolated"
         script = f"""
 import _interpreters
 interpreter = _interpreters.create({kind!r})

@@ -6,6 +6,10 @@
  */
 #include "refcount.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <threads.h>
+
 #define EXPORT __attribute__((visibility("default"), used))
 
 /* isan tells of races, each of them, and says what is what itself.  Tag accesses,
@@ -32,4 +36,43 @@ EXPORT _Bool
 _ZN6__tsan8OnReportEPKNS_10ReportDescEb(const void *report, _Bool suppressed)
 {
     return suppressed || isan__hooks == 0 || isan__hooks->race(report);
+}
+
+/* glibc's C11 locks are its POSIX ones under another name, but call them in a
+ * way that TSan has no part in (nptl/call_once.c, nptl/mtx_lock.c). */
+EXPORT void
+call_once(once_flag *flag, void (*function)(void))
+{
+    pthread_once((pthread_once_t *)flag, function);
+}
+
+static int
+result(int error)
+{
+    return error == 0 ? thrd_success : error == EBUSY ? thrd_busy
+        : error == ETIMEDOUT ? thrd_timedout : error == ENOMEM ? thrd_nomem : thrd_error;
+}
+
+EXPORT int
+mtx_lock(mtx_t *mutex)
+{
+    return result(pthread_mutex_lock((pthread_mutex_t *)mutex));
+}
+
+EXPORT int
+mtx_trylock(mtx_t *mutex)
+{
+    return result(pthread_mutex_trylock((pthread_mutex_t *)mutex));
+}
+
+EXPORT int
+mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict time)
+{
+    return result(pthread_mutex_timedlock((pthread_mutex_t *)mutex, time));
+}
+
+EXPORT int
+mtx_unlock(mtx_t *mutex)
+{
+    return result(pthread_mutex_unlock((pthread_mutex_t *)mutex));
 }

@@ -578,8 +578,9 @@ def build_in(work, source, flavor, prefix, log, progress):
                 # Last the stub where it will be, for a copy of the executable elsewhere.
                 f"-Wl,--enable-new-dtags,-rpath,'{RUNPATH.replace('$', '$$')}:{prefix}/lib/isan-stub'"]
     if FLAVORS[flavor].tsan:
+        # Without its instrumentation: TSan runs it holding its locks.
         tsan_main = os.path.join(work, "tsan_main.o")
-        run(*cc, "-fsanitize=thread", *extra, "-fPIC", "-c", "-o", tsan_main, os.path.join(work, TSAN_MAIN))
+        run(*cc, *extra, "-fPIC", "-c", "-o", tsan_main, os.path.join(work, TSAN_MAIN))
         libs.append(tsan_main)
 
     progress.step("configure")
