@@ -429,16 +429,22 @@ def clang_version(cc):
     return int(match.group(1)) if match else 0
 
 
-@functools.lru_cache(maxsize=None)
-def tsan_compiler():
-    """A clang that has ThreadSanitizer: CC if it is a clang, else the newest here."""
+def newest_clang():
+    """CC if it is a clang, else the newest one here; None: there is none."""
+    named = os.environ.get("CC", "")
+    if named and clang_version(named):
+        return named
     found = set()
     for directory in os.get_exec_path():
         with contextlib.suppress(OSError):
             found.update(name for name in os.listdir(directory) if re.fullmatch(r"clang(-\d+)?", name))
-    named = os.environ.get("CC", "")
-    candidates = [named] if named and clang_version(named) else sorted(found, key=clang_version, reverse=True)
-    cc = next(iter(candidates), None)
+    return max(found, key=clang_version, default=None)
+
+
+@functools.lru_cache(maxsize=None)
+def tsan_compiler():
+    """The clang that has ThreadSanitizer."""
+    cc = newest_clang()
     if not cc or clang_version(cc) < CLANG:
         raise Problem(f"the tsan flavor needs clang {CLANG} or newer, and there is {f'only {cc}' if cc else 'none'}: "
                       f"apt-get install {CLANG_PACKAGES}, or set CC")
