@@ -353,7 +353,7 @@ def fingerprint(finding):
     parts = [finding["kind"], finding["access"], _holder_print(holder)]
     if finding["kind"] == "race":                   # one for each variable, from wherever it is accessed
         parts.append(finding["gil"])
-        if not holder or not holder["symbol"]:
+        if finding["object"]["size"] or not holder or not holder["symbol"]:     # not the variable itself
             parts += [finding["object"]["type"], sorted(
                 str(_place(users(place["stack"]))) for place in finding["places"]
                 if place["role"] == "access" and place["stack"])]

@@ -359,9 +359,10 @@ class _Text:
                 "legacy": "legacy", "own-gil": "own GIL"}.get(interps[0]["kind"], "main"), self.verb(one, False))
         else:
             who = " and ".join("%s %s" % (self.racer(p), self.verb(p)) for p in accesses)
-        if f["holder"]:
+        if f["holder"] and not f["object"]["size"]:
             return "%s %s" % (who, self.holder(f["holder"], f["elements"]))
-        return "%s %s%s" % (who, self.thing(f), " of " + f["owner"]["name"] if f["owner"] else "")
+        return "%s %s%s%s" % (who, self.thing(f), " of " + f["owner"]["name"] if f["owner"] else "",
+                              " in " + self.holder(f["holder"]) if f["holder"] else "")
 
     def race(self, f):
         self.title(f, self.headline(f))
@@ -389,7 +390,7 @@ class _Text:
             self.location("the memory was allocated" + (" in " + f["owner"]["name"] if f["owner"] else ""), created, f)
         others = [self.reference(id) for id in f["paired"]]
         if others:
-            self.say("  about the same %s: %s" % ("variable" if f["holder"] else "object", ", ".join(others)))
+            self.say("  about the same %s: %s" % ("object" if f["object"]["size"] else "variable", ", ".join(others)))
         self.hint(f)
 
     def happened(self, place):

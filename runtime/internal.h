@@ -415,8 +415,8 @@ void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 bool isan__is_str(const void *op);                      /* NULL is none */
 bool isan__is_interned_table(const char *block);        /* memory, no object */
-/* A race on the variable that the holder is at (address 0: none), or on the
- * object or block at `op` of a tagged block; or else on `memory`.  `other` and
+/* A race on the object or block at `op` of a tagged block, or on the variable that
+ * the holder is at (address 0: none), or else on `memory`.  `other` and
  * `current` (serials): whose accesses, `current`'s now. */
 struct isan__race {
     struct isan_holder holder;

@@ -452,7 +452,9 @@ isan__race(const struct isan__race *race)
     if (object && !isan__type_name(race->op, type, sizeof type)) {
         strcpy(type, "?");
     }
-    r = begin(ISAN__KIND_race, ISAN__ACCESS_none, race->holder, race->current, type, race->used);
+    struct isan_holder holder = race->block == NULL ? race->holder
+        : isan__static_holding(race->block, race->op);
+    r = begin(ISAN__KIND_race, ISAN__ACCESS_none, holder, race->current, type, race->used);
     if (r != NULL) {
         r->count = 1;
         if (race->block != NULL) {

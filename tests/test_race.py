@@ -76,21 +76,26 @@ def test_race_names_variable_and_interpreters(tsan, name, declared, path, lines)
 
 
 def test_race_on_the_dictionary_of_a_static_type(tsan):
-    """The object is the dictionary, and the type's variable holds it."""
+    """What races is the dictionary, and its table; the type's variable holds it."""
     run = race(tsan, "race_type")
-    found = [finding for finding in races(run, "race_type")
-             if finding["object"]["type"] == "dict" or not finding["object"]["python"] and finding["owner"]]
-    assert found, run.err
+    found = races(run, "race_type")
     for finding in found:
-        assert finding["gil"] == "different"
+        assert finding["gil"] == "different" and who(finding["owner"]) in (ONE, TWO), run.err
         assert sorted(who(place["interpreter"]) for place in accesses(finding)) == [ONE, TWO]
-        assert who(finding["owner"]) in (ONE, TWO)
+        assert places(finding["stacks"]["used"], "race_type.c")[0] in [
+            line_of("race_type.c", f'"hits", {value});') for value in ("Py_True", "Py_False")]
+    finding = next(finding for finding in found if finding["object"]["type"] == "dict")
+    assert holder_of(finding) == ("Thing", "race_type.c", line_of("race_type.c", "static PyTypeObject Thing = {"))
+    assert finding["holder"]["path"] == ".tp_dict"
+    paired = {other["kind"] for other in run.findings() if other["id"] in finding["paired"]}
+    assert {"static", "leak"} <= paired
 
 
 @pytest.mark.parametrize("name", ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state"])
 def test_healthy(tsan, name):
     run = race(tsan, name)
     assert races(run, name) == [], run.err
+    assert not any("ThreadSanitizer" in note["text"] for note in run.report["notes"])
 
 
 def test_one_gil_keeps_interpreters_apart(tsan):
@@ -106,11 +111,6 @@ def test_extension_without_thread_sanitizer_is_named(tsan):
     assert any(re.match(rf"{re.escape(str(directory))}/race_counter\S*\.so was not built with ThreadSanitizer", note)
                for note in notes), notes
     assert not any(str(EXT) in note or "lib-dynload" in note for note in notes)
-
-
-def test_extension_with_thread_sanitizer_is_not(tsan):
-    run = race(tsan, "race_atomic")
-    assert not any("ThreadSanitizer" in note["text"] for note in run.report["notes"])
 
 
 def test_the_users_options_of_thread_sanitizer_count(tsan):
