@@ -205,6 +205,7 @@ memory_of(struct isan__race *race, const void *report, int places, const struct 
     dl_iterate_phdr(has_address, &range);
     if (range.inside) {
         race->holder.address = a->address;
+        race->memory = (struct isan_object){ 0 };
     }
 }
 

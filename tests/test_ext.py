@@ -191,7 +191,7 @@ else:
 """
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
-RACES = ["atomic", "buffer", "counter", "lazy", "list", "mutex", "once", "state", "thread", "type"]
+RACES = ["atomic", "buffer", "counter", "lazy", "list", "mutex", "once", "released", "state", "thread", "type"]
 
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",

@@ -28,9 +28,9 @@ def tsan(subject_of):
     return subject_of("3.13-tsan")
 
 
-def race(tsan, name, kind="isolated", together=2, **more):
+def race(tsan, name, kind="isolated", together=2, times=1000, **more):
     """The run of an extension in two interpreters at once."""
-    run = tsan.run(PARALLEL, kinds=[kind, kind], code=f"import {name}; {name}.run({together}, 1000)", **more)
+    run = tsan.run(PARALLEL, kinds=[kind, kind], code=f"import {name}; {name}.run({together}, {times})", **more)
     assert run.out == "done\n" and run.report["dropped"] == 0, run.err
     return run
 
@@ -58,11 +58,11 @@ def test_race_names_variable_and_interpreters(tsan, name, declared, path, lines)
     run = race(tsan, name)
     assert run.status == 86
     variable, source = re.search(r"(\w+)(\[|;)", declared).group(1), name + ".c"
-    found = [finding for finding in races(run, name) if finding["holder"]]
+    found = [finding for finding in races(run, name) if not finding["object"]["size"]]       # but the variable itself
     assert [holder_of(finding) for finding in found] == [(variable, source, line_of(source, declared))], run.err
     finding, = found
     assert path is None and finding["holder"]["path"] is None or re.fullmatch(path, finding["holder"]["path"])
-    assert finding["gil"] == "different" and finding["count"] >= 1
+    assert finding["gil"] == "different" and finding["count"] >= 1 and not finding["object"]["size"]
     assert sorted(who(place["interpreter"]) for place in accesses(finding)) == [ONE, TWO]
     assert who(finding["current"]) == who(accesses(finding)[0]["interpreter"])
     assert any(place["write"] for place in accesses(finding))
@@ -101,6 +101,16 @@ def test_healthy(tsan, name):
 def test_one_gil_keeps_interpreters_apart(tsan):
     """Legacy interpreters take turns, so that each sees what the one before did."""
     assert races(race(tsan, "race_counter", "legacy", together=1), "race_counter") == []
+
+
+def test_race_of_interpreters_that_have_released_their_gil(tsan):
+    """Told apart from those of interpreters with GILs of their own."""
+    run = race(tsan, "race_released", "legacy", together=1, times=100000)
+    found, = races(run, "race_released")
+    assert holder_of(found) == ("counter", "race_released.c", line_of("race_released.c", "static long counter;"))
+    assert found["gil"] == "same" and "Own-GIL" not in found["hint"]
+    assert accesses(found)[0]["detached"]
+    assert sorted(who(place["interpreter"]) for place in accesses(found)) == [(1, "legacy"), (2, "legacy")]
 
 
 def test_extension_without_thread_sanitizer_is_named(tsan):
