@@ -314,12 +314,24 @@ look_at(struct dl_phdr_info *info, size_t size, void *arg)
     return 1;
 }
 
+/* Any library may be loaded, but what is called for Python is built for it. */
+static bool
+is_extension(void *handle, const char *path)
+{
+    char name[256];
+    const char *file = strrchr(path, '/');
+    file = file ? file + 1 : path;
+    snprintf(name, sizeof name, "PyInit_%.*s", (int)strcspn(file, "."), file);
+    return dlsym(handle, name) != NULL;
+}
+
 void
-isan__tsan_loaded(const struct link_map *map)
+isan__tsan_loaded(void *handle, const struct link_map *map)
 {
     static struct isan__table told;
     struct module module = { map->l_addr, false };
-    if (map->l_addr == 0 || isan__table_get(&told, map->l_addr) != 0) {
+    if (map->l_addr == 0 || isan__table_get(&told, map->l_addr) != 0
+        || !is_extension(handle, map->l_name)) {
         return;
     }
     isan__table_put(&told, map->l_addr, 1);

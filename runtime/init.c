@@ -275,7 +275,7 @@ isan__loaded(void *handle)
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
             isan__imported(map->l_addr);
             if (isan__tsan) {
-                isan__tsan_loaded(map);
+                isan__tsan_loaded(handle, map);
             }
         }
     }

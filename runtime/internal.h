@@ -337,7 +337,7 @@ extern bool isan__tsan;
 void isan__tsan_init(void);
 int isan__tsan_race(const void *report);    /* 0: it is none */
 void isan__tsan_thread_runs(uint32_t serial);   /* this thread, that interpreter, from now on */
-void isan__tsan_loaded(const struct link_map *map);     /* say so if it was not built with it */
+void isan__tsan_loaded(void *handle, const struct link_map *map);     /* say so if it was not built with it */
 
 /* hooks/boundary.c: the C-API calls of extensions on a stock Python. */
 void isan__boundary_modules(void);          /* in all modules that are new */

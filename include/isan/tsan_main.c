@@ -12,7 +12,7 @@
 
 #define EXPORT __attribute__((visibility("default"), used))
 
-/* isan tells of races, each of them, and says what is what itself.  Tag accesses,
+/* isan tells of races, each of them, and of crashes, and says what is what itself.  Tag accesses,
  * and memory that isan copies, are not the program's.  Only TSAN_OPTIONS comes
  * after this.  A thread remembers 2 + history_size times 32768 events: what was
  * done before those cannot be reported. */
@@ -21,7 +21,7 @@ __tsan_default_options(void)
 {
     return "symbolize=0:suppress_equal_stacks=0:history_size=62:atexit_sleep_ms=0:die_after_fork=0"
            ":detect_deadlocks=0:report_thread_leaks=0:report_destroy_locked=0:report_mutex_bugs=0"
-           ":report_signal_unsafe=0";
+           ":report_signal_unsafe=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0";
 }
 
 EXPORT const char *
