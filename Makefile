@@ -20,7 +20,7 @@ LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
 JOBS    ?= auto
-PYTHONS ?= 3.13-fast 3.13-debug 3.13-plain 3.14-fast 3.14-plain
+PYTHONS ?= 3.13-fast 3.13-debug 3.13-tsan 3.13-plain 3.14-fast 3.14-plain
 
 isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
@@ -38,7 +38,7 @@ help: ## list the targets
 deps: ## install what is missing through apt (DEPS="build test lint")
 	@scripts/deps.sh $(or $(DEPS),build test)
 
-python: all ## build a CPython (FLAVOR=fast|debug|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
+python: all ## build a CPython (FLAVOR=fast|debug|tsan|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
 	$(isan) python $(if $(FLAVOR),--flavor $(FLAVOR)) $(if $(VERSION),--version $(VERSION)) $(if $(SOURCE),--source '$(SOURCE)')
 
 demo: DEPS := $(or $(DEPS),build)

@@ -58,6 +58,9 @@ attach(void *tstate)
         slot = isan__slot_of_interp(interp);
         self->slot = slot;
         isan__thread_runs(isan__interp_of(slot)->serial);
+        if (isan__tsan) {
+            isan__tsan_thread_runs(isan__interp_of(slot)->serial);
+        }
     }
     const struct isan__interp *i = isan__interp_of(slot);
     self->ends = i->finalizing || slot == 0 ? &no_news : i->ends;
@@ -177,9 +180,20 @@ create(void *op)
     *isan__word(op) |= ISAN__OBJECT;
 }
 
+/* ISAN_WITHIN */
+static unsigned int
+serial(const void *interp)
+{
+    isan__slot_t slot = isan__self.slot;
+    if (isan__interp_of(slot)->interp != interp) {
+        slot = isan__known_interp(interp);
+    }
+    return isan__interp_of(slot)->serial;
+}
+
 const struct isan__hooks isan__hook_table = {
     .incref = incref, .decref = decref, .attribute = attribute,
     .create = create, .dealloc = dealloc,
     .attach = attach, .detach = detach, .finalize = finalize,
-    .enter = enter, .leave = leave,
+    .enter = enter, .leave = leave, .serial = serial, .race = isan__tsan_race,
 };

@@ -45,7 +45,7 @@ record_process(void)
         argc += words[i] == 0;
     }
     /* A pydebug build exports the negative-refcount reporter; a fast one not. */
-    const char *flavor = isan__stock ? "stock"
+    const char *flavor = isan__stock ? "stock" : isan__tsan ? "tsan"
         : isan__python_symbol("_Py_NegativeRefcount") ? "debug" : "fast";
     const char *text[] = { exe, cwd, flavor, options };
     size_t size = (size_t)n;
@@ -230,6 +230,7 @@ begin(void)
     if (!isan__python_init()) {
         return;
     }
+    isan__tsan_init();
     isan__shadow_init();
     isan__interps_init();
     isan__stock = !instrumented();
@@ -287,6 +288,9 @@ isan__loaded(void *handle)
             isan__look_at_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
                                     (long long)isan__interp_of(isan__slot)->id);
             isan__imported(map->l_addr);
+            if (isan__tsan) {
+                isan__tsan_loaded(handle, map);
+            }
         }
     }
 }

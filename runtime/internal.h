@@ -60,6 +60,7 @@ extern struct isan__flags isan__flags;
 void isan__flags_init(void);                /* exits the process on a bad option */
 
 struct dl_phdr_info;                        /* <link.h> */
+struct link_map;
 
 /* util.c: what replaces libc where libc may not be used. */
 void *isan__map(size_t size);               /* zeroed, NULL when there is none */
@@ -364,6 +365,13 @@ void isan__each_name(const struct dl_phdr_info *info, long tag,
 extern bool isan__tracing;
 void isan__reftrace_keep(void);             /* install, or take back, the tracer */
 
+/* hooks/tsan.c: races, where this process has ThreadSanitizer. */
+extern bool isan__tsan;
+void isan__tsan_init(void);
+int isan__tsan_race(const void *report);    /* 0: it is none */
+void isan__tsan_thread_runs(uint32_t serial);   /* this thread, that interpreter, from now on */
+void isan__tsan_loaded(void *handle, const struct link_map *map);     /* say so if it was not built with it */
+
 /* hooks/boundary.c: the C-API calls of extensions on a stock Python. */
 void isan__boundary_modules(void);          /* in all modules that are new */
 
@@ -373,6 +381,8 @@ bool isan__runs(const char *tstate);        /* any, in that thread state, which 
 uint32_t isan__site_here(void);             /* of the current Python frame; 0: none */
 uint32_t isan__stack_here(void *ucontext);  /* record this thread's stack; ucontext: of a signal, or NULL */
 uint32_t isan__stack_at(const void *pc);    /* one of a single frame: where a call returned to */
+/* Record a stack with n native addresses from elsewhere; `here`: it is this thread's. */
+uint32_t isan__stack_of(const uint64_t *native, int n, bool here);
 uint32_t isan__origin_here(void);           /* what to remember of an allocation now */
 bool isan__origin_is_stack(uint32_t origin);
 
@@ -455,6 +465,18 @@ void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 bool isan__is_str(const void *op);                      /* NULL is none */
 bool isan__is_interned_table(const char *block);        /* memory, no object */
+/* A race on the object or block at `op` of a tagged block, or on the variable that
+ * the holder is at (address 0: none), or else on `memory`.  `other` and
+ * `current` (serials): whose accesses, `current`'s now. */
+struct isan__race {
+    struct isan_holder holder;
+    const void *op;
+    char *block;                            /* NULL: it is in none */
+    struct isan_object memory;
+    uint32_t current, used;
+    uint64_t key;                           /* the same of all that are one */
+};
+struct isan_rec_finding *isan__race(const struct isan__race *race);   /* NULL: it was told before */
 /* One more place of a finding that has been published; NULL: the log is full. */
 struct isan_rec_place *isan__place(const struct isan_rec_place *place, const char *text);
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);

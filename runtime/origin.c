@@ -230,14 +230,28 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
     return n;
 }
 
-static uint32_t
-record_stack(const uint64_t *native, int n_native, const struct isan_frame *python, int n_python)
+/* All frames of this thread. */
+static int
+all_python_frames(struct isan_frame *to, bool sound, bool anybodys)
 {
-    if (n_native + n_python == 0) {
+    int n = 0;
+    if (isan__self.tstate != NULL) {
+        n = python_frames(isan__self.tstate, to, MAX_PYTHON, sound, anybodys);
+    }
+    for (int i = isan__self.depth; i-- > 0;) {
+        n += python_frames(isan__self.outer[i], to + n, MAX_PYTHON - n, false, anybodys);
+    }
+    return n;
+}
+
+static uint32_t
+record_stack(const uint64_t *native_frames, int native, const struct isan_frame *python_frames, int python)
+{
+    if (native + python == 0) {
         return 0;
     }
-    size_t n = (size_t)n_native * sizeof *native, p = (size_t)n_python * sizeof *python;
-    uint64_t key = isan__hash(python, p, isan__hash(native, n, 0)) | 1;
+    size_t n = (size_t)native * sizeof *native_frames, p = (size_t)python * sizeof *python_frames;
+    uint64_t key = isan__hash(python_frames, p, isan__hash(native_frames, n, 0)) | 1;
     uint32_t id = (uint32_t)isan__table_get(&stacks, key);
     if (id != 0) {
         return id;
@@ -249,10 +263,10 @@ record_stack(const uint64_t *native, int n_native, const struct isan_frame *pyth
         return 0;
     }
     r->id = id;
-    r->n_native = (uint16_t)n_native;
-    r->n_python = (uint16_t)n_python;
-    memcpy(r->data, native, n);
-    memcpy((char *)r->data + n, python, p);
+    r->n_native = (uint16_t)native;
+    r->n_python = (uint16_t)python;
+    memcpy(r->data, native_frames, n);
+    memcpy((char *)r->data + n, python_frames, p);
     isan__log_publish(r, ISAN_REC_STACK);
     isan__table_put(&stacks, key, id);
     return id;
@@ -261,21 +275,18 @@ record_stack(const uint64_t *native, int n_native, const struct isan_frame *pyth
 static uint32_t
 stack_here(void *ucontext, bool anybodys)
 {
-    struct {
-        uint64_t native[MAX_NATIVE];
-        struct isan_frame python[MAX_PYTHON];
-    } s;
-    int native = isan__unwind(s.native, MAX_NATIVE, ucontext);
-    int python = 0;
-    if (isan__self.tstate != NULL) {
-        python = python_frames(isan__self.tstate, s.python, MAX_PYTHON, ucontext == NULL,
-                               anybodys);
-    }
-    for (int i = isan__self.depth; i-- > 0;) {
-        python += python_frames(isan__self.outer[i], s.python + python, MAX_PYTHON - python,
-                                false, anybodys);
-    }
-    return record_stack(s.native, native, s.python, python);
+    uint64_t native[MAX_NATIVE];
+    struct isan_frame python[MAX_PYTHON];
+    int n = isan__unwind(native, MAX_NATIVE, ucontext);
+    return record_stack(native, n, python, all_python_frames(python, ucontext == NULL, anybodys));
+}
+
+uint32_t
+isan__stack_of(const uint64_t *native, int n, bool here)
+{
+    struct isan_frame python[MAX_PYTHON];
+    return record_stack(native, n < MAX_NATIVE ? n : MAX_NATIVE, python,
+                  here ? all_python_frames(python, true, false) : 0);
 }
 
 uint32_t

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtime/owner.h"
@@ -11,20 +12,46 @@
 #define SHADOW_SIZE ((size_t)1 << 45)       /* 2^47 bytes of address space / 4 */
 #define PAGE 4096u
 
+/* ISAN__SHADOW is where nothing else goes: below the 1.5 TiB in which the kernel
+ * loads position-independent executables (0x555555554000 and up), above where
+ * it maps files without a limit on the stack (a third of the address space).
+ *
+ * It also fits ThreadSanitizer's map of the address space (compiler-rt, clang
+ * 18 and newer, tsan_platform.h, Mapping48AddressSpace):
+ *
+ *   0x100000000000 - 0x300000000000   its shadow
+ *   0x300000000000 - 0x380000000000   its shadow of locks and blocks
+ *   0x380000000000 - 0x550000000000   nothing, protected from everybody
+ *   0x550000000000 - 0x5a0000000000   executables
+ *   0x720000000000 - 0x730000000000   malloc
+ *   0x7a0000000000 - 0x800000000000   libraries, mmap, stacks
+ *
+ * The tags of the last three are in the gap, which is taken over; those before
+ * it would be of memory that only executables at fixed addresses have, and what
+ * TSan has there stays. */
+#define TSAN_APP_LOW  0x020000000000ull
+#define TSAN_GAP      0x380000000000ull
+#define TSAN_APP_HIGH 0x550000000000ull
+_Static_assert(ISAN__SHADOW + SHADOW_SIZE == TSAN_APP_HIGH, "the tags end where the gap does");
+
 void
 isan__shadow_init(void)
 {
-    void *p = mmap((void *)ISAN__SHADOW, SHADOW_SIZE, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-    if (p == MAP_FAILED || p != (void *)ISAN__SHADOW) {
+    uintptr_t from = isan__tsan ? TSAN_GAP : ISAN__SHADOW;
+    size_t size = TSAN_APP_HIGH - from;
+    /* Not through mmap(), for which TSan has a function of its own. */
+    void *p = (void *)syscall(SYS_mmap, from, size, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+        | (isan__tsan ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1, 0);
+    if (p == MAP_FAILED || p != (void *)from) {
         isan__die("cannot reserve address space for the owner tags (32 TiB at %#llx: %s); "
                   "lift the limit (ulimit -v unlimited), and allow overcommit "
                   "(sysctl vm.overcommit_memory=0)",
                   (unsigned long long)ISAN__SHADOW, strerror(errno));
     }
     /* A huge page for one written word would cost 2 MiB. */
-    madvise(p, SHADOW_SIZE, MADV_NOHUGEPAGE);
-    madvise(p, SHADOW_SIZE, MADV_DONTDUMP);
+    madvise(p, size, MADV_NOHUGEPAGE);
+    madvise(p, size, MADV_DONTDUMP);
 }
 
 /* The memory at [start, start + size) is gone; so is what it was tagged. */
@@ -147,7 +174,7 @@ isan__blocks_of(isan__slot_t slot, void (*visit)(char *block, void *arg), void *
             uintptr_t end = hex(&p);
             bool writable = p[0] == ' ' && p[2] == 'w' && p[4] == 'p';
             if (!writable || end >> 47 != 0
-                || (start >= ISAN__SHADOW && start < ISAN__SHADOW + SHADOW_SIZE)) {
+                || (start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && start < TSAN_APP_HIGH)) {
                 continue;
             }
             uintptr_t from = (uintptr_t)isan__word((void *)start) & ~(uintptr_t)(PAGE - 1);

@@ -247,7 +247,8 @@ serial_of(char *block)
 
 /* A record to be published, with all but the object. */
 static struct isan_rec_finding *
-begin_at(uint32_t stack, int kind, int access, struct isan_holder holder, uint32_t current, const char *type)
+begin(int kind, int access, struct isan_holder holder, uint32_t current, const char *type,
+      uint32_t stack)
 {
     size_t n = strlen(type) + 1;
     struct isan_rec_finding *r = isan__log_reserve(sizeof *r + n);
@@ -268,16 +269,10 @@ begin_at(uint32_t stack, int kind, int access, struct isan_holder holder, uint32
 }
 
 static struct isan_rec_finding *
-begin(int kind, int access, struct isan_holder holder, uint32_t current, const char *type)
-{
-    return begin_at(isan__stack_here(NULL), kind, access, holder, current, type);
-}
-
-static struct isan_rec_finding *
 record(int kind, int access, const void *op, char *block, struct isan_holder holder,
        uint32_t current, const char *type)
 {
-    struct isan_rec_finding *r = begin(kind, access, holder, current, type);
+    struct isan_rec_finding *r = begin(kind, access, holder, current, type, isan__stack_here(NULL));
     if (r != NULL) {
         /* Before anybody can look at what the object came to. */
         belongs(serial_of(block), r);
@@ -433,7 +428,7 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
         strcpy(text, "?");
     }
     struct isan_rec_finding *r = begin(ISAN__KIND_static, ISAN__ACCESS_none,
-        (struct isan_holder){ .address = (uint64_t)type }, other, text);
+        (struct isan_holder){ .address = (uint64_t)type }, other, text, isan__stack_here(NULL));
     if (r != NULL) {
         r->count = 1;
         r->object = (struct isan_object){
@@ -452,12 +447,11 @@ uint32_t
 isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t stack)
 {
     struct isan_rec_finding *r = begin(ISAN__KIND_immortal, ISAN__ACCESS_none, (struct isan_holder){ 0 },
-        isan__interp_of(isan__slot)->serial, name);
+        isan__interp_of(isan__slot)->serial, name, stack ? stack : isan__stack_here(NULL));
     if (r == NULL) {
         return 0;
     }
     r->count = 1;
-    r->used = stack ? stack : r->used;
     r->object = (struct isan_object){ .address = (uint64_t)op, .owner = owner, .flags = ISAN_OBJ_OBJECT };
     isan__log_publish(r, ISAN_REC_FINDING);
     return r->id;
@@ -476,8 +470,8 @@ isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uin
         __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
         return 0;
     }
-    r = begin_at(stack ? stack : isan__stack_here(NULL), ISAN__KIND_gilstate, access,
-                 (struct isan_holder){ 0 }, current, function);
+    r = begin(ISAN__KIND_gilstate, access, (struct isan_holder){ 0 }, current, function,
+              stack ? stack : isan__stack_here(NULL));
     if (r == NULL) {
         return 0;
     }
@@ -489,6 +483,37 @@ isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uin
     isan__log_publish(r, ISAN_REC_FINDING);
     isan__table_put(&by_site, exact, (uint64_t)r);
     return r->id;
+}
+
+struct isan_rec_finding *
+isan__race(const struct isan__race *race)
+{
+    struct isan_rec_finding *r = (void *)isan__table_get(&by_site, race->key);
+    if (r != NULL) {
+        __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
+        return NULL;
+    }
+    char type[256] = "";
+    bool object = race->block != NULL && isan__object_in(race->block) == race->op;
+    if (object && !isan__type_name(race->op, type, sizeof type)) {
+        strcpy(type, "?");
+    }
+    struct isan_holder holder = race->block == NULL ? race->holder
+        : isan__static_holding(race->block, race->op);
+    r = begin(ISAN__KIND_race, ISAN__ACCESS_none, holder, race->current, type, race->used);
+    if (r != NULL) {
+        r->count = 1;
+        if (race->block != NULL) {
+            belongs(serial_of(race->block), r);
+            isan__describe(&r->object, race->op, race->block);
+        }
+        else {
+            r->object = race->memory;
+        }
+        isan__log_publish(r, ISAN_REC_FINDING);
+        isan__table_put(&by_site, race->key, (uint64_t)r);
+    }
+    return r;
 }
 
 /* After a fork the records belong to the parent's log. */

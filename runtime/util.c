@@ -18,18 +18,19 @@
 /* isan's memory is asked for next to the owner tags, where nothing else goes:
  * so it can be told from the program's (tests/soak.py).  The kernel takes
  * another place if that one is taken. */
-#define REGION      (ISAN__SHADOW + (1ull << 45))
+#define REGION      (ISAN__SHADOW - REGION_SIZE)
 #define REGION_SIZE (1ull << 44)
 #define PAGE 4096u
 
+/* System calls: the functions may be ThreadSanitizer's own, which take locks. */
 void *
 isan__map(size_t size)
 {
     static uint64_t next;
     uint64_t pages = (size + 4095) & ~(uint64_t)4095;
     uint64_t at = __atomic_fetch_add(&next, pages, __ATOMIC_RELAXED) & (REGION_SIZE - 1);
-    void *p = mmap((void *)(REGION + at), size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = (void *)syscall(SYS_mmap, REGION + at, size, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
@@ -37,7 +38,7 @@ void
 isan__unmap(void *p, size_t size)
 {
     if (p != NULL) {
-        munmap(p, size);
+        syscall(SYS_munmap, p, size);
     }
 }
 

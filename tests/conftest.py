@@ -46,11 +46,12 @@ def plain(flavor_python):
 
 @pytest.fixture(scope="session")
 def subject_of(isan, flavor_python, tmp_path_factory):
-    """subject_of(name) -> that Subject: "3.13-fast" or -debug, "3.13-plain", "system", or the path of a stock Python."""
+    """subject_of(name) -> that Subject: "3.13-fast", -debug or -tsan, "3.13-plain", "system", or the path of a stock
+    Python."""
     @functools.lru_cache(None)
     def make(name):
         version, _, flavor = name.partition("-")
-        if flavor in ("fast", "debug"):
+        if flavor in ("fast", "debug", "tsan"):
             return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version, flavor)
         python = ("/usr/bin/python3" if name == "system"
                   else flavor_python(flavor, version) if version in VERSIONS else name)

@@ -34,7 +34,7 @@ def measure():
         fields = line.split()
         if "-" in fields[0] and not line[0].isupper():
             start = int(fields[0].split("-")[0], 16)
-            ours = 2 * tags.SHADOW <= start < 2 * tags.SHADOW + (1 << 44) or line.rstrip().endswith(("libisan.so.0"))
+            ours = tags.SHADOW - (1 << 44) <= start < tags.SHADOW or line.rstrip().endswith(("libisan.so.0"))
         elif fields[0] == "Rss:":
             everything += int(fields[1])
             own += ours * int(fields[1])

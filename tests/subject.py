@@ -11,6 +11,7 @@ from pathlib import Path
 EXT = Path(__file__).resolve().parent / "ext"
 sys.path.insert(0, str(EXT))
 from build import build  # noqa: E402
+from isan import pythons  # noqa: E402
 
 LIBRARY = EXT.parents[1] / "build" / "lib" / "libisan.so.0"
 VERSIONS = ["3.13", "3.14"]
@@ -27,11 +28,12 @@ def release(python):
 
 
 class Subject:
-    """An interpreter and the test extensions compiled for it: a flavor of a release with isan's header, a stock one
-    (no flavor) as anybody would."""
+    """An interpreter and the test extensions compiled for it: a flavor of a release with isan's header, the tsan one
+    with ThreadSanitizer as well (those that race), a stock one (no flavor) as anybody would."""
 
     def __init__(self, isan, python, make_directory, version=None, flavor=None):
         self.isan, self.python, self.make_directory, self.stock = isan, python, make_directory, flavor is None
+        tsan = flavor == "tsan"
         self.version = version or release(python)
         self.hexversion = tuple(map(int, self.version.split(".")))
         self.how = [] if self.stock else ["--flavor", flavor, "--version", self.version]
@@ -39,15 +41,16 @@ class Subject:
         self.environment = {name: value for name, value in os.environ.items()
                             if name != "ISAN_OPTIONS" and not name.startswith("PYTHON")}
         flags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        self.cflags = flags.split()
-        for source in EXT.glob("*.c*"):
+        self.cflags = flags.split() + ["-fsanitize=thread"] * tsan
+        self.compiler = pythons.tsan_compiler() if tsan else "gcc"
+        for source in EXT.glob("race_*.c" if tsan else "*.c*"):
             if self.hexversion >= NEEDS.get(source.name, (3, 11)):
-                build(source.name, python, self.extensions, () if self.stock else self.cflags)
+                build(source.name, python, self.extensions, () if self.stock else self.cflags, self.compiler)
 
     def extension(self, source, instrumented, *cflags):
         """The directory of one test extension, built with or without isan's header."""
         directory = self.make_directory("ext")
-        build(source, self.python, directory, (*(self.cflags if instrumented else ()), *cflags))
+        build(source, self.python, directory, (*(self.cflags if instrumented else ()), *cflags), self.compiler)
         return directory
 
     def env(self, options="", extensions=None, **more):

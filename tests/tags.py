@@ -76,7 +76,7 @@ def written():
     with open("/proc/self/pagemap", "rb", buffering=0) as pagemap, open("/proc/self/mem", "rb", buffering=0) as memory:
         done = 0
         for start, end, permissions, _ in mapped():
-            if permissions != "rw-p" or SHADOW <= start < 2 * SHADOW or end >> 47:
+            if permissions != "rw-p" or SHADOW <= start < SHADOW + (1 << 45) or end >> 47:
                 continue
             first = max(SHADOW + (start >> 2) & -page, done)
             done = max(done, SHADOW + (end >> 2) + page - 1 & -page)

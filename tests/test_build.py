@@ -89,10 +89,10 @@ def one_sentence(text):
     return text.startswith("isan: ") and text.count("\n") == 1
 
 
-@pytest.mark.parametrize("flavor", ["tsan", "", "fastest"])
+@pytest.mark.parametrize("flavor", ["", "fastest"])
 def test_unknown_flavor(place, flavor):
     err = place.refused("--flavor", flavor)
-    assert one_sentence(err) and "fast, debug, plain" in err
+    assert one_sentence(err) and "fast, debug, tsan, plain" in err
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13.99", "three"])
@@ -139,6 +139,26 @@ def test_source_and_version_disagree(place):
 def test_no_compiler(place):
     err = place.refused("--flavor", "plain", "--source", place.source(), CC="/nonexistent/cc")
     assert one_sentence(err) and "no C compiler '/nonexistent/cc'" in err
+
+
+def test_no_clang(place, tmp_path):
+    """Neither none, nor one that is too old, nor one without ThreadSanitizer."""
+    for tool in "xz", "tar", "cat", "sh", "bash", "python3", "dirname", "readlink", "env":
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    clang, source = tmp_path / "clang-15", place.source()
+
+    def refused():
+        err = place.refused("--flavor", "tsan", "--source", source, PATH=str(tmp_path), CC="")
+        assert one_sentence(err)
+        return err
+
+    assert "needs clang 18 or newer, and there is none: apt-get install clang-19 libclang-rt-19-dev" in refused()
+    clang.write_text("#!/bin/sh\necho '#define __clang_major__ 15'\n")
+    clang.chmod(0o755)
+    assert "needs clang 18 or newer, and there is only clang-15" in refused()
+    clang.write_text("#!/bin/sh\ncase $* in *-dM*) echo '#define __clang_major__ 20';; *) exit 1;; esac\n")
+    clang.rename(tmp_path / "clang-20")
+    assert "clang-20 is here without its ThreadSanitizer: apt-get install libclang-rt-20-dev" in refused()
 
 
 def test_unwritable_cache(place, tmp_path):
@@ -290,7 +310,7 @@ def test_runtime_is_no_part_of_the_key(place, monkeypatch):
     assert keys_after_a_change_of("overlay/Python.h") == keys
     again = keys_after_a_change_of("refcount.h")
     assert again["plain"] == keys["plain"]
-    assert again["fast"] != keys["fast"] and again["debug"] != keys["debug"]
+    assert again["fast"] != keys["fast"] and again["debug"] != keys["debug"] and again["tsan"] != keys["tsan"]
 
 
 def test_views_of_a_tree_that_is_not_ours_to_write(place, monkeypatch):
@@ -474,8 +494,8 @@ def test_config(isan, root):
     assert config("--isan-version")[0] == 0
     assert config()[0] == 2
     assert config("--cflags", "--flavor", "fast")[0] == 2
-    status, _, err = config("--python", "--flavor", "tsan")
-    assert status == 2 and "fast, debug, plain" in err
+    status, _, err = config("--python", "--flavor", "fastest")
+    assert status == 2 and "fast, debug, tsan, plain" in err
     status, _, err = config("--python", "--version", "3.12")
     assert status == 2 and "make python FLAVOR=fast VERSION=3.12" in err
 

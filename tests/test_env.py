@@ -116,6 +116,14 @@ def test_nothing_else_is_set(env, isan):
     assert "MORE=kept" in lines
 
 
+def test_thread_sanitizer(env, isan):
+    lines = succeeded(env("--flavor", "tsan", "--", "sh", "-c", 'echo "$CC"; echo "$CXX"; echo "$CFLAGS"; echo "$CXXFLAGS"',
+                          CFLAGS="-O1", CXXFLAGS="-O2", CC="gcc")).splitlines()
+    assert re.fullmatch(r"clang-\d+", lines[0]) and lines[1] == lines[0].replace("clang", "clang++")
+    assert lines[2:] == [f"{own} {isan_flags(isan, sys.executable)}".replace(
+        " -isystem", " -fsanitize=thread -isystem") + "" for own in ("-O1", "-O2")]
+
+
 @pytest.mark.parametrize("given, left", [("{libisan}", ""), ("{libisan}:{other}", "{other}"), ("{other}", "{other}")])
 def test_compilers_do_not_run_under_isan(env, root, given, left):
     names = {"libisan": f"{root}/build/lib/libisan.so", "other": "/lib/x86_64-linux-gnu/libm.so.6"}

@@ -209,6 +209,8 @@ assert seen == [1]
 """
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
+RACES = ["atomic", "buffer", "counter", "lazy", "list", "mutex", "once", "released", "state", "thread", "type"]
+
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
@@ -226,6 +228,7 @@ EXERCISE = {
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "loads_libraries": "mod.stop(); assert mod.go_on('/nowhere') == 0",
+    **{f"race_{name}": "mod.run(1, 10)" for name in RACES},
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
@@ -242,7 +245,8 @@ def test_extension_in_one_interpreter(name, where, tmp_path, plain):
     build(next(EXT.glob(name + ".c*")).name, plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
-        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "immortal_stable", "type_static") else "isolated"
+        kind = ("legacy" if name.startswith("single_")
+                or name in ("boundary_switch", "immortal_stable", "race_type", "type_static") else "isolated")
         script = f"""
 import _interpreters
 interpreter = _interpreters.create({kind!r})

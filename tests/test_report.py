@@ -529,6 +529,90 @@ def test_places_of_a_finding(symbolizer, foo, tmp_path):
     assert "  accessed in a thread without an interpreter, thread 8\n" in out
 
 
+def racing(foo, kinds, flags=(log.PLACE_WRITE, log.PLACE_WRITE), interps=(2, 3), **finding):
+    """The log of a race of the interpreters with these serials; kinds: theirs."""
+    w = Writer()
+    w.process()
+    w.module(str(foo.path), BIAS)
+    w.interp(1, log.BEGIN, kind=0)
+    for serial, kind in zip((2, 3), kinds):
+        w.interp(serial, log.BEGIN, kind=kind)
+    stacks = [w.stack([BIAS + foo.calls("use_cache", "deep") - 1]), w.stack([BIAS + foo.calls("run_string", "_PyEval_EvalFrameDefault") - 1])]
+    w.finding(1, "race", "none", **{"current": interps[0], "used": stacks[0], **finding})
+    for i in range(2):
+        w.place(1, "access", stack=stacks[i], tid=20 + i, interp=interps[i], amount=8, flags=flags[i])
+    return w
+
+
+def test_race_on_a_variable(symbolizer, foo, tmp_path):
+    w = racing(foo, (2, 2), holder=BIAS + foo.symbols["cache"], size=0, type="", count=3)
+    w.place(1, "lock", stack=1, amount=0x1234)
+    w.finding(2, "static", "none", current=3, owner=2, holder=BIAS + foo.symbols["cache"])
+    report = report_of(symbolizer, w.write(tmp_path))
+    race, static = report["findings"]
+    assert (race["kind"], race["gil"], race["count"], race["paired"], static["paired"]) == ("race", "different", 3, [2], [1])
+    lines = text.render(report).split("\n\n")[0].splitlines()
+    assert re.fullmatch(r"isan: race #1: interpreters 1 and 2 \(own GIL\) write static `cache` of \S+ \(\S*foo.c:2\)", lines[0])
+    assert re.fullmatch(r"  interpreter 1 \(own GIL\), thread 20, wrote 8 bytes at \S*foo.c:18 in use_cache", lines[1])
+    assert re.fullmatch(r"  before that interpreter 2 \(own GIL\), thread 21, wrote 8 bytes at \S*foo.c:29 in run_string", lines[2])
+    assert re.fullmatch(r"  one of them under a lock made at \S*foo.c:18 in use_cache", lines[3])
+    assert lines[4:6] == ["  two GILs: nothing kept them apart, seen 3 times", "  about the same variable: static #2"]
+    assert lines[6].startswith("  hint: Own-GIL interpreters run truly in parallel")
+
+
+@pytest.mark.parametrize("kinds,interps,flags,gil,who,why", [
+    ((2, 2), (2, 3), (log.PLACE_WRITE, 0), "different", "interpreter 1 (own GIL) writes and interpreter 2 (own GIL) reads", "two GILs"),
+    ((1, 2), (2, 3), (0, log.PLACE_WRITE), "different", "interpreter 1 (legacy) reads and interpreter 2 (own GIL) writes", "two GILs"),
+    ((1, 1), (2, 3), (1, 1 | log.PLACE_FREE), "same", "interpreter 1 (legacy) writes and interpreter 2 (legacy) frees",
+     "their interpreters have one GIL: at least one did not hold it"),
+    ((1, 1), (1, 3), (1 | log.PLACE_DETACHED, 1), "same", "interpreter 0 (main) writes and interpreter 2 (legacy) writes",
+     "their interpreters have one GIL: at least one did not hold it"),
+    ((2, 2), (2, 2), (1 | log.PLACE_DETACHED, 1), "same", "two threads of interpreter 1 (own GIL) write",
+     "one interpreter, one GIL: at least one of the threads did not hold it"),
+    ((2, 2), (2, 2), (1, log.PLACE_ATOMIC), "same", "two threads of interpreter 1 (own GIL) access", "one interpreter, one GIL"),
+    ((2, 2), (2, 0), (1, 0), "none", "a thread without an interpreter reads and interpreter 1 (own GIL) writes",
+     "one of the threads was in no interpreter"),
+    ((2, 2), (2, 0), (1, log.PLACE_UNKNOWN), None, "an unknown interpreter reads and interpreter 1 (own GIL) writes",
+     "which interpreter a thread was in is not known"),
+])
+def test_interpreters_of_a_race(symbolizer, foo, tmp_path, kinds, interps, flags, gil, who, why):
+    """Races of one GIL, or with a thread that has none, are told apart."""
+    w = racing(foo, kinds, flags, interps, holder=BIAS + foo.symbols["cache"], size=0, type="")
+    report = report_of(symbolizer, w.write(tmp_path))
+    race, = report["findings"]
+    assert race["gil"] == gil
+    out = text.render(report)
+    assert f"isan: race #1: {who} static `cache`" in out and f"  {why}" in out
+    assert ("Own-GIL interpreters run" in out) == (gil in ("different", None))
+    assert ("without its GIL, wrote" in out) == bool(flags[0] & log.PLACE_DETACHED)
+
+
+def test_races_are_one_for_each_variable(symbolizer, foo, tmp_path):
+    """Wherever it is accessed, whichever its element; and one for one GIL, one for two."""
+    logs = []
+    for pid, (symbol, offset, kinds, used) in enumerate([
+            ("grid", 0, (2, 2), 1), ("grid", 8, (2, 2), 2), ("grid", 8, (1, 1), 1), ("cache", 0, (2, 2), 1)], 100):
+        w = racing(foo, kinds, holder=BIAS + foo.symbols[symbol] + offset, size=0, type="", used=used)
+        w.header["pid"] = pid
+        logs.append(w.write(tmp_path))
+    found = report_of(symbolizer, *logs)["findings"]
+    assert sorted((f["holder"]["symbol"], f["gil"], f["count"], len(f["elements"])) for f in found) == [
+        ("cache", "different", 1, 0), ("grid", "different", 2, 2), ("grid", "same", 1, 1)]
+
+
+def test_race_on_memory(symbolizer, foo, tmp_path):
+    """An object, a block, or what is in neither, with the static that leads there."""
+    w = racing(foo, (2, 2), owner=2, serial=7, size=64, holder=BIAS + foo.symbols["cache"])
+    w.leak(2, owner=2, serial=7)
+    report = report_of(symbolizer, w.write(tmp_path))
+    out = text.render(report)
+    assert "interpreters 1 and 2 (own GIL) write a `dict` of interpreter 1 (own GIL) in static `cache` of " in out
+    assert "  about the same object: leak #2\n" in out
+    w = racing(foo, (2, 2), (1, 0), size=48, type="")
+    assert "interpreter 1 (own GIL) writes and interpreter 2 (own GIL) reads 48 bytes of memory\n" in text.render(
+        report_of(symbolizer, w.write(tmp_path)))
+
+
 def test_dangling_pointer(symbolizer, foo, tmp_path):
     w = Writer()
     w.process()

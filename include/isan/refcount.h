@@ -25,12 +25,21 @@ extern "C" {
 #endif
 
 #define ISAN__EXPORT __attribute__((weak, visibility("default")))
+/* Again on the definition: gcc does not keep it from the declaration. */
+#define ISAN__TLS __attribute__((tls_model("initial-exec")))
 #define ISAN__INLINE static inline __attribute__((always_inline, unused))
+
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define ISAN__TSAN 1
+#endif
+#endif
 
 /* Owner tags: one 32-bit word for each 16 bytes of address space, at
  * ISAN__SHADOW + address / 4.  Its low 16 bits are the slot of the owning
- * interpreter (0: none), the rest is explained in runtime/owner.h. */
-#define ISAN__SHADOW 0x200000000000ull
+ * interpreter (0: none), the rest is explained in runtime/owner.h; why it is
+ * there, in runtime/owner.c. */
+#define ISAN__SHADOW 0x350000000000ull
 #define ISAN__TAG(op) \
     ((unsigned int *)(ISAN__SHADOW + (((unsigned long)(op) >> 4) << 2)))
 #define ISAN__OBJECT 0x40000000u    /* this granule starts a PyObject */
@@ -47,19 +56,45 @@ struct isan__hooks {
     void (*finalize)(void *tstate);
     int  (*enter)(int scope);       /* what to give leave() */
     void (*leave)(int before);
+    unsigned int (*serial)(const void *interp);     /* of an interpreter; 0: unknown */
+    int  (*race)(const void *report);   /* of ThreadSanitizer's; non-zero: it is isan's to tell */
 };
 
 /* The slot of the interpreter this thread runs in; 0: do not check. */
-extern __thread unsigned short isan__slot ISAN__EXPORT
-    __attribute__((tls_model("initial-exec")));
-__thread unsigned short isan__slot = 0;
+extern __thread unsigned short isan__slot ISAN__EXPORT ISAN__TLS;
+__thread unsigned short isan__slot ISAN__TLS = 0;
 
 /* The runtime's hooks; NULL: not loaded. */
 extern const struct isan__hooks *isan__hooks ISAN__EXPORT;
 const struct isan__hooks *isan__hooks = 0;
 
-/* True if the current interpreter may not touch op.  The word is read
- * relaxed: an object that changes owner meanwhile is a race anyway. */
+/* Tags are read and written relaxed: an object that changes owner meanwhile
+ * is a race anyway.  ThreadSanitizer has no shadow for them, so it must not see
+ * that: it does not look into assembly (and these are always inlined, so that
+ * the attribute no_sanitize would not help). */
+ISAN__INLINE unsigned int
+isan__get_tag(const void *op)
+{
+#ifdef ISAN__TSAN
+    unsigned int word;
+    __asm__ volatile("movl %1, %0" : "=r"(word) : "m"(*ISAN__TAG(op)));
+    return word;
+#else
+    return *(const volatile unsigned int *)ISAN__TAG(op);
+#endif
+}
+
+ISAN__INLINE void
+isan__put_tag(const void *op, unsigned int word)
+{
+#ifdef ISAN__TSAN
+    __asm__ volatile("movl %1, %0" : "=m"(*ISAN__TAG(op)) : "r"(word));
+#else
+    *ISAN__TAG(op) = word;
+#endif
+}
+
+/* True if the current interpreter may not touch op. */
 ISAN__INLINE int
 isan__foreign(const void *op)
 {
@@ -67,7 +102,11 @@ isan__foreign(const void *op)
     if (slot == 0) {
         return 0;
     }
+#ifdef ISAN__TSAN
+    unsigned short tag = (unsigned short)isan__get_tag(op);
+#else
     unsigned short tag = *(const volatile unsigned short *)ISAN__TAG(op);
+#endif
     return __builtin_expect(tag != slot, 0) && tag != 0;
 }
 
@@ -109,9 +148,9 @@ isan__check_create(void *op)
 {
     unsigned short slot = isan__slot;
     if (slot != 0) {
-        unsigned int word = *ISAN__TAG(op);
+        unsigned int word = isan__get_tag(op);
         if (__builtin_expect((word & (ISAN__OBJECT | 0xffffu)) == slot, 1)) {
-            *ISAN__TAG(op) = word | ISAN__OBJECT;
+            isan__put_tag(op, word | ISAN__OBJECT);
         }
         else {
             isan__hooks->create(op);
@@ -139,6 +178,35 @@ isan__leave(int *before)
 #define ISAN_SCOPE(scope, condition)                                    \
     __attribute__((cleanup(isan__leave), unused)) int isan__before =    \
         (condition) && isan__hooks ? isan__hooks->enter(scope) : 0
+
+/* What the rest of the function does, it does in this interpreter.  Of an access
+ * that turns out to have been half of a race, ThreadSanitizer knows the stack it
+ * had: a frame that no code has says there whose it was (hooks/tsan.c). */
+#define ISAN__FRAME 0x400000000000ul
+#ifdef ISAN__TSAN
+extern void __tsan_func_entry(void *);
+extern void __tsan_func_exit(void);
+ISAN__INLINE int
+isan__go_in(const void *interp)
+{
+    unsigned int serial = isan__hooks ? isan__hooks->serial(interp) : 0;
+    if (serial != 0) {
+        __tsan_func_entry((void *)(ISAN__FRAME + serial));
+    }
+    return serial != 0;
+}
+ISAN__INLINE void
+isan__go_out(int *in)
+{
+    if (*in) {
+        __tsan_func_exit();
+    }
+}
+#define ISAN_WITHIN(interp) \
+    __attribute__((cleanup(isan__go_out), unused)) int isan__in = isan__go_in(interp)
+#else
+#define ISAN_WITHIN(interp) ((void)0)
+#endif
 
 #define ISAN_ATTRIBUTE(op) isan__check_attribute(op)
 #define ISAN_CREATE(op)    isan__check_create(op)

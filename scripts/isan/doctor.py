@@ -40,6 +40,13 @@ def compiles(source, *flags):
             return False
 
 
+def has_tsan():
+    try:
+        return bool(pythons.tsan_compiler())
+    except isan.Problem:
+        return False
+
+
 def has_compiler():
     try:
         return bool(pythons.compiler_identity())
@@ -77,6 +84,8 @@ PROBES = {
     "g++": command("g++"),
     "python3-setuptools": module("setuptools"),
     "valgrind": command("valgrind"),
+    "clang-19": lambda: pythons.clang_version(pythons.newest_clang() or "") >= pythons.CLANG,
+    "libclang-rt-19-dev": has_tsan,
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
 }
@@ -109,11 +118,36 @@ def has_shadow():
     return subprocess.run([sys.executable, "-I", "-c", SHADOW, str(at), str(size)]).returncode == 0
 
 
+# What ThreadSanitizer leaves room for: the kernel places executables and
+# libraries up to 2^(bits + 12) bytes apart (see runtime/owner.c).
+RANDOM_BITS = 30
+FIXED = """\
+import ctypes, sys
+ADDR_NO_RANDOMIZE = 0x40000
+sys.exit(ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE) == -1)
+"""
+
+
+def random_bits():
+    try:
+        with open("/proc/sys/vm/mmap_rnd_bits", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def can_fix_addresses():
+    """May a process turn off the randomisation of its addresses, as TSan does where there is too much of it?"""
+    return subprocess.run([sys.executable, "-I", "-c", FIXED]).returncode == 0
+
+
 def interpreters():
     """(name, up to date) of those built."""
     for version, flavor in pythons.built():
         current = True
         if version in pythons.RELEASES and flavor in pythons.FLAVORS and has_compiler():
+            if pythons.FLAVORS[flavor].tsan and not has_tsan():
+                continue
             key = pythons.view_key(os.path.join(pythons.views_dir(), f"{version}-{flavor}"))
             current = key == pythons.build_key(pythons.Release(version), flavor)
         yield f"{version}-{flavor}", current
@@ -145,6 +179,17 @@ def main(args):
         failed = True
         say("MISSING", "address space", "32 TiB (none of it used) for the owner tags: raise 'ulimit -v', "
             "and set sysctl vm.overcommit_memory to 0 or 1")
+
+    bits = random_bits()
+    if bits <= RANDOM_BITS:
+        say("ok", "address layout", "for the tsan interpreter")
+    elif can_fix_addresses():
+        say("ok", "address layout", f"for the tsan interpreter: vm.mmap_rnd_bits is {bits}, more than ThreadSanitizer has"
+            " room for, so it starts programs again without (setarch -R)")
+    else:
+        say("optional", "address layout", f"for the tsan interpreter: vm.mmap_rnd_bits is {bits}, more than ThreadSanitizer"
+            f" has room for, and personality(2) is forbidden here: sysctl vm.mmap_rnd_bits={RANDOM_BITS - 2} on the host,"
+            " or a container without that rule (--security-opt seccomp=unconfined)")
 
     for path in ("build/lib/libisan.so.0", "build/libexec/isan-symbolize"):
         if os.path.exists(os.path.join(isan.ROOT, path)):

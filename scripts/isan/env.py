@@ -6,9 +6,12 @@ import shutil
 import signal
 import subprocess
 
-from . import Problem, config
+from . import Problem, config, pythons
 
 EPILOG = """\
+With --flavor tsan what COMMAND builds is for the tsan interpreter: -fsanitize=thread goes with the flags, and CC and CXX
+are the newest clang here, unless CC names one.
+
 Runs COMMAND (pip install ., python3 setup.py build_ext -i, make, cmake --build B, meson setup B, ...) with isan's flags,
 -g and -fno-optimize-sibling-calls (stacks show who called CPython) at the end of CFLAGS and CXXFLAGS.  Where one of them is not set, the flags that the Python of the build was itself
 compiled with come first, because setuptools 75.7 and newer takes CFLAGS in their place.  That Python is COMMAND, or the
@@ -29,6 +32,8 @@ print(json.dumps([sys.version_info[:2], *sysconfig.get_config_vars("INCLUDEPY", 
 
 
 def add_arguments(parser):
+    parser.add_argument("--flavor", choices=("fast", "debug", "tsan"), default="fast",
+                        help="the interpreter that will load what is built (default: any)")
     parser.add_argument("program", metavar="COMMAND")
     parser.add_argument("arguments", metavar="ARGS", nargs="...")
     parser.epilog = EPILOG
@@ -59,13 +64,17 @@ def ask(python, env):
     raise Problem(f"{python}, which this build seems to be for, does not work ({why}): repair it, or put another first in PATH")
 
 
-def environment(program):
+def environment(program, flavor):
     """The environment of a build."""
     env = dict(os.environ)
+    flags, own = [*config.cflags(), "-g", "-fno-optimize-sibling-calls"], ""
+    if pythons.FLAVORS[flavor].tsan:
+        flags.append("-fsanitize=thread")
+        env["CC"] = pythons.tsan_compiler()
+        env["CXX"] = re.sub(r"clang(-\d+)?(?= |$)", r"clang++\1", env["CC"], count=1)
     preloads = [path for path in re.split("[ :]", env.pop("LD_PRELOAD", "")) if path and not _LIBISAN.match(path)]
     if preloads:
         env["LD_PRELOAD"] = ":".join(preloads)
-    flags, own = [*config.cflags(), "-g", "-fno-optimize-sibling-calls"], ""
     python = python_of(program)
     if python:
         version, include, own = ask(python, env)
@@ -83,7 +92,7 @@ def main(args):
     program = shutil.which(args.program)
     if not program:
         raise Problem(f"cannot find {args.program}: give a build command, such as: isan env -- pip install .")
-    env = environment(program)
+    env = environment(program, args.flavor)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)       # ignored by this Python, and inherited
     try:
         os.execve(program, [args.program, *args.arguments], env)

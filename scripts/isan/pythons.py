@@ -1,4 +1,4 @@
-"""Build the CPythons that isan runs programs with: plain, fast and debug.
+"""Build the CPythons that isan runs programs with: plain, fast, debug and tsan.
 
 A finished interpreter lives in the user's cache under a key made from
 everything that went into it, so that it is built once for all checkouts and
@@ -11,7 +11,9 @@ The executables name libisan.so.0 among the libraries they need.  While they
 are built, and when one in the cache is run directly, that is an empty stub.
 """
 import collections
+import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -38,15 +40,24 @@ RELEASES = {
 # What each series means when no exact release is asked for; the first is the default.
 SERIES = {"3.13": "3.13.5", "3.14": "3.14.6"}
 
-Flavor = collections.namedtuple("Flavor", "configure instrumented help")
+Flavor = collections.namedtuple("Flavor", "configure cflags instrumented tsan help")
 FLAVORS = {
-    "fast": Flavor([], True, "optimised, every check on"),
-    "debug": Flavor(["--with-pydebug"], True, "with CPython's own assertions as well"),
-    "plain": Flavor([], False, "the same build without isan, to compare with"),
+    "fast": Flavor([], [], True, False, "optimised, every check on"),
+    "debug": Flavor(["--with-pydebug"], [], True, False, "with CPython's own assertions as well"),
+    # ThreadSanitizer's stacks have no frame for a function that ended in a jump.
+    "tsan": Flavor(["--with-thread-sanitizer"], ["-O1", "-fno-optimize-sibling-calls"], True, True,
+                   "with ThreadSanitizer as well: races"),
+    "plain": Flavor([], [], False, False, "the same build without isan, to compare with"),
 }
+# ThreadSanitizer of earlier ones has another layout of the address space (runtime/owner.c).
+CLANG = 18
+CLANG_PACKAGES = "clang-19 libclang-rt-19-dev"
 
 # Modules the interpreters must have: pip and CPython's own tests want them.
 REQUIRED = ["zlib", "ssl", "_hashlib", "ctypes", "bz2", "lzma", "sqlite3"]
+
+# What of isan is linked into the executables of a tsan interpreter.
+TSAN_MAIN = os.path.join("include", "isan", "tsan_main.c")
 
 # Looked for from bin/ (python) and bin/Programs/ (_testembed): the checkout's
 # recorder first, then the stub of the interpreter's own prefix.  The build tree
@@ -389,23 +400,71 @@ def headers():
         for directory, _, names in os.walk(overlay) for name in names if name.endswith(".h"))
 
 
+def inputs(flavor):
+    """The files of ours that an interpreter of the flavor is made from."""
+    files = []
+    if FLAVORS[flavor].instrumented:
+        files += [*headers(), "hooks/anchors.txt"]
+    if FLAVORS[flavor].tsan:
+        files.append(TSAN_MAIN)
+    return files
+
+
 def anchors_path():
     return os.path.join(ROOT, "hooks", "anchors.txt")
 
 
-def compiler():
-    return os.environ.get("CC") or "gcc"
-
-
-def compiler_identity():
-    cc = compiler()
+def run_quietly(argv, source=None):
+    """What a command says; None if it fails."""
     try:
-        output = subprocess.run([*cc.split(), "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        done = subprocess.run(argv, input=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     except OSError:
-        output = None
-    if output is None or output.returncode:
+        return None
+    return None if done.returncode else done.stdout
+
+
+def clang_version(cc):
+    """Of a compiler; 0: it is not clang."""
+    match = re.search(r"^#define __clang_major__ (\d+)", run_quietly([*cc.split(), "-dM", "-E", "-x", "c", "-"], "") or "", re.M)
+    return int(match.group(1)) if match else 0
+
+
+def newest_clang():
+    """CC if it is a clang, else the newest one here; None: there is none."""
+    named = os.environ.get("CC", "")
+    if named and clang_version(named):
+        return named
+    found = set()
+    for directory in os.get_exec_path():
+        with contextlib.suppress(OSError):
+            found.update(name for name in os.listdir(directory) if re.fullmatch(r"clang(-\d+)?", name))
+    return max(found, key=clang_version, default=None)
+
+
+@functools.lru_cache(maxsize=None)
+def tsan_compiler():
+    """The clang that has ThreadSanitizer."""
+    cc = newest_clang()
+    if not cc or clang_version(cc) < CLANG:
+        raise Problem(f"the tsan flavor needs clang {CLANG} or newer, and there is {f'only {cc}' if cc else 'none'}: "
+                      f"apt-get install {CLANG_PACKAGES}, or set CC")
+    with tempfile.TemporaryDirectory() as directory:
+        if run_quietly([*cc.split(), "-fsanitize=thread", "-x", "c", "-", "-o", os.path.join(directory, "a")],
+                       "int main(void) { return 0; }\n") is None:
+            raise Problem(f"{cc} is here without its ThreadSanitizer: apt-get install libclang-rt-{clang_version(cc)}-dev")
+    return cc
+
+
+def compiler(flavor="fast"):
+    return tsan_compiler() if FLAVORS[flavor].tsan else os.environ.get("CC") or "gcc"
+
+
+def compiler_identity(flavor="fast"):
+    cc = compiler(flavor)
+    output = run_quietly([*cc.split(), "--version"])
+    if output is None:
         raise Problem(f"there is no C compiler '{cc}': run 'make deps' (or apt-get install gcc), or set CC")
-    return cc + "\n" + output.stdout
+    return cc + "\n" + output
 
 
 def configure_args(flavor, prefix):
@@ -414,23 +473,26 @@ def configure_args(flavor, prefix):
 
 def build_key(source, flavor):
     digest = hashlib.sha256()
-    parts = [str(RECIPE), source.digest, flavor, *configure_args(flavor, ""), RUNPATH, compiler_identity()]
-    if FLAVORS[flavor].instrumented:
-        for path in [*headers(), "hooks/anchors.txt"]:
-            try:
-                parts += [path, file_digest(os.path.join(ROOT, path))]
-            except OSError:
-                raise Problem(f"{path} is missing from {ROOT}: this copy of isan is not complete") from None
+    parts = [str(RECIPE), source.digest, flavor, *configure_args(flavor, ""), *FLAVORS[flavor].cflags, RUNPATH,
+             compiler_identity(flavor)]
+    for path in inputs(flavor):
+        try:
+            parts += [path, file_digest(os.path.join(ROOT, path))]
+        except OSError:
+            raise Problem(f"{path} is missing from {ROOT}: this copy of isan is not complete") from None
     for part in parts:
         digest.update(part.encode() + b"\0")
     return f"{source.version}-{flavor}-{digest.hexdigest()[:12]}"
 
 
-def build_environment():
+def build_environment(flavor):
     """Only what a compiler needs: CFLAGS, PYTHON*, MAKEFLAGS, LD_PRELOAD and
     the like of the user must not find their way into the interpreter."""
     keep = ("PATH", "HOME", "TMPDIR", "CC")
-    return {"LC_ALL": "C.UTF-8", **{name: os.environ[name] for name in keep if name in os.environ}}
+    env = {"LC_ALL": "C.UTF-8", **{name: os.environ[name] for name in keep if name in os.environ}}
+    if FLAVORS[flavor].tsan:
+        env["CC"] = compiler(flavor)
+    return env
 
 
 def writable_cache():
@@ -496,8 +558,8 @@ def build_in(work, source, flavor, prefix, log, progress):
     destdir = os.path.join(work, "stage")
     stage = destdir + prefix
     instrumented = FLAVORS[flavor].instrumented
-    env = build_environment()
-    cc = compiler().split()
+    env = build_environment(flavor)
+    cc = compiler(flavor).split()
 
     def run(*argv, cwd=tree, on_line=None):
         call(list(argv), log, progress, cwd, env, on_line)
@@ -505,11 +567,11 @@ def build_in(work, source, flavor, prefix, log, progress):
     source.unpack(tree, log, progress)
 
     # Names in debug information: Python/ceval.c, wherever it was built.
-    extra = [f"-ffile-prefix-map={tree}=."]
+    extra = [f"-ffile-prefix-map={tree}=.", *FLAVORS[flavor].cflags]
     libs = []
     if instrumented:
         apply_anchors(tree, read_anchors(anchors_path(), source.version))
-        for path in headers():
+        for path in inputs(flavor):
             target = os.path.join(work, path)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copyfile(os.path.join(ROOT, path), target)
@@ -521,6 +583,11 @@ def build_in(work, source, flavor, prefix, log, progress):
         libs = ["-Wl,--push-state,--no-as-needed", f"-L{stub}", "-l:libisan.so.0", "-Wl,--pop-state",
                 # Last the stub where it will be, for a copy of the executable elsewhere.
                 f"-Wl,--enable-new-dtags,-rpath,'{RUNPATH.replace('$', '$$')}:{prefix}/lib/isan-stub'"]
+    if FLAVORS[flavor].tsan:
+        # Without its instrumentation: TSan runs it holding its locks.
+        tsan_main = os.path.join(work, "tsan_main.o")
+        run(*cc, *extra, "-fPIC", "-c", "-o", tsan_main, os.path.join(work, TSAN_MAIN))
+        libs.append(tsan_main)
 
     progress.step("configure")
     run("./configure", *configure_args(flavor, prefix))
@@ -532,7 +599,7 @@ def build_in(work, source, flavor, prefix, log, progress):
 
     progress.step("compile")
     plan = subprocess.run([*make, "-n"], cwd=tree, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    compiles = re.compile(r"^\s*" + re.escape(compiler()) + " ")
+    compiles = re.compile(r"^\s*" + re.escape(compiler(flavor)) + " ")
     total = sum(1 for line in plan.stdout.splitlines() if compiles.match(line)) or 1
     done = 0
 

@@ -27,7 +27,7 @@ _FORWARD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal
 def add_arguments(parser):
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--python", metavar="PY", help="run the arguments with this interpreter, preloading libisan.so")
-    which.add_argument("--flavor", choices=("fast", "debug"), help="run the arguments with this debug interpreter")
+    which.add_argument("--flavor", choices=("fast", "debug", "tsan"), help="run the arguments with this debug interpreter")
     parser.add_argument("--version", metavar="V", help="release of the debug interpreter, such as 3.13 or 3.14")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing)")
     parser.add_argument("program", metavar="PROGRAM")
