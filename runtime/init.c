@@ -167,6 +167,7 @@ forked(void)
     isan__log_forked();
     isan__traps_forked();
     isan__threads_forked();
+    isan__stores_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which
@@ -237,6 +238,7 @@ begin(void)
         }
     }
     isan__demand_init();
+    isan__stores_init();
     active = true;
     isan__hooks = &isan__hook_table;
     if (isan__stock) {
@@ -274,6 +276,7 @@ isan__loaded(void *handle)
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
             isan__imported(map->l_addr);
         }
+        isan__stores_known();
     }
 }
 

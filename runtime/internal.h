@@ -44,6 +44,7 @@ enum isan__reason {
 };
 
 /* flags.c: the options. */
+enum isan__statics_mode { ISAN__STATICS_look, ISAN__STATICS_watch };
 enum isan__origin_mode { ISAN__ORIGIN_none, ISAN__ORIGIN_python, ISAN__ORIGIN_native };
 struct isan__flags {
 #define ISAN_BOOL(name, dflt, help) bool name;
@@ -258,6 +259,7 @@ void isan__interp_ended(isan__slot_t slot);                 /* its memory has ju
 void isan__main_ended(isan__slot_t slot);                   /* Python has been finalised */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
+bool isan__share_gil(isan__slot_t a, isan__slot_t b);
 void isan__retag(char *block, isan__slot_t to);             /* it is another's now */
 
 
@@ -371,6 +373,8 @@ void isan__not_on_thread(uintptr_t pointer);        /* none has: it is a new one
 /* Report what the statics of extensions hold of one interpreter, living or not,
  * when another that has imported the extension lives. */
 void isan__look_at_statics(void);
+/* Have interpreters that live, and do not share a GIL, imported the module? */
+bool isan__imported_in_parallel(uintptr_t base);
 bool isan__is_module_copy(uint64_t where);          /* m_copy of a PyModuleDef */
 bool isan__is_types_own(uint64_t where);            /* what PyType_Ready fills in */
 bool isan__within_arg_parser(uint64_t where, const void *op);
@@ -397,6 +401,12 @@ void isan__static_holds(const struct isan_holder *holder, const void *op, char *
  * `owner` if that is not 0; own: it is the standard library's; again: both are
  * the main interpreter, of one Py_Initialize and of a later one. */
 void isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own, bool again);
+/* Two interpreters store into the same memory, of which `address` is the variable's, at a time. */
+struct isan__store {
+    uint32_t interp, tid, stack;            /* serial; as in the log */
+    uint32_t size;                          /* bytes */
+};
+void isan__race(uint64_t address, const struct isan__store *first, const struct isan__store *second);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
@@ -444,6 +454,13 @@ uint32_t isan__leaks_of(isan__slot_t slot);             /* report; returns the b
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
+
+/* stores.c: stores into statics by several interpreters (statics=watch). */
+void isan__stores_init(void);               /* exits the process if it cannot be */
+void isan__stores_known(void);              /* all modules that are loaded by now */
+void isan__stores_forked(void);             /* in the child */
+void isan__watch_stores(const struct dl_phdr_info *info);   /* of this module, if it is new */
+void isan__arm_stores(void);                /* other interpreters have imported what there is */
 
 /* demand.c */
 extern uint8_t isan__wanted;                /* a signal has asked for a look */

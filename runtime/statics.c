@@ -67,6 +67,21 @@ importer(const struct walk *walk, uint32_t but)
     return isan__interp_of(slot)->serial;
 }
 
+bool
+isan__imported_in_parallel(uintptr_t base)
+{
+    isan__slot_t first = 0;
+    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+        if (has_imported(slot, base, 0)) {
+            if (first != 0 && !isan__share_gil(first, slot)) {
+                return true;
+            }
+            first = slot;
+        }
+    }
+    return false;
+}
+
 void
 isan__on_thread(uintptr_t pointer, uint32_t serial)
 {
@@ -577,6 +592,9 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     }
     if (!left_out(info) && !isan__has_runtime(info)) {
         isan__table_put(&imports, import_key(m->base, m->serial), 1);
+        if (isan__flags.statics == ISAN__STATICS_watch) {
+            isan__watch_stores(info);
+        }
         isan__each_name(info, DT_NEEDED, import_needed, arg);
         look(m->base, m->finds);
     }
@@ -593,6 +611,7 @@ isan__imported(uintptr_t base)
     if (serial != 0) {
         struct finds finds = { 0 };
         dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial, .finds = &finds });
+        isan__arm_stores();
         tell(&finds);
     }
 }
@@ -617,6 +636,7 @@ isan__forget_imports(uint32_t serial)
 {
     dl_iterate_phdr(forget_import, &serial);
     isan__each_thread(forget_thread, &serial);
+    isan__arm_stores();
 }
 
 /* Raw blocks the runtime can reach, breadth first.  They may be any thread's
