@@ -99,6 +99,8 @@ assert refused(AttributeError, mod.get_dict)
 thing.object = thing            # a cycle, for traverse and clear
 """
 
+BUMP = "assert mod.bump(2) == 2 and mod.bump(3) == 5 and mod.bump(0) == 0"
+
 REFCOUNTS = """
 import sys
 op = object()
@@ -204,6 +206,8 @@ EXERCISE = {
     "free_wrong": FREE,
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
+    "race_atomic": BUMP, "race_counter": BUMP, "race_mutex": BUMP, "race_state": BUMP, "race_thread": BUMP,
+    **{f"race_{name}": "assert mod.bump(2) == 1 and mod.bump(0) == 0" for name in ("buffer", "lazy", "once")},
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",

@@ -22,7 +22,7 @@ MANY = {"KIND": "isolated", "TIMES": 300, "EACH": 10000}
 RACES = {
     "race_counter": ("counter", "static long counter;", "return ++counter;"),
     "race_lazy": ("table", "static char *table;", "table = calloc"),
-    "race_buffer": ("buffer.text", "} buffer;", "return snprintf"),
+    "race_buffer": ("buffer.text[0]", "} buffer;", "return snprintf"),
 }
 HEALTHY = ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state"]
 
