@@ -274,9 +274,9 @@ isan__loaded(void *handle)
             isan__boundary_modules();
         }
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+            isan__stores_loaded(map->l_addr);
             isan__imported(map->l_addr);
         }
-        isan__stores_known();
     }
 }
 

@@ -358,6 +358,9 @@ const char *isan__tls_of(uintptr_t pointer, size_t module);
 
 /* statics.c: who holds it. */
 bool isan__has_runtime(const struct dl_phdr_info *info);    /* this module */
+bool isan__left_out(const struct dl_phdr_info *info);       /* isan, the C library, ... */
+bool isan__uses_python(const struct dl_phdr_info *info);
+bool isan__is_called(const struct dl_phdr_info *info, const char *name);    /* by others that need it */
 /* The module's static that points at the block or its object; address 0: none. */
 struct isan_holder isan__static_holding(const void *block, const void *object);
 /* Every word in a module's writable data that points at a block of slot. */
@@ -457,9 +460,8 @@ uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interp
 
 /* stores.c: stores into statics by several interpreters (statics=watch). */
 void isan__stores_init(void);               /* exits the process if it cannot be */
-void isan__stores_known(void);              /* all modules that are loaded by now */
+void isan__stores_loaded(uintptr_t base);   /* this module, and those it needs, new or not */
 void isan__stores_forked(void);             /* in the child */
-void isan__watch_stores(const struct dl_phdr_info *info);   /* of this module, if it is new */
 void isan__arm_stores(void);                /* other interpreters have imported what there is */
 
 /* demand.c */

@@ -103,8 +103,8 @@ base_name(const char *path)
     return slash ? slash + 1 : path ? path : "";
 }
 
-static bool
-left_out(const struct dl_phdr_info *info)
+bool
+isan__left_out(const struct dl_phdr_info *info)
 {
     static const char *const names[] = { "libisan.so", "libc.so.", "ld-linux", "libunwind" };
     const char *name = base_name(info->dlpi_name);
@@ -189,7 +189,7 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
     struct walk *walk = arg;
     struct tls tls = { .walk = walk, .start = UINT64_MAX };
     walk->at = info->dlpi_addr;
-    if (walk->runtime_only ? !of_runtime(info) : left_out(info)) {
+    if (walk->runtime_only ? !of_runtime(info) : isan__left_out(info)) {
         return 0;
     }
     if (walk->imported_only && ((walk->base != 0 && walk->base != info->dlpi_addr)
@@ -532,15 +532,27 @@ struct module {
     uintptr_t base;
     const char *name;
     uint32_t serial;                        /* of whom imports it */
-    bool is;
     struct finds *finds;
+};
+
+struct called {
+    const char *name;
+    bool is;
 };
 
 static void
 is_called(const char *name, void *arg)
 {
-    struct module *m = arg;
-    m->is |= strcmp(name, m->name) == 0;
+    struct called *called = arg;
+    called->is |= strcmp(name, called->name) == 0;
+}
+
+bool
+isan__is_called(const struct dl_phdr_info *info, const char *name)
+{
+    struct called called = { name, strcmp(base_name(info->dlpi_name), name) == 0 };
+    isan__each_name(info, DT_SONAME, is_called, &called);
+    return called.is;
 }
 
 static void *
@@ -551,6 +563,14 @@ is_python(const char *name, bool call, void *arg)
     return NULL;
 }
 
+bool
+isan__uses_python(const struct dl_phdr_info *info)
+{
+    bool python = false;
+    isan__got_rewrite(info, is_python, &python);
+    return python;
+}
+
 static int import_module(struct dl_phdr_info *info, size_t size, void *arg);
 
 /* A library without a symbol of Python's holds no objects, as far as it knows:
@@ -559,14 +579,10 @@ static int
 import_library(struct dl_phdr_info *info, size_t size, void *arg)
 {
     struct module *m = arg;
-    m->is = strcmp(base_name(info->dlpi_name), m->name) == 0;
-    isan__each_name(info, DT_SONAME, is_called, m);
-    if (!m->is) {
+    if (!isan__is_called(info, m->name)) {
         return 0;
     }
-    bool python = false;
-    isan__got_rewrite(info, is_python, &python);
-    if (python && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
+    if (isan__uses_python(info) && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
         m->base = info->dlpi_addr;
         import_module(info, size, m);
     }
@@ -590,11 +606,8 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (info->dlpi_addr != m->base) {
         return 0;
     }
-    if (!left_out(info) && !isan__has_runtime(info)) {
+    if (!isan__left_out(info) && !isan__has_runtime(info)) {
         isan__table_put(&imports, import_key(m->base, m->serial), 1);
-        if (isan__flags.statics == ISAN__STATICS_watch) {
-            isan__watch_stores(info);
-        }
         isan__each_name(info, DT_NEEDED, import_needed, arg);
         look(m->base, m->finds);
     }

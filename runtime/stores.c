@@ -37,7 +37,7 @@
 #define MS 1000000u                         /* ns */
 enum {
     MAX_SITES = 1 << 20, MAX_MODULES = 1024, STOPS = 16,
-    FIRST = 5,                              /* ms: the first store of each interpreter at each site */
+    FIRST = 20,                             /* ms: the first store of each interpreter at each site */
     AGAIN = 1, EVERY = 10,                  /* ms: one of the later ones, of any */
     FREE = 1000, SHARE = 10,                /* ms, and then a tenth of the time: how long threads are stopped */
     PAGE = 4096, PIECE = 64,                /* bytes */
@@ -58,7 +58,6 @@ static struct module {
     uint64_t *gate;                         /* not 0: its stores are looked at */
 } modules[MAX_MODULES];
 static uint32_t n_modules;
-static isan__lock_t patching;
 static struct isan__table known;            /* program headers of a module -> 1: not new any more */
 static struct isan__table atomics;          /* addresses that some instruction changes atomically */
 
@@ -609,19 +608,12 @@ drop_atomics(uint32_t first)
     return kept;
 }
 
-void
-isan__watch_stores(const struct dl_phdr_info *info)
+static void
+watch(const struct dl_phdr_info *info)
 {
     static uint64_t ungated;
     struct scan s = { .info = info, .start = UINTPTR_MAX, .first = n_sites };
     const ElfW(Phdr) *header = NULL, *text = NULL;
-    isan__lock(&patching);
-    if (isan__table_get(&known, (uint64_t)info->dlpi_phdr) != 0 || n_modules == MAX_MODULES) {
-        isan__unlock(&patching);
-        return;
-    }
-    isan__table_put(&known, (uint64_t)info->dlpi_phdr, 1);
-    s.first = n_sites;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         uintptr_t start = info->dlpi_addr + ph->p_vaddr, end = start + ph->p_memsz;
@@ -638,25 +630,71 @@ isan__watch_stores(const struct dl_phdr_info *info)
             header = ph;
         }
     }
-    if (header != NULL && text != NULL && s.end != 0) {
-        scan_functions(&s, (const uint8_t *)info->dlpi_addr + header->p_vaddr, header->p_memsz);
-        n_sites = drop_atomics(s.first);
-        struct module *m = &modules[n_modules];
-        *m = (struct module){ info->dlpi_addr, s.start, s.end, &ungated };
-        if (n_sites != s.first && !patch(&s, n_sites - s.first)) {
-            n_sites = s.first;
-            isan__log_note("statics=watch: the code of %s cannot be changed, so its stores into its "
-                           "variables are not seen", info->dlpi_name);
-        }
-        else {
-            if (m->gate == &ungated) {      /* it only calls functions that store */
-                m->gate = isan__map(sizeof *m->gate);
-            }
-            __atomic_store_n(&n_modules, n_modules + (m->gate != NULL), __ATOMIC_RELEASE);
-            isan__got_rewrite(info, substitute, NULL);
+    if (header == NULL || text == NULL || s.end == 0 || n_modules == MAX_MODULES) {
+        return;
+    }
+    scan_functions(&s, (const uint8_t *)info->dlpi_addr + header->p_vaddr, header->p_memsz);
+    n_sites = drop_atomics(s.first);
+    struct module *m = &modules[n_modules];
+    *m = (struct module){ info->dlpi_addr, s.start, s.end, &ungated };
+    if (n_sites != s.first && !patch(&s, n_sites - s.first)) {
+        n_sites = s.first;
+        isan__log_note("statics=watch: the code of %s cannot be changed, so its stores into its "
+                       "variables are not seen", info->dlpi_name);
+        return;
+    }
+    if (m->gate == &ungated) {              /* it only calls functions that store */
+        m->gate = isan__map(sizeof *m->gate);
+    }
+    if (m->gate != NULL) {
+        __atomic_store_n(&n_modules, n_modules + 1, __ATOMIC_RELEASE);
+        isan__got_rewrite(info, substitute, NULL);
+    }
+}
+
+/* Nobody runs a module before the dlopen that brought it has returned, and
+ * whoever called one comes here first: so the first to see one here may change
+ * it, while the others wait for dl_iterate_phdr's lock.  But for the constructors of what it needs, which
+ * may have started threads: those that use nothing of Python's are left alone. */
+struct load {
+    uintptr_t base;
+    const char *name;                       /* not NULL: that it is needed by */
+};
+
+static int loaded(struct dl_phdr_info *info, size_t size, void *arg);
+
+static void
+loaded_needed(const char *name, void *arg)
+{
+    (void)arg;
+    dl_iterate_phdr(loaded, &(struct load){ .name = name });
+}
+
+static int
+loaded(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    const struct load *load = arg;
+    uint64_t key = (uint64_t)info->dlpi_phdr;
+    (void)size;
+    if (load->name != NULL ? !isan__is_called(info, load->name) : info->dlpi_addr != load->base) {
+        return 0;
+    }
+    if (isan__table_get(&known, key) == 0) {
+        isan__table_put(&known, key, 1);
+        isan__each_name(info, DT_NEEDED, loaded_needed, NULL);
+        if (!isan__left_out(info) && !isan__has_runtime(info) && isan__uses_python(info)) {
+            watch(info);
         }
     }
-    isan__unlock(&patching);
+    return 1;
+}
+
+void
+isan__stores_loaded(uintptr_t base)
+{
+    if (isan__flags.statics == ISAN__STATICS_watch) {
+        dl_iterate_phdr(loaded, &(struct load){ .base = base });
+    }
 }
 
 void
@@ -677,15 +715,6 @@ is_known(struct dl_phdr_info *info, size_t size, void *arg)
     return 0;
 }
 
-/* Whatever is loaded by now may be running. */
-void
-isan__stores_known(void)
-{
-    if (isan__flags.statics == ISAN__STATICS_watch) {
-        dl_iterate_phdr(is_known, NULL);
-    }
-}
-
 void
 isan__stores_init(void)
 {
@@ -700,7 +729,7 @@ isan__stores_init(void)
     if (sites == NULL) {
         isan__die("no memory for statics=watch; raise the limit (ulimit -v)");
     }
-    isan__stores_known();
+    dl_iterate_phdr(is_known, NULL);        /* it may be running */
 }
 
 /* In the child, where nobody waits any more. */
@@ -712,9 +741,8 @@ isan__stores_forked(void)
 
 #else
 
-void isan__watch_stores(const struct dl_phdr_info *info) { (void)info; }
+void isan__stores_loaded(uintptr_t base) { (void)base; }
 void isan__arm_stores(void) {}
-void isan__stores_known(void) {}
 void isan__stores_forked(void) {}
 
 void

@@ -9,15 +9,15 @@ from subject import line_of, places, who
 RACE = """
     import threading, time
     interpreters = [Interpreter(KIND) for _ in range(2)]
-    start = time.time() + 0.3
-    code = f"import sys, time; import {MODULE} as mod\\nwhile time.time() < {start}: pass\\n" \\
-           f"for i in range({TIMES}): mod.bump({EACH})"
+    for interpreter in interpreters: interpreter.run(f"import time, {MODULE} as mod")
+    start = time.time() + 0.2
+    code = f"time.sleep({start} - time.time())\\nfor i in range({TIMES}): mod.bump({EACH})"
     threads = [threading.Thread(target=interpreter.run, args=(code,)) for interpreter in interpreters]
     for thread in threads: thread.start()
     for thread in threads: thread.join()
     for interpreter in interpreters: interpreter.end()
 """
-MANY = {"KIND": "isolated", "TIMES": 300, "EACH": 10000}
+MANY = {"KIND": "isolated", "TIMES": 100, "EACH": 10000}
 
 RACES = {
     "race_counter": ("counter", "static long counter;", "return ++counter;"),
