@@ -17,6 +17,17 @@ REASONS = {reason.name: reason for reason in tables.REASONS}
 STATIC_TYPE = ("a static type is used by several interpreters",
                "Make it a heap type of each interpreter with PyType_FromModuleAndSpec, and keep it in module state."
                " See \"Isolating Extension Modules\", docs.python.org/3/howto/isolating-extensions.html")
+# By whether the two interpreters of a race have one GIL: title and hint.
+RACES = {
+    "different": (KINDS["race"].title, KINDS["race"].hint),
+    "same": ("two threads accessed the same memory without synchronisation, at least one of them writing, though their"
+             " interpreters have one GIL",
+             "One of the two did not hold the GIL: take it (PyGILState_Ensure, PyEval_RestoreThread) before the access, move"
+             " the access out of Py_BEGIN_ALLOW_THREADS, or protect the memory with a lock or an atomic."),
+    "none": ("two threads accessed the same memory without synchronisation, at least one of them writing",
+             "The GIL does not protect what a thread outside any interpreter accesses: use a lock or an atomic."),
+}
+RACES[None] = RACES["none"][0], KINDS["race"].hint
 # What is wrong now, before what will be, before what was left behind.
 RANK = {name: rank for rank, names in enumerate((
     ("stale", "free", "race", "share"), ("immortal", "gilstate"), ("static",), ("leak",))) for name in names}
@@ -252,6 +263,10 @@ class _Builder:
             finding["fate"] = "freed"       # or it would be among the leaks
         else:
             finding["fate"] = None
+        if f.kind == "race":
+            finding["gil"] = self.gil(finding)
+            finding["title"], finding["hint"] = RACES[finding["gil"]]
+            finding["fate"] = None
         if f.object.flags & logs_.OBJ_STATIC_TYPE:
             finding["title"], finding["hint"] = STATIC_TYPE
             finding["fate"] = None              # it is there as long as its module
@@ -263,7 +278,22 @@ class _Builder:
     def place(self, log, p):
         return {"role": p.role, "interpreter": self.interp(log, p.interp), "tid": p.tid or None,
                 "write": bool(p.flags & logs_.PLACE_WRITE), "atomic": bool(p.flags & logs_.PLACE_ATOMIC),
+                "free": bool(p.flags & logs_.PLACE_FREE), "detached": bool(p.flags & logs_.PLACE_DETACHED),
+                "unknown": bool(p.flags & logs_.PLACE_UNKNOWN),
                 "amount": p.amount, "text": p.text or None, "stack": self.stack(log, p.stack)}
+
+    @staticmethod
+    def gil(race):
+        """Whether the accesses of a race have one GIL: "same", "different", "none": a thread had no interpreter;
+        None: not known."""
+        accesses = [place for place in race["places"] if place["role"] == "access"]
+        who = [place["interpreter"] for place in accesses]
+        if len(who) < 2 or any(place["unknown"] for place in accesses):
+            return None
+        if not all(who):
+            return "none"
+        gils = {interp["serial"] if interp["kind"] == "own-gil" else 0 for interp in who}
+        return "different" if len(gils) > 1 else "same"
 
     def leak(self, log, l):
         steps = log.of("steps", l.id)
@@ -321,6 +351,13 @@ def _holder_print(holder):
 def fingerprint(finding):
     holder = finding["holder"]
     parts = [finding["kind"], finding["access"], _holder_print(holder)]
+    if finding["kind"] == "race":                   # one for each variable, from wherever it is accessed
+        parts.append(finding["gil"])
+        if not holder or not holder["symbol"]:
+            parts += [finding["object"]["type"], sorted(
+                str(_place(users(place["stack"]))) for place in finding["places"]
+                if place["role"] == "access" and place["stack"])]
+        return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     if finding["kind"] == "static" and holder:      # one for each variable, whatever it holds
         parts += [finding["object"]["static_type"], not holder["symbol"] and finding["object"]["type"]]
     else:
@@ -426,6 +463,28 @@ def _merge(findings):
                 first[key].append(value)
         first["paired"] += finding["paired"]
     return list(kept.values()), renamed
+
+
+def _variable(finding):
+    """What a finding's variable is known by; None: it has none."""
+    holder = finding["holder"]
+    if not holder or holder["address"] is None or not holder["symbol"]:
+        return None
+    return finding["pid"], holder["module"], holder["symbol"], bool(holder["thread_local"])
+
+
+def _pair_races(findings):
+    """Races with what else was found about their variable or object."""
+    about = {}
+    for f in findings:
+        for key in {_variable(f), f["object"]["serial"] and (f["pid"], f["object"]["serial"])} - {None}:
+            about.setdefault(key, []).append(f)
+    for some in about.values():
+        for race in (f for f in some if f["kind"] == "race"):
+            for other in some:
+                if other is not race:
+                    race["paired"].append(other["id"])
+                    other["paired"].append(race["id"])
 
 
 def _ordered(findings):
@@ -564,6 +623,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         builder.mark(crash["stack"])
     if not merge:
         return dict(report, findings=findings)
+    _pair_races(findings)
     findings, renamed = _merge(findings)
     present = {f["id"] for f in findings}
     for f in findings:

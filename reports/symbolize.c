@@ -533,6 +533,23 @@ static bool static_address(Dwarf_Die *die, Dwarf_Addr *address, bool *thread_loc
     return true;
 }
 
+/* The file that a variable or type is declared in; what "file" says in clang's
+ * DWARF 5, 0, is the compilation unit's own, which dwarf_decl_file() still takes
+ * for none, as it was before (elfutils libdw/dwarf_decl_file.c). */
+static const char *declared_in(Dwarf_Die *die)
+{
+    const char *file = dwarf_decl_file(die);
+    Dwarf_Attribute attr;
+    Dwarf_Word number;
+    Dwarf_Die cu;
+    Dwarf_Files *files;
+    size_t n;
+    if (file || dwarf_formudata(dwarf_attr_integrate(die, DW_AT_decl_file, &attr), &number) != 0 || number != 0
+        || !dwarf_diecu(die, &cu, NULL, NULL) || dwarf_getsrcfiles(&cu, &files, &n) != 0)
+        return file;
+    return dwarf_filesrc(files, 0, NULL, NULL);
+}
+
 static void add_variable(struct variables *list, struct variable variable)
 {
     list->at = grow(list->at, list->n, &list->cap, sizeof *list->at);
@@ -785,7 +802,7 @@ static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, F
     int line = 0;
     Dwarf_Die cu, *in_cu = NULL;
     if (v && v->die.addr) {
-        file = dwarf_decl_file(&v->die);
+        file = declared_in(&v->die);
         dwarf_decl_line(&v->die, &line);
         in_cu = dwarf_diecu(&v->die, &cu, NULL, NULL);
     }
@@ -878,7 +895,7 @@ static int stem(const char **file)
 static int nearness(Dwarf_Die *type, Dwarf_Die *unit, const char *source)
 {
     Dwarf_Die cu;
-    const char *file = dwarf_decl_file(type);
+    const char *file = declared_in(type);
     int near = unit && dwarf_diecu(type, &cu, NULL, NULL) && dwarf_dieoffset(&cu) == dwarf_dieoffset(unit) ? 2 : 0;
     if (file && source) {
         int n = stem(&file);

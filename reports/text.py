@@ -269,6 +269,8 @@ class _Text:
                     self.several_interps(names))
             held = self.holder(f["holder"], f["elements"]) if f["holder"] else "a C static"
             return "%s holds %s of %s" % (held, thing, self.several_interps(f["owners"] or [None]))
+        if kind == "race":
+            return self.race_headline(f)
         if kind == "immortal":
             return "%s changes the reference count of an immortal object, %s" % (current, thing)
         return "%s: %s" % (current, f["title"])
@@ -332,6 +334,62 @@ class _Text:
             self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
                           f["stacks"].get("ended", []), f)
         self.fate(f)
+        self.hint(f)
+
+    @staticmethod
+    def verb(place, third=True):
+        """What an access did: writes, write."""
+        return ("free" if place["free"] else "write" if place["write"] else "read") + "s" * third
+
+    def racer(self, place):
+        return self.whose(None) if place["unknown"] else self.who(place["interpreter"])
+
+    def race_headline(self, f):
+        accesses = sorted((p for p in f["places"] if p["role"] == "access"),
+                          key=lambda p: p["interpreter"]["id"] if p["interpreter"] else -1)
+        if len(accesses) != 2:                  # of a log that is not complete
+            return "%s: %s" % (self.who(f["current"]), f["title"])
+        one, other = accesses
+        interps = [p["interpreter"] for p in accesses]
+        alike = self.verb(one) == self.verb(other)
+        if all(interps) and interps[0] == interps[1]:
+            who = "two threads of %s %s" % (interps[0]["name"], self.verb(one, False) if alike else "access")
+        elif all(interps) and interps[0]["kind"] == interps[1]["kind"] and alike:
+            who = "interpreters %s and %s (%s) %s" % (interps[0]["id"], interps[1]["id"], {
+                "legacy": "legacy", "own-gil": "own GIL"}.get(interps[0]["kind"], "main"), self.verb(one, False))
+        else:
+            who = " and ".join("%s %s" % (self.racer(p), self.verb(p)) for p in accesses)
+        if f["holder"]:
+            return "%s %s" % (who, self.holder(f["holder"], f["elements"]))
+        return "%s %s%s" % (who, self.thing(f), " of " + f["owner"]["name"] if f["owner"] else "")
+
+    def race(self, f):
+        self.title(f, self.headline(f))
+        accesses = [p for p in f["places"] if p["role"] == "access"]
+        for i, place in enumerate(accesses):
+            self.location("%s%s,%s%s %s %s%s" % (
+                "before that " * bool(i), self.racer(place), " thread %d," % place["tid"] if place["tid"] else "",
+                " without its GIL," if place["detached"] else "",
+                {"frees": "freed", "writes": "wrote", "reads": "read"}[self.verb(place)],
+                plural(place["amount"], "byte"), " atomically" if place["atomic"] else ""), place["stack"], f)
+        for place in f["places"]:
+            if place["role"] != "access":
+                self.location("one of them %s" % PLACES[place["role"]] if place["role"] == "lock"
+                              else self.happened(place), place["stack"], f)
+        self.say("  " + {
+            "different": "two GILs: nothing kept them apart",
+            "same": "their interpreters have one GIL: at least one did not hold it" if len(
+                {p["interpreter"]["serial"] for p in accesses if p["interpreter"]}) > 1
+            else "one interpreter, one GIL: at least one of the threads did not hold it",
+            "none": "one of the threads was in no interpreter: no GIL kept them apart",
+            None: "which interpreter a thread was in is not known, so neither is whether they had one GIL"}[f["gil"]]
+            + (", seen" + self.times(f["count"]) if f["count"] > 1 else ""))
+        created = f["stacks"]["created"]
+        if created:
+            self.location("the memory was allocated" + (" in " + f["owner"]["name"] if f["owner"] else ""), created, f)
+        others = [self.reference(id) for id in f["paired"]]
+        if others:
+            self.say("  about the same %s: %s" % ("variable" if f["holder"] else "object", ", ".join(others)))
         self.hint(f)
 
     def happened(self, place):
@@ -430,7 +488,7 @@ class _Text:
 
     def render(self, show_residue):
         for f in self.report["findings"]:
-            (self.leak if f["kind"] == "leak" else self.trap)(f)
+            {"leak": self.leak, "race": self.race}.get(f["kind"], self.trap)(f)
         for crash in self.report["crashes"]:
             self.crash(crash)
         self.residue(show_residue)

@@ -404,12 +404,6 @@ void isan__static_holds(const struct isan_holder *holder, const void *op, char *
  * `owner` if that is not 0; own: it is the standard library's; again: both are
  * the main interpreter, of one Py_Initialize and of a later one. */
 void isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own, bool again);
-/* Two interpreters store into the same memory, of which `address` is the variable's, at a time. */
-struct isan__store {
-    uint32_t interp, tid, stack;            /* serial; as in the log */
-    uint32_t size;                          /* bytes */
-};
-void isan__race(uint64_t address, const struct isan__store *first, const struct isan__store *second);
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
@@ -418,6 +412,18 @@ void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);
 bool isan__is_str(const void *op);                      /* NULL is none */
 bool isan__is_interned_table(const char *block);        /* memory, no object */
+/* A race on the variable that the holder is at (address 0: none), or on the
+ * object or block at `op` of a tagged block; or else on `memory`.  `other` and
+ * `current` (serials): whose accesses, `current`'s now. */
+struct isan__race {
+    struct isan_holder holder;
+    const void *op;
+    char *block;                            /* NULL: it is in none */
+    struct isan_object memory;
+    uint32_t current, used;
+    uint64_t key;                           /* the same of all that are one */
+};
+struct isan_rec_finding *isan__race(const struct isan__race *race);   /* NULL: it was told before */
 /* One more place of a finding that has been published. */
 void isan__place(const struct isan_rec_place *place, const char *text);
 uint32_t isan__describe(struct isan_object *object, const void *op, char *block);

@@ -177,14 +177,19 @@ struct isan_rec_finding {
 
 /* Another place that finding `finding` tells of, in the order of the records:
  * `role` indexes kinds.inc's ISAN_PLACE table.  text: a name, as the role has it. */
-enum { ISAN_PLACE_WRITE = 1, ISAN_PLACE_ATOMIC = 2 };      /* of an access */
+enum {
+    ISAN_PLACE_WRITE = 1, ISAN_PLACE_ATOMIC = 2,    /* of an access */
+    ISAN_PLACE_DETACHED = 4,        /* without the GIL of `interp`, which it was in */
+    ISAN_PLACE_UNKNOWN = 8,         /* it may have been in any interpreter */
+    ISAN_PLACE_FREE = 16,           /* the memory was freed */
+};
 struct isan_rec_place {
     struct isan_rec rec;
     uint32_t finding;
     uint16_t role, flags;
     uint32_t stack, tid;            /* 0: unknown */
     uint32_t interp, pad;           /* serial, 0: none */
-    int64_t  amount;                /* what the role counts: bytes accessed, references */
+    int64_t  amount;                /* what the role counts: bytes accessed, references; of a lock its address */
     char     text[];
 };
 

@@ -63,9 +63,10 @@ static struct isan__table atomics;          /* addresses that some instruction c
 
 /* A thread that is about to store, and is stopped, or comes to where one is. */
 struct access {
-    struct isan__store store;
     struct isan__target to;
+    uint32_t interp, tid, stack;            /* serial; as in the log */
     isan__slot_t slot;
+    bool detached;
 };
 enum { NOBODY, WAITS, MET };
 static struct stop {
@@ -114,7 +115,7 @@ met(const struct access *mine, uint64_t now)
 {
     for (struct stop *s = stops; s < stops + STOPS; s++) {
         if (s->state == WAITS && now < s->until && overlap(&s->mine.to, &mine->to)
-            && s->mine.store.tid != mine->store.tid && !isan__share_gil(s->mine.slot, mine->slot)
+            && s->mine.tid != mine->tid && !isan__share_gil(s->mine.slot, mine->slot)
             && !excused(&s->mine.to, &mine->to)) {
             return s;
         }
@@ -134,6 +135,31 @@ vacant(uint64_t now)
     return NULL;
 }
 
+static void
+tell(const struct access *mine, const struct access *other)
+{
+    uint64_t address = mine->to.address;
+    struct isan__race race = {
+        .holder = { .address = address }, .memory = { .address = address, .size = mine->to.size },
+        .current = mine->interp, .used = mine->stack, .key = isan__hash(&address, sizeof address, 5) | 1,
+    };
+    const struct isan_rec_finding *r = isan__race(&race);
+    if (r == NULL) {
+        return;
+    }
+    const struct access *const both[] = { mine, other };
+    for (int i = 0; i < 2; i++) {
+        isan__place(&(struct isan_rec_place){
+            .finding = r->id, .role = ISAN__PLACE_access,
+            .flags = ISAN_PLACE_WRITE | (both[i]->detached ? ISAN_PLACE_DETACHED : 0),
+            .stack = both[i]->stack, .tid = both[i]->tid, .interp = both[i]->interp,
+            .amount = both[i]->to.size }, "");
+    }
+    if (isan__flags.halt_on_error) {
+        isan__halt();
+    }
+}
+
 /* Somebody else's store and this thread's meet if both are here at a time.
  * ms: how long to wait for that.  True: the variable has been told of. */
 static bool
@@ -144,7 +170,7 @@ meet(struct access *mine, uint64_t ms, ucontext_t *here)
     struct stop *s = met(mine, now);
     if (s != NULL) {
         isan__unlock(&meeting);
-        mine->store.stack = isan__stack_here(here);
+        mine->stack = isan__stack_here(here);
         isan__lock(&meeting);
         s = met(mine, monotonic());
         if (s != NULL) {
@@ -174,8 +200,8 @@ meet(struct access *mine, uint64_t ms, ucontext_t *here)
     s->state = NOBODY;
     isan__unlock(&meeting);
     if (told) {
-        mine->store.stack = isan__stack_here(here);
-        isan__race(mine->to.address, &mine->store, &other.store);
+        mine->stack = isan__stack_here(here);
+        tell(mine, &other);
     }
     return told;
 }
@@ -193,9 +219,9 @@ about_to_store(struct access *mine, uint64_t ms, ucontext_t *here)
     mine->slot = isan__self.slot;
     const struct isan__interp *i = isan__interp_of(mine->slot);
     if (i->serial != 0 && !i->ended) {
-        mine->store.interp = i->serial;
-        mine->store.tid = isan__tid();
-        mine->store.size = mine->to.size;
+        mine->interp = i->serial;
+        mine->tid = isan__tid();
+        mine->detached = isan__slot == 0;
         uint64_t start = monotonic();
         if (stopped_ns > (FREE * (uint64_t)MS) + (start - began.ns) / SHARE) {
             ms = 0;

@@ -247,7 +247,8 @@ serial_of(char *block)
 
 /* A record to be published, with all but the object. */
 static struct isan_rec_finding *
-begin(int kind, int access, struct isan_holder holder, uint32_t current, uint32_t stack, const char *type)
+begin(int kind, int access, struct isan_holder holder, uint32_t current, const char *type,
+      uint32_t stack)
 {
     size_t n = strlen(type) + 1;
     struct isan_rec_finding *r = isan__log_reserve(sizeof *r + n);
@@ -271,7 +272,7 @@ static struct isan_rec_finding *
 record(int kind, int access, const void *op, char *block, struct isan_holder holder,
        uint32_t current, const char *type)
 {
-    struct isan_rec_finding *r = begin(kind, access, holder, current, isan__stack_here(NULL), type);
+    struct isan_rec_finding *r = begin(kind, access, holder, current, type, isan__stack_here(NULL));
     if (r != NULL) {
         /* Before anybody can look at what the object came to. */
         belongs(serial_of(block), r);
@@ -423,7 +424,7 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
         strcpy(text, "?");
     }
     struct isan_rec_finding *r = begin(ISAN__KIND_static, ISAN__ACCESS_none,
-        (struct isan_holder){ .address = (uint64_t)type }, other, isan__stack_here(NULL), text);
+        (struct isan_holder){ .address = (uint64_t)type }, other, text, isan__stack_here(NULL));
     if (r != NULL) {
         r->count = 1;
         r->object = (struct isan_object){
@@ -438,31 +439,33 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
     }
 }
 
-void
-isan__race(uint64_t address, const struct isan__store *first, const struct isan__store *second)
+struct isan_rec_finding *
+isan__race(const struct isan__race *race)
 {
-    uint64_t exact = isan__hash(&address, sizeof address, 5) | 1;
-    struct isan_rec_finding *r = (void *)isan__table_get(&by_site, exact);
-    if (r == NULL) {
-        r = begin(ISAN__KIND_race, ISAN__ACCESS_none, (struct isan_holder){ .address = address },
-                  first->interp, first->stack, "");
-        if (r == NULL) {
-            return;
+    struct isan_rec_finding *r = (void *)isan__table_get(&by_site, race->key);
+    if (r != NULL) {
+        __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
+        return NULL;
+    }
+    char type[256] = "";
+    bool object = race->block != NULL && isan__object_in(race->block) == race->op;
+    if (object && !isan__type_name(race->op, type, sizeof type)) {
+        strcpy(type, "?");
+    }
+    r = begin(ISAN__KIND_race, ISAN__ACCESS_none, race->holder, race->current, type, race->used);
+    if (r != NULL) {
+        r->count = 1;
+        if (race->block != NULL) {
+            belongs(serial_of(race->block), r);
+            isan__describe(&r->object, race->op, race->block);
         }
-        isan__table_put(&by_site, exact, (uint64_t)r);
+        else {
+            r->object = race->memory;
+        }
         isan__log_publish(r, ISAN_REC_FINDING);
-        const struct isan__store *const both[] = { first, second };
-        for (int i = 0; i < 2; i++) {
-            isan__place(&(struct isan_rec_place){
-                .finding = r->id, .role = ISAN__PLACE_access, .flags = ISAN_PLACE_WRITE,
-                .stack = both[i]->stack, .tid = both[i]->tid, .interp = both[i]->interp,
-                .amount = both[i]->size }, "");
-        }
+        isan__table_put(&by_site, race->key, (uint64_t)r);
     }
-    __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
-    if (isan__flags.halt_on_error) {
-        isan__halt();
-    }
+    return r;
 }
 
 /* After a fork the records belong to the parent's log. */

@@ -99,8 +99,6 @@ assert refused(AttributeError, mod.get_dict)
 thing.object = thing            # a cycle, for traverse and clear
 """
 
-BUMP = "assert mod.bump(2) == 2 and mod.bump(3) == 5 and mod.bump(0) == 0"
-
 REFCOUNTS = """
 import sys
 op = object()
@@ -193,6 +191,8 @@ else:
 """
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
+RACES = ["atomic", "buffer", "counter", "lazy", "list", "mutex", "once", "state", "thread", "type"]
+
 EXERCISE = {
     "arg_parser": "assert mod.keep('name') is None",
     "attr_borrowed": ATTR,
@@ -206,8 +206,8 @@ EXERCISE = {
     "free_wrong": FREE,
     "keepers": SHELF.format(references=4), "keepers_clean": SHELF.format(references=2),
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
-    "race_atomic": BUMP, "race_counter": BUMP, "race_mutex": BUMP, "race_state": BUMP, "race_thread": BUMP,
-    **{f"race_{name}": "assert mod.bump(2) == 1 and mod.bump(0) == 0" for name in ("buffer", "lazy", "once")},
+    **{f"race_{name}": "mod.run(1, 10)" for name in RACES},
+    **{f"race_{name}": "assert mod.run(1, 3) is None" for name in ("flag", "text")},
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
@@ -224,7 +224,7 @@ def test_extension_in_one_interpreter(name, where, tmp_path, plain):
     build(next(EXT.glob(name + ".c*")).name, plain, tmp_path)
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
-        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "type_static") else "isolated"
+        kind = "legacy" if name.startswith("single_") or name in ("boundary_switch", "race_type", "type_static") else "isolated"
         script = f"""
 import _interpreters
 interpreter = _interpreters.create({kind!r})

@@ -27,7 +27,7 @@ def locations(python):
     return list(dict.fromkeys(includes)), suffix
 
 
-def build(source, python, directory=None, cflags=()):
+def build(source, python, directory=None, cflags=(), compiler="gcc"):
     """Compile tests/ext/SOURCE (or any path) for `python`; the path of the extension.
 
     It is put into `directory`, a new temporary one if there is none, with the library it is linked to if lib/SOURCE
@@ -41,16 +41,15 @@ def build(source, python, directory=None, cflags=()):
     link = []
     if library.exists():
         file = directory / f"lib{source.stem}.so"
-        run_compiler(library, file, includes, cflags, [f"-Wl,-soname,{file.name}"])
+        run_compiler(compiler, library, file, includes, cflags, [f"-Wl,-soname,{file.name}"])
         link = [file, "-Wl,-rpath,$ORIGIN"]
-    run_compiler(source, target, includes, cflags, link)
+    run_compiler("g++" if source.suffix == ".cc" else compiler, source, target, includes, cflags, link)
     return target
 
 
-def run_compiler(source, target, includes, cflags, link):
-    compiler = "g++" if source.suffix == ".cc" else "gcc"
+def run_compiler(compiler, source, target, includes, cflags, link):
     # The flags first: a directory of theirs comes before Python's own.
-    subprocess.run([compiler, "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror", *cflags,
+    subprocess.run([*compiler.split(), "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror", *cflags,
                     *(f"-I{path}" for path in includes), "-o", target, source, *link], check=True)
 
 

@@ -1,16 +1,23 @@
-/* Healthy: the counter is atomic, and so is what says which was the last. */
+/* The healthy twin of race_counter.c and race_list.c: atomics. */
+#include <Python.h>
 #include <stdatomic.h>
 
-static atomic_long counter, last;
+struct node {
+    struct node *next;
+};
 
-static __attribute__((noinline)) long
-once(void *module)
+static atomic_long counter;
+static _Atomic(struct node *) head;
+
+static void
+step(PyObject *Py_UNUSED(module))
 {
-    (void)module;
-    long result = atomic_fetch_add(&counter, 1) + 1;
-    atomic_store(&last, result);
-    return result;
+    struct node *node = malloc(sizeof *node);
+    atomic_fetch_add(&counter, 1);
+    node->next = atomic_load(&head);
+    while (!atomic_compare_exchange_weak(&head, &node->next, node)) {
+    }
 }
 
 #define NAME race_atomic
-#include "race.h"
+#include "races.h"

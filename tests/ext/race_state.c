@@ -1,12 +1,36 @@
-/* Healthy: each interpreter has a counter. */
+/* The healthy twin of race_counter.c, race_lazy.c and race_type.c: each module has its own. */
 #include <Python.h>
 
-static __attribute__((noinline)) long
-once(void *module)
+struct state {
+    long counter;
+    PyObject *type;
+};
+#define STATE sizeof(struct state)
+
+static PyType_Slot type_slots[] = { {0, NULL} };
+static PyType_Spec spec = { "race_state.Thing", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT, type_slots };
+
+static int
+exec(PyObject *module)
 {
-    return ++*(long *)PyModule_GetState(module);
+    struct state *state = PyModule_GetState(module);
+    state->type = PyType_FromModuleAndSpec(module, &spec, NULL);
+    if (state->type == NULL) {
+        return -1;
+    }
+    int failed = PyModule_AddObjectRef(module, "Thing", state->type);
+    Py_DECREF(state->type);             /* the module has it */
+    return failed;
+}
+
+static void
+step(PyObject *module)
+{
+    struct state *state = PyModule_GetState(module);
+    state->counter++;
+    PyObject_SetAttrString(state->type, "hits", state->counter & 1 ? Py_True : Py_False);
 }
 
 #define NAME race_state
-#define STATE_SIZE sizeof(long)
-#include "race.h"
+#define EXEC
+#include "races.h"
