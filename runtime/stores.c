@@ -38,7 +38,7 @@
 enum {
     MAX_SITES = 1 << 20, MAX_MODULES = 1024, STOPS = 16,
     FIRST = 20,                             /* ms: the first store of each interpreter at each site */
-    AGAIN = 1, EVERY = 10,                  /* ms: one of the later ones, of any */
+    AGAIN = 5, EVERY = 50,                  /* ms: one of the later ones, of any */
     FREE = 1000, SHARE = 10,                /* ms, and then a tenth of the time: how long threads are stopped */
     PAGE = 4096, PIECE = 64,                /* bytes */
 };
@@ -353,8 +353,9 @@ __asm__(
 /* --- functions that store ------------------------------------------------------------------ */
 
 static void
-stored(void *to, size_t size)
+stored(void *to, size_t size, void *from)
 {
+    static uint64_t visited[1024];          /* as of a site, by where the call returns to */
     uintptr_t at = (uintptr_t)to;
     uint32_t n = __atomic_load_n(&n_modules, __ATOMIC_ACQUIRE);
     const struct module *m = modules;
@@ -366,7 +367,11 @@ stored(void *to, size_t size)
     }
     struct access mine = { .to = { .address = at, .size = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX } };
     uint64_t now = __builtin_ia32_rdtsc(), ms = 0;
-    if (now >= next_stop) {
+    uint64_t *seen = &visited[isan__hash(&from, sizeof from, 0) % 1024], bit = 1ull << (isan__self.slot & 63);
+    if (!(__atomic_fetch_or(seen, bit, __ATOMIC_RELAXED) & bit)) {
+        ms = FIRST;
+    }
+    else if (now >= next_stop) {
         next_stop = now + ticks(EVERY);
         ms = AGAIN;
     }
@@ -385,7 +390,7 @@ int __vsnprintf_chk(char *, size_t, int, size_t, const char *, va_list);
 #define STORES(result, name, arguments, to, size, call)                         \
     static result store_##name arguments                                        \
     {                                                                           \
-        stored(to, size);                                                       \
+        stored(to, size, __builtin_return_address(0));                          \
         return call;                                                            \
     }
 STORES(void *, memcpy, (void *to, const void *from, size_t n), to, n, memcpy(to, from, n))
@@ -410,7 +415,7 @@ STORES(char *, __strncpy_chk, (char *to, const char *from, size_t n, size_t room
     static int store_##name arguments                                           \
     {                                                                           \
         va_list args;                                                           \
-        stored(to, n != 0);                                                     \
+        stored(to, n != 0, __builtin_return_address(0));                        \
         va_start(args, last);                                                   \
         int result = call;                                                      \
         va_end(args);                                                           \
