@@ -205,7 +205,8 @@ isan__x86_decode(struct isan__x86 *to, const uint8_t *p, const uint8_t *end)
             memcpy(&to->value, immediate, (size_t)(p - immediate));
         }
     }
-    to->fence = lock || (map == 1 && op == 0xae && !to->memory && reg == 6 && pp == 0);
+    to->fence = (lock && map == 0 && op == 0x83 && reg == 1 && byte[to->length - 2] == 0x24)
+        || (map == 1 && op == 0xae && !to->memory && reg == 6 && pp == 0);
     to->at = start;
     return true;
 }

@@ -15,7 +15,7 @@ struct isan__x86 {
     bool segment;
     bool atomic;                            /* writes as one with LOCK, or xchg */
     bool constant;                          /* mov of an immediate operand */
-    bool fence;                             /* mfence, or anything with LOCK */
+    bool fence;                             /* mfence, or lock or $0, (%rsp) for one */
 };
 
 /* The instruction at p, which ends before `end`; false: not known. */

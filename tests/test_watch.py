@@ -50,7 +50,7 @@ int main(void)
     }
 }
 """
-HEALTHY = ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state"]
+HEALTHY = ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state", "race_relaxed"]
 
 
 @pytest.fixture(scope="session", params=["3.13-fast", "3.14-fast", "3.13-plain", "3.14-plain"])
