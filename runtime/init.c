@@ -178,6 +178,7 @@ forked(void)
     isan__traps_forked();
     isan__immortals_forked();
     isan__threads_forked();
+    isan__stores_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which
@@ -250,6 +251,7 @@ begin(void)
     }
     isan__demand_init();
     isan__immortals_init();
+    isan__stores_init();
     active = true;
     isan__hooks = &isan__hook_table;
     if (isan__stock) {
@@ -287,6 +289,7 @@ isan__loaded(void *handle)
             isan__here();
             isan__look_at_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
                                     (long long)isan__interp_of(isan__slot)->id);
+            isan__stores_loaded(map->l_addr);
             isan__imported(map->l_addr);
             if (isan__tsan) {
                 isan__tsan_loaded(handle, map);

@@ -44,6 +44,7 @@ enum isan__reason {
 };
 
 /* flags.c: the options. */
+enum isan__statics_mode { ISAN__STATICS_look, ISAN__STATICS_watch };
 enum isan__origin_mode { ISAN__ORIGIN_none, ISAN__ORIGIN_python, ISAN__ORIGIN_native };
 struct isan__flags {
 #define ISAN_BOOL(name, dflt, help) bool name;
@@ -263,6 +264,7 @@ void isan__interp_ended(isan__slot_t slot);                 /* its memory has ju
 void isan__main_ended(isan__slot_t slot);                   /* Python has been finalised */
 void isan__interp_block_gone(isan__slot_t slot);            /* one of `left` was freed */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
+bool isan__share_gil(isan__slot_t a, isan__slot_t b);
 void isan__retag(char *block, isan__slot_t to);             /* it is another's now */
 
 
@@ -403,6 +405,9 @@ const char *isan__tls_of(uintptr_t pointer, size_t module);
 
 /* statics.c: who holds it. */
 bool isan__has_runtime(const struct dl_phdr_info *info);    /* this module */
+bool isan__left_out(const struct dl_phdr_info *info);       /* isan, the C library, ... */
+bool isan__uses_python(const struct dl_phdr_info *info);
+bool isan__is_called(const struct dl_phdr_info *info, const char *name);    /* by others that need it */
 /* The module's static that points at the block or its object; address 0: none. */
 struct isan_holder isan__static_holding(const void *block, const void *object);
 /* Every word in a module's writable data that points at a block of slot. */
@@ -422,6 +427,8 @@ void isan__not_on_thread(uintptr_t pointer);        /* none has: it is a new one
 /* Report what the statics of extensions hold of one interpreter, living or not,
  * when another that has imported the extension lives. */
 void isan__look_at_statics(void);
+/* Have interpreters that live, and do not share a GIL, imported the module? */
+bool isan__imported_in_parallel(uintptr_t base);
 bool isan__is_module_copy(uint64_t where);          /* m_copy of a PyModuleDef */
 bool isan__is_types_own(uint64_t where);            /* what PyType_Ready fills in */
 bool isan__within_arg_parser(uint64_t where, const void *op);
@@ -536,6 +543,12 @@ uint32_t isan__owned_by(isan__slot_t slot);             /* the same of a living 
 /* quarantine.c */
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
+
+/* stores.c: stores into statics by several interpreters (statics=watch). */
+void isan__stores_init(void);               /* exits the process if it cannot be */
+void isan__stores_loaded(uintptr_t base);   /* this module, and those it needs, new or not */
+void isan__stores_forked(void);             /* in the child */
+void isan__arm_stores(void);                /* other interpreters have imported what there is */
 
 /* demand.c */
 extern uint8_t isan__wanted;                /* a signal has asked for a look */

@@ -48,6 +48,15 @@ isan__share_obmalloc(isan__slot_t a, isan__slot_t b)
     return isan__interp_of(a)->shares_main && isan__interp_of(b)->shares_main;
 }
 
+/* Whoever has none of its own has the main interpreter's (Python/pylifecycle.c,
+ * init_interp_create_gil). */
+bool
+isan__share_gil(isan__slot_t a, isan__slot_t b)
+{
+    return a == b || (isan__interp_of(a)->kind != ISAN_INTERP_OWN_GIL
+                      && isan__interp_of(b)->kind != ISAN_INTERP_OWN_GIL);
+}
+
 /* An interpreter with a GIL of its own may share the main one's obmalloc.
  * PyInterpreterConfig (Include/cpython/pylifecycle.h) begins with
  * use_main_obmalloc; 3.12 has Py_RTFLAGS_USE_MAIN_OBMALLOC (Include/internal/

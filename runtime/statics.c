@@ -76,6 +76,21 @@ importer(const struct walk *walk, uint32_t but)
     return isan__interp_of(slot)->serial;
 }
 
+bool
+isan__imported_in_parallel(uintptr_t base)
+{
+    isan__slot_t first = 0;
+    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+        if (has_imported(slot, base, 0)) {
+            if (first != 0 && !isan__share_gil(first, slot)) {
+                return true;
+            }
+            first = slot;
+        }
+    }
+    return false;
+}
+
 void
 isan__on_thread(uintptr_t pointer, uint32_t serial)
 {
@@ -97,8 +112,8 @@ base_name(const char *path)
     return slash ? slash + 1 : path ? path : "";
 }
 
-static bool
-left_out(const struct dl_phdr_info *info)
+bool
+isan__left_out(const struct dl_phdr_info *info)
 {
     static const char *const names[] = { "libisan.so", "libc.so.", "ld-linux", "libunwind" };
     const char *name = base_name(info->dlpi_name);
@@ -183,7 +198,7 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
     struct walk *walk = arg;
     struct tls tls = { .walk = walk, .start = UINT64_MAX };
     walk->at = info->dlpi_addr;
-    if (walk->runtime_only ? !of_runtime(info) : left_out(info)) {
+    if (walk->runtime_only ? !of_runtime(info) : isan__left_out(info)) {
         return 0;
     }
     if (walk->imported_only && ((walk->base != 0 && walk->base != info->dlpi_addr)
@@ -525,15 +540,27 @@ struct module {
     uintptr_t base;
     const char *name;
     uint32_t serial;                        /* of whom imports it */
-    bool is;
     struct finds *finds;
+};
+
+struct called {
+    const char *name;
+    bool is;
 };
 
 static void
 is_called(const char *name, void *arg)
 {
-    struct module *m = arg;
-    m->is |= strcmp(name, m->name) == 0;
+    struct called *called = arg;
+    called->is |= strcmp(name, called->name) == 0;
+}
+
+bool
+isan__is_called(const struct dl_phdr_info *info, const char *name)
+{
+    struct called called = { name, strcmp(base_name(info->dlpi_name), name) == 0 };
+    isan__each_name(info, DT_SONAME, is_called, &called);
+    return called.is;
 }
 
 static void *
@@ -544,6 +571,14 @@ is_python(const char *name, bool call, void *arg)
     return NULL;
 }
 
+bool
+isan__uses_python(const struct dl_phdr_info *info)
+{
+    bool python = false;
+    isan__got_rewrite(info, is_python, &python);
+    return python;
+}
+
 static int import_module(struct dl_phdr_info *info, size_t size, void *arg);
 
 /* A library without a symbol of Python's holds no objects, as far as it knows:
@@ -552,14 +587,10 @@ static int
 import_library(struct dl_phdr_info *info, size_t size, void *arg)
 {
     struct module *m = arg;
-    m->is = strcmp(base_name(info->dlpi_name), m->name) == 0;
-    isan__each_name(info, DT_SONAME, is_called, m);
-    if (!m->is) {
+    if (!isan__is_called(info, m->name)) {
         return 0;
     }
-    bool python = false;
-    isan__got_rewrite(info, is_python, &python);
-    if (python && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
+    if (isan__uses_python(info) && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
         m->base = info->dlpi_addr;
         import_module(info, size, m);
     }
@@ -583,7 +614,7 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (info->dlpi_addr != m->base) {
         return 0;
     }
-    if (!left_out(info) && !isan__has_runtime(info)) {
+    if (!isan__left_out(info) && !isan__has_runtime(info)) {
         isan__table_put(&imports, import_key(m->base, m->serial), 1);
         isan__suspect(info);
         if (m->serial != isan__interp_of(isan__main_slot)->serial) {
@@ -606,6 +637,7 @@ isan__imported(uintptr_t base)
         __atomic_add_fetch(&isan__imports, 1, __ATOMIC_RELAXED);
         struct finds finds = { 0 };
         dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial, .finds = &finds });
+        isan__arm_stores();
         tell(&finds);
     }
 }
@@ -630,6 +662,7 @@ isan__forget_imports(uint32_t serial)
 {
     dl_iterate_phdr(forget_import, &serial);
     isan__each_thread(forget_thread, &serial);
+    isan__arm_stores();
 }
 
 /* Raw blocks the runtime can reach, breadth first.  They may be any thread's

@@ -1,0 +1,20 @@
+/* Interpreters say that they are there, all with the same constant; with OTHER
+ * defined, with that or another one. */
+#include <Python.h>
+
+static int there;
+
+__attribute__((noinline)) static void
+step(PyObject *Py_UNUSED(module))
+{
+#ifdef OTHER
+    if (there == 1) {
+        there = 2;
+        return;
+    }
+#endif
+    there = 1;
+}
+
+#define NAME race_flag
+#include "races.h"

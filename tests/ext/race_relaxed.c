@@ -1,0 +1,18 @@
+/* Healthy: what was the last is stored atomically, with the instruction of any
+ * other store, and now and then exchanged. */
+#include <Python.h>
+#include <stdatomic.h>
+
+static atomic_uintptr_t last;
+
+__attribute__((noinline)) static void
+step(PyObject *module)
+{
+    atomic_store_explicit(&last, (uintptr_t)module, memory_order_relaxed);
+    if (((uintptr_t)&module >> 4) % 7 == 0) {
+        atomic_exchange(&last, 0);
+    }
+}
+
+#define NAME race_relaxed
+#include "races.h"
