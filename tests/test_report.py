@@ -550,7 +550,7 @@ def test_places_of_a_finding(symbolizer, foo, tmp_path):
     assert (second["role"], second["interpreter"], second["tid"], second["write"], second["atomic"], second["amount"]) \
         == ("access", None, 8, True, True, 4) and second["stack"] == []
     out = text.render(report)
-    assert re.search(r"  registered in interpreter 1 \(own GIL\), thread 7 at .*foo.c:18 in use_cache\n", out)
+    assert re.search(r"  registered in interpreter 1 \(own GIL\), thread 7, callback at .*foo.c:18 in use_cache\n", out)
     assert "  accessed in a thread without an interpreter, thread 8\n" in out
 
 
