@@ -613,13 +613,13 @@ class _Text:
             self.crash(crash)
         self.owned()
         self.residue(show_residue)
-        self.suppressed()
         for note in self.report["notes"]:
             who = " (process %d)" % note["pid"] if note["pid"] and self.several else ""
             self.say("isan: note%s: %s" % (who, escape(note["text"])))
         if self.report["dropped"]:
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
+        self.suppressed()
         self.say(self.summary())
         return "\n".join(self.lines) + "\n"
 
