@@ -303,6 +303,32 @@ def test_for_which_pythons(tmp_path, flavor, hexversion, known):
     assert (said in text.render(report)) is known
 
 
+# Where it is not the main interpreter that imports datetime first, CPython crashes now and then (gh-136421).
+IMPORTS = """
+import datetime, threading
+ready = threading.Barrier(4)
+def work(interpreter):
+    ready.wait()
+    interpreter.run("import json, datetime, decimal; int('12345')")
+    interpreter.end()
+threads = [threading.Thread(target=work, args=(Interpreter(),)) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_four_interpreters_that_import(subject_of):
+    """What CPython races on then is listed (tests/races.py does more), and isan has no race of its own: with so little
+    room each of them frees what others have left in quarantine."""
+    run = subject_of("3.13-tsan").run(IMPORTS, "quarantine=1")
+    assert run.findings("race") == [] and run.report["crashes"] == [], run.err
+    known = [finding["holder"]["symbol"] for finding in run.report["suppressed"] if finding["holder"]]
+    assert "_PyRuntime" in known and "known of CPython itself and left out: " in run.err
+    assert {finding["kind"] for finding in run.report["suppressed"]} == {"race"}
+
+
 def test_the_files_that_come_with_isan():
     """Each names a variable or function, never whatever there is, with a reason that says more than that it is known."""
     files = sorted((tables.ROOT / "reports").glob("*.supp"))
