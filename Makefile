@@ -26,7 +26,7 @@ isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
 python = $(isan) python --flavor $(1) --version $(2)
 
-.PHONY: all help deps python demo test cpython bench soak lint install clean
+.PHONY: all help deps python demo test cpython races bench soak lint install clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -56,6 +56,11 @@ cpython: deps ## CPython's own tests under fast and debug, compared with plain (
 	$(MAKE) all
 	set -e; for v in 3.13 3.14; do for f in plain fast debug; do $(call python,$$f,$$v); done; done
 	$(PYTHON) tests/cpython.py $(CPYTHON_ARGS)
+
+races: deps ## CPython's own races, of interpreters that do the same at a time, under tsan (RACES_ARGS=)
+	$(MAKE) all
+	$(call python,tsan,3.13)
+	$(PYTHON) tests/races.py $(RACES_ARGS)
 
 # What isan costs a stock Python (STOCK=, which is plain 3.13 by default, and
 # then fast is compared with it, too), beside what other tools cost it, and what
@@ -119,6 +124,8 @@ build/libexec/isan-python: build/obj/reports/embed.o
 build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
 	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
+
+build/obj/runtime/string.o: ISAN_CFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns
 
 build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -33,6 +33,7 @@ static struct {
                 void **trace, word n);
     int (*thread)(const void *report, word i, int *tid, uint64_t *os_id, int *running,
                   const char **name, int *parent, void **trace, word n);
+    void (*release)(void *address), (*acquire)(void *address);
 } tsan;
 
 void
@@ -43,7 +44,27 @@ isan__tsan_init(void)
     *(void **)&tsan.place = dlsym(RTLD_DEFAULT, "__tsan_get_report_loc");
     *(void **)&tsan.lock = dlsym(RTLD_DEFAULT, "__tsan_get_report_mutex");
     *(void **)&tsan.thread = dlsym(RTLD_DEFAULT, "__tsan_get_report_thread");
-    isan__tsan = tsan.data && tsan.access && tsan.place && tsan.lock && tsan.thread;
+    *(void **)&tsan.release = dlsym(RTLD_DEFAULT, "__tsan_release");
+    *(void **)&tsan.acquire = dlsym(RTLD_DEFAULT, "__tsan_acquire");
+    isan__tsan = tsan.release && tsan.acquire && tsan.data && tsan.access && tsan.place && tsan.lock && tsan.thread;
+}
+
+/* TSan knows nothing of isan's locks, and would take it for a race that isan frees
+ * in one thread what another has given it. */
+void
+isan__tsan_gives(void *block)
+{
+    if (isan__tsan) {
+        tsan.release(block);
+    }
+}
+
+void
+isan__tsan_takes(void *block)
+{
+    if (isan__tsan) {
+        tsan.acquire(block);
+    }
 }
 
 /* Which interpreter a thread has run, by its id: for accesses below which there

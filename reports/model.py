@@ -4,12 +4,13 @@ The report is the dictionary that the JSON renderer prints; the other renderers
 read it and nothing else.
 """
 
+import collections
 import hashlib
 import os
 import re
 
 from . import log as logs_
-from . import packages, tables
+from . import packages, suppressions, tables
 
 KINDS = {kind.name: kind for kind in tables.KINDS}
 KEEPERS = {keeper.name: keeper for keeper in tables.KEEPERS}
@@ -123,16 +124,17 @@ class _Builder:
                 break
         return [f for f in frames[first:] if not _OUR_LIBRARY.match(os.path.basename(f.get("module") or ""))]
 
+    def own(self, module):
+        """Whether a module is CPython's, or beneath it; when all stacks are known."""
+        name = os.path.basename(module)
+        return (module in self.interpreters or "/lib-dynload/" in module
+                or bool(_C_LIBRARY.match(name) or _OUR_LIBRARY.match(name)))
+
     def mark(self, frames):
-        """Tell CPython's own frames from the user's; when all stacks are known."""
+        """Tell CPython's own frames from the user's."""
         for frame in frames:
-            if frame["kind"] == "python":
-                frame["cpython"] = (frame["file"] or "").startswith("<frozen ")
-            else:
-                module = frame["module"] or ""
-                frame["cpython"] = (module in self.interpreters or "/lib-dynload/" in module
-                                    or bool(_C_LIBRARY.match(os.path.basename(module)))
-                                    or bool(_OUR_LIBRARY.match(os.path.basename(module))))
+            frame["cpython"] = ((frame["file"] or "").startswith("<frozen ") if frame["kind"] == "python"
+                                else self.own(frame["module"] or ""))
 
     # -- the pieces of a finding ------------------------------------------------
 
@@ -605,14 +607,26 @@ def _debug_notes(findings, builder):
             for path, what in sorted(packages.advice(missing).items())]
 
 
-def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
+def _suppressed(findings, given):
+    """Suppressed findings, merged, and all suppressions that were given with how many each has left out."""
+    findings = _merge(findings)[0]
+    counts = collections.Counter(f["suppression"] for f in findings)
+    for f in findings:
+        f["suppression"] = f["suppression"]._asdict()
+        f["paired"] = []
+    return findings, [dict(s._asdict(), count=counts[s]) for s in dict.fromkeys(given)]
+
+
+def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", suppressions_of=lambda log: []):
     """The report of these logs (log.read's).  residue_of(log) gives what an
     empty interpreter of that log's Python leaves, as subtract_residue wants it;
-    it is asked only about processes that have leaks."""
+    it is asked only about processes that have leaks.  suppressions_of(log)
+    gives the suppressions for its findings."""
     builder = _Builder(symbolizer)
     report = {"isan": version, "findings": [], "interpreters": [], "process": None, "processes": [],
-              "owned": [], "crashes": [], "residue": [], "notes": [], "errors": [], "dropped": 0}
-    findings, next_id, ids = [], 1, {}
+              "owned": [], "crashes": [], "residue": [], "suppressed": [], "suppressions": [], "notes": [], "errors": [],
+              "dropped": 0}
+    findings, next_id, ids, suppressions_for = [], 1, {}, {}
     for log in logs:
         # Numbers as the recorder gave them, unless another process took them.
         used = set(ids.values())
@@ -667,6 +681,9 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
         report["owned"] += builder.owned(log)
         theirs, own = subtract_residue(leaks, residue_of(log) if leaks else {})
         findings += traps + theirs
+        given = suppressions_of(log)
+        report["suppressions"] += given
+        suppressions_for.update((f["id"], given) for f in traps + theirs)
         report["residue"] += own
         process = {"pid": log.pid, "ppid": log.ppid, "executable": log.exe, "cwd": log.cwd, "argv": log.argv,
                    "flavor": log.flavor, "python": _release(log.hexversion), "options": log.options,
@@ -704,8 +721,11 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version=""):
     for crash in report["crashes"]:
         builder.mark(crash["stack"])
     if not merge:
-        return dict(report, findings=findings)
+        return dict(report, findings=findings, suppressions=[])
     _pair_races(findings)
+    # Each by itself: of those that are merged one may be an extension's doing.
+    findings, suppressed = suppressions.split(findings, lambda f: suppressions_for[f["id"]], builder.own)
+    report["suppressed"], report["suppressions"] = _suppressed(suppressed, report["suppressions"])
     findings, renamed = _merge(findings)
     present = {f["id"] for f in findings}
     for f in findings:

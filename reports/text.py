@@ -572,6 +572,25 @@ class _Text:
                     leak["residue"]["rule"]))
         self.say()
 
+    def suppressed(self):
+        """What was left out, a line for CPython's own and one for each file of the user's."""
+        lines = self.report["suppressions"]
+        own = [line for line in lines if line["ours"]]
+        n = sum(line["count"] for line in own)
+        if n:
+            kinds = {line["kind"] for line in own if line["count"]}
+            self.say("known of CPython itself and left out: %s (isan report --no-default-suppressions shows them)" % (
+                plural(n, kinds.pop() if len(kinds) == 1 else "finding")))
+        for file in dict.fromkeys(line["file"] for line in lines if not line["ours"]):
+            used, unused = ([line for line in lines if line["file"] == file and bool(line["count"]) == matched]
+                            for matched in (True, False))
+            parts = ["%s:%s (line %d) %s" % (line["kind"], escape(line["pattern"]), line["line"], format(line["count"], ","))
+                     for line in used]
+            parts += ["never %s" % ", ".join("%s:%s (line %d)" % (line["kind"], escape(line["pattern"]), line["line"])
+                                             for line in unused)] * bool(unused)
+            self.say("suppressed by %s: %s%s" % (self.file(file), plural(sum(line["count"] for line in used), "finding"),
+                                                 "; " + ", ".join(parts) if parts else ""))
+
     def summary(self):
         findings, report = self.report["findings"], self.report
         kinds = {}
@@ -600,6 +619,7 @@ class _Text:
         if self.report["dropped"]:
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
+        self.suppressed()
         self.say(self.summary())
         return "\n".join(self.lines) + "\n"
 

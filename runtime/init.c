@@ -1,6 +1,7 @@
 /* The beginning and the end: of the process, of a fork's child, of a crash. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <link.h>
@@ -66,6 +67,7 @@ record_process(void)
 }
 
 static char reporter[PATH_MAX];             /* "": there is none, or it is not wanted */
+static char suppressions[PATH_MAX];
 
 /* The isan command is in bin/, beside lib/.  Looked for at the start: later the
  * dynamic linker's lock, or malloc's, may be what a crashed thread holds. */
@@ -78,6 +80,16 @@ find_reporter(void)
         && dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
         && (slash = strrchr(library, '/')) != NULL) {
         snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", (int)(slash - library), library);
+    }
+}
+
+/* The program may be in another directory when it ends. */
+static void
+find_suppressions(void)
+{
+    if (isan__flags.suppressions[0] != 0
+        && (realpath(isan__flags.suppressions, suppressions) == NULL || access(suppressions, R_OK) < 0)) {
+        isan__die("cannot read suppressions=%s: %s", isan__flags.suppressions, strerror(errno));
     }
 }
 
@@ -101,13 +113,18 @@ report_now(void)
             unsetenv(unset[i]);
         }
         dup2(STDERR_FILENO, STDOUT_FILENO);
-        execl(reporter, "isan", "report", "--if-any", isan__log_name(), (char *)NULL);
+        execl(reporter, "isan", "report", "--if-any", isan__log_name(),
+              suppressions[0] ? "--suppressions" : (char *)NULL, suppressions, (char *)NULL);
         isan__say("cannot run %s; the log is %s", reporter, isan__log_name());
         _exit(127);
     }
     int status;
     if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)
         || WEXITSTATUS(status) == 127) {
+        return -1;
+    }
+    if (WEXITSTATUS(status) == 2) {         /* it has said why; what was found must not be lost */
+        isan__say("the log is %s", isan__log_name());
         return -1;
     }
     isan__log_remove();
@@ -228,6 +245,7 @@ begin(void)
 {
     isan__flags_init();
     find_reporter();
+    find_suppressions();
     if (!isan__python_init()) {
         return;
     }

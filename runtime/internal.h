@@ -370,6 +370,8 @@ void isan__reftrace_keep(void);             /* install, or take back, the tracer
 
 /* hooks/tsan.c: races, where this process has ThreadSanitizer. */
 extern bool isan__tsan;
+void isan__tsan_gives(void *block);     /* to be freed in another thread, which takes it; without a lock of isan's held */
+void isan__tsan_takes(void *block);
 void isan__tsan_init(void);
 int isan__tsan_race(const void *report);    /* 0: it is none */
 void isan__tsan_thread_runs(uint32_t serial);   /* this thread, that interpreter, from now on */

@@ -58,6 +58,7 @@ give_back(struct entry e)
     }
     isan__untag(block, word);
     if (ours || block_size > SMALL) {       /* large ones are malloc's, whoever had them */
+        isan__tsan_takes(block);
         isan__real_free(e.domain, block);
     }
     isan__lock(&lock);
@@ -88,6 +89,7 @@ isan__quarantine(char *block, int domain)
     if (block_size > budget) {
         return false;
     }
+    isan__tsan_gives(block);
     isan__lock(&lock);
     if (r->n == r->size && !grow(r)) {
         isan__unlock(&lock);

@@ -6,7 +6,6 @@ for.  It must come to the same result, and every finding must be one of the
 defects of CPython listed in tests/cpython-defects.txt.
 """
 import argparse
-import fnmatch
 import json
 import os
 import re
@@ -17,37 +16,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
-from isan import Problem, pythons  # noqa: E402
+from isan import Problem, pythons, report as report_  # noqa: E402
+from reports import suppressions  # noqa: E402
 
 FILES = ["test_interpreters", "test__interpreters", "test__interpchannels", "test_capi", "test_embed",
          "test_import", "test_gc", "test_threading"]
 ISAN = ROOT / "build/bin/isan"
-
-
-def defects():
-    """(kind, pattern, reason) of each known defect; the form of a suppression."""
-    for number, line in enumerate((ROOT / "tests/cpython-defects.txt").read_text().splitlines(), 1):
-        if line.strip() and not line.startswith("#"):
-            match = re.fullmatch(r"(\w+):(\S+)\s+# (.+)", line)
-            if not match:
-                sys.exit("tests/cpython-defects.txt:%d: write kind:pattern  # reason" % number)
-            yield match.groups()
-
-
-def names(finding):
-    """What a pattern is matched against: functions, variable, type, allocator."""
-    for frames in finding["stacks"].values():
-        yield from (frame["function"] for frame in frames if frame["function"])
-    if finding["holder"]:
-        yield finding["holder"]["symbol"] or ""
-    yield finding["object"]["type"] or finding.get("domain") or ""
-
-
-def is_known(finding, file, version, kind, pattern):
-    """Each part of PART+PART matches a name, the test file or the release."""
-    return kind == finding["kind"] and all(
-        any(fnmatch.fnmatchcase(name, part) for name in [file, version, *names(finding)])
-        for part in pattern.split("+"))
 
 
 def run(python, file, directory):
@@ -72,7 +46,7 @@ def main():
     parser.add_argument("--version", action="append", help="default: 3.13 and 3.14")
     parser.add_argument("files", nargs="*", metavar="FILE", help="default: " + " ".join(FILES))
     args = parser.parse_args()
-    known, seen, failed = list(defects()), {}, 0
+    known, seen, failed = report_.suppressions_in([str(ROOT / "tests/cpython-defects.txt")]), {}, 0
     for version in args.version or ["3.13", "3.14"]:
         try:
             interpreters = {f: Path(pythons.find_python(f, version))
@@ -85,8 +59,9 @@ def main():
                     result, findings, output = run(python, file, directory)
                 strange = []
                 for finding in findings:
+                    among = [file, version, *suppressions.names(finding)]
                     for defect in known:
-                        if is_known(finding, file, version, *defect[:2]):
+                        if suppressions.matches(defect, finding, among):
                             seen.setdefault(defect, set()).add("%s %s" % (file, version))
                             break
                     else:
@@ -101,13 +76,13 @@ def main():
                     file, version, flavor, ", ".join(result), len(findings), len(strange),
                     "" if same else "; DIFFERS from plain"), flush=True)
                 for finding in strange:
-                    print("    %s %s %s" % (finding["kind"], finding["access"], " < ".join(
-                        dict.fromkeys(names(finding)))[:300]))
+                    print("    %s %s %s" % (finding["kind"], finding["access"], ", ".join(
+                        suppressions.names(finding))[:300]))
                 if not same:
                     print("    " + "\n    ".join(output.splitlines()[-30:]))
     print("\nDefects of CPython seen:")
-    for (kind, pattern, reason), where in sorted(seen.items()):
-        print("  %s:%s  %s\n      in %s" % (kind, pattern, reason, ", ".join(sorted(where))))
+    for defect, where in sorted(seen.items()):
+        print("  %s:%s  %s\n      in %s" % (defect.kind, defect.pattern, defect.reason, ", ".join(sorted(where))))
     print("\n%s" % ("%d differences" % failed if failed else "the same results, and no finding that is not listed"))
     return 1 if failed else 0
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from reports import json_, log, model, symbols, text
+from reports import json_, log, model, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
@@ -21,12 +21,32 @@ def add_arguments(parser):
                         help="look for separate debug files there, before /usr/lib/debug")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
+    parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
+                        help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
+                             " functions, variables and types")
+    parser.add_argument("--no-default-suppressions", action="store_true",
+                        help="show the races of CPython itself that are known, too")
 
 
-def make(paths, debuginfo_path=""):
+def suppressions_in(files):
+    """What these files suppress."""
+    found = []
+    for file in files:
+        try:
+            found += suppressions.read(file)
+        except OSError as error:
+            raise Problem("cannot read the suppressions %s: %s" % (file, error.strerror or error))
+        except suppressions.Malformed as error:
+            raise Problem(str(error))
+    return found
+
+
+def make(paths, debuginfo_path="", suppressed=(), defaults=True):
     """The report of these log files."""
     with symbols.Symbolizer(debuginfo_path=debuginfo_path) as symbolizer:
-        return model.build(log.read(paths), symbolizer, residue.of, version=__version__)
+        return model.build(
+            log.read(paths), symbolizer, residue.of, version=__version__,
+            suppressions_of=lambda log: [*suppressed, *(suppressions.of_cpython(log) if defaults else [])])
 
 
 def complain(report):
@@ -55,10 +75,12 @@ def main(args):
         if not os.access(path, os.R_OK):
             raise Problem("cannot read %s: %s" % (
                 path, "there is no such file" if not os.path.exists(path) else "permission denied"))
+    suppressed = suppressions_in(args.suppressions)
     try:
         report = make(paths, args.debuginfo_path and ":".join(
             # Where elfutils itself looks: beside the file, in .debug there, and in /usr/lib/debug.
-            [*map(os.path.abspath, args.debuginfo_path.split(":")), "", ".debug", "/usr/lib/debug"]))
+            [*map(os.path.abspath, args.debuginfo_path.split(":")), "", ".debug", "/usr/lib/debug"]),
+            suppressed, not args.no_default_suppressions)
     except symbols.Missing as error:
         raise Problem(str(error))
 

@@ -56,9 +56,9 @@ def command_of(args):
 
 
 def options_of(given, directory):
-    """ISAN_OPTIONS for the program, and the exit status for findings."""
+    """ISAN_OPTIONS for the program, the exit status for findings, and the file of suppressions, if any."""
     options = [o for o in given.split(":") if o]
-    exitcode = tables.OPTIONS["exitcode"].default
+    exitcode, suppressions = tables.OPTIONS["exitcode"].default, ""
     kept = []
     for option in options:
         name, _, value = option.partition("=")
@@ -69,9 +69,11 @@ def options_of(given, directory):
             if not value.isdigit() or int(value) > 255:
                 raise Problem("ISAN_OPTIONS: exitcode is a number from 0 to 255, not %s" % value)
             exitcode = int(value)
+        elif name == "suppressions":
+            suppressions = value        # read here, at the end; the program may be elsewhere then
         else:
             kept.append(option)
-    return kept, exitcode
+    return kept, exitcode, suppressions
 
 
 def log_path_of(given):
@@ -126,7 +128,8 @@ def run(args):
     if preload and set(" :") & set(str(residue.LIBRARY)):
         raise Problem("%s has a space or colon in its name, which LD_PRELOAD cannot carry" % residue.LIBRARY)
     directory = os.path.abspath(args.log) if args.log else None
-    options, exitcode = options_of(given, directory)
+    options, exitcode, suppressions = options_of(given, directory)
+    suppressed = report_.suppressions_in([suppressions] if suppressions else [])
     if not directory and log_path_of(given):
         directory = os.path.abspath(log_path_of(given))
     with contextlib.ExitStack() as stack:
@@ -150,7 +153,7 @@ def run(args):
             print("isan run: %s left no log, so nothing was checked; unless isan said why above, it did not load"
                   " libisan.so (static, setuid), or is no Python" % program, file=sys.stderr)
             return code or 2
-        report = report_.make(new)
+        report = report_.make(new, suppressed=suppressed)
         report_.complain(report)
         report_.write(sys.stderr, text.render(report, text.wants_color(sys.stderr)))
     return exitcode if report["findings"] and exitcode else code
