@@ -175,6 +175,9 @@ state_before(int row, char letter, word arg, void *pc)
     if (row == API_PyGILState_Ensure) {
         isan__ensure(pc);
     }
+    if (row == API_PyThreadState_Delete) {
+        isan__state_deleted((const char *)arg);
+    }
     if (letter == 't') {
         isan__self.given = (const char *)arg;
     }
@@ -193,7 +196,7 @@ state_after(int row, char letter, word result, void *pc)
         isan__self.given = NULL;
     }
     isan__here();
-    if (isan__self.tstate == NULL) {
+    if (isan__self.tstate == NULL && row != API_PyThreadState_New && row != API_PyThreadState_Delete) {
         isan__self.left = pc;
     }
     if (row == API_PyGILState_Release) {

@@ -449,6 +449,17 @@ isan__ending(const void *interp, void *pc)
     }
 }
 
+/* What the atexit callbacks of an interpreter that ends delete it does not find. */
+void
+isan__state_deleted(const char *tstate)
+{
+    for (int i = 0; isan__self.ending != 0 && i < n_others; i++) {
+        if (others[i].tstate == tstate) {
+            others[i--] = others[--n_others];
+        }
+    }
+}
+
 /* Before 3.14 it ends the process (Py_FatalError) where there are any, which is
  * the only thing in it that does and runs no Python code. */
 void

@@ -337,6 +337,7 @@ isan__here(void)
 void isan__state_attached(char *tstate);    /* by this thread, which last had another */
 void isan__state_made(const char *tstate, void *pc);
 void isan__state_gone(const char *tstate, uint32_t tid);    /* about to be freed; tid: whose it was */
+void isan__state_deleted(const char *tstate);   /* not by the runtime */
 void isan__interp_gone(const char *interp, isan__slot_t slot);
 /* Might the thread state not be this thread's, that the thread is about to attach? */
 static inline bool

@@ -517,6 +517,13 @@ def test_doctor(isan):
     assert "MISSING  address space" in result.stdout and "ulimit -v" in result.stdout
 
 
+def test_doctor_asks_the_kernel(monkeypatch):
+    """Whether memory can be watched (root, or kernel.perf_event_paranoid at most 2): not 3 bytes of it."""
+    assert doctor.can_watch()
+    monkeypatch.setattr(doctor, "WATCH", doctor.WATCH.replace("298, 5, 2, 4", "298, 5, 2, 3"))
+    assert not doctor.can_watch()
+
+
 def test_doctor_without_a_compiler(isan):
     result = subprocess.run([isan, "doctor"], env={**os.environ, "CC": "/nonexistent/cc"}, stdout=subprocess.PIPE, text=True)
     assert result.returncode == 1

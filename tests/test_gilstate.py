@@ -88,6 +88,20 @@ def test_callback_of_main(either):
     """).healthy()
 
 
+@pytest.mark.parametrize("where", ["main", "legacy", "isolated"])
+def test_ensure_within(stock, where):
+    """Before 3.12 the first interpreter of a thread is the one that PyGILState_Ensure leads to, and waits for."""
+    code = "import gilstate_thread as m; m.enter(); m.enter()"
+    run = stock.run(code if where == "main" else REGISTER, "halt_on_error=1", KIND=where, CODE=code)
+    if stock.hexversion >= (3, 12) or where == "main":
+        assert run.healthy()
+        return
+    (found,) = run.findings()
+    assert (found["kind"], found["access"], found["function"]) == ("gilstate", "ensure", "PyGILState_Ensure"), run.err
+    assert (who(found["owner"]), who(found["current"])) == ((2, "legacy"), (0, "main"))
+    assert places(found["stacks"]["used"], "gilstate_thread.c")[0] == line_of("gilstate_thread.c", "PyGILState_Ensure();")
+
+
 # --- thread states of others ------------------------------------------------------------------------------
 
 @KINDS
@@ -175,6 +189,14 @@ def test_what_needs_no_state(either, kind):
         assert either.run(REGISTER, KIND=kind, CODE="import gilstate_none; assert gilstate_none.may()").healthy()
 
 
+def test_no_state_when_there_is_no_python(stock):
+    """Rule not_running, and its border."""
+    assert stock.run("import gilstate_none as m; assert m.at_end()").healthy()
+    found = stock.run("import gilstate_none as m; m.now()").one("gilstate")
+    assert (found["access"], found["function"]) == ("detached", "PyNumber_Check")
+    assert places(found["stacks"]["used"], "gilstate_none.c")[0] == line_of("gilstate_none.c", "/* check */")
+
+
 # --- the end with threads ------------------------------------------------------------------------------------------
 
 def test_end_with_a_thread(either):
@@ -191,6 +213,15 @@ def test_end_with_a_thread(either):
 
 def test_end_without_threads(either):
     assert either.run("import gilstate_end as m; m.join(); m.join()").healthy()
+
+
+def test_state_cleared_at_the_end(either):
+    """Rule cleared_at_end, and its border."""
+    assert either.run("import gilstate_end as m; m.meanwhile()").healthy()
+    found = either.run("import gilstate_end as m; m.before()").one()
+    assert (found["kind"], found["access"], found["function"]) == ("gilstate", "thread", "PyThreadState_Swap")
+    assert who(found["owner"]) == (1, "legacy")
+    assert places(found["stacks"]["used"], "gilstate_end.c")[0] == line_of("gilstate_end.c", "/* clear */")
 
 
 @pytest.mark.parametrize("daemon", [True, False])

@@ -141,6 +141,24 @@ def can_fix_addresses():
     return subprocess.run([sys.executable, "-I", "-c", FIXED]).returncode == 0
 
 
+# The event of runtime/breakpoint.c, here for some word of the process (perf_event_open(2)): struct perf_event_attr, and
+# of its flags inherit, exclude_kernel, exclude_hv, inherit_thread, remove_on_exec and sigtrap.
+WATCH = """\
+import ctypes, struct, sys
+SYS_perf_event_open, PERF_TYPE_BREAKPOINT, HW_BREAKPOINT_W, HW_BREAKPOINT_LEN_4, SIZE = 298, 5, 2, 4, 128
+word = ctypes.create_string_buffer(16)
+flags = sum(1 << bit for bit in (1, 5, 6, 35, 36, 37))
+attr = struct.pack("=IIQQQQQIIQQ", PERF_TYPE_BREAKPOINT, SIZE, 0, 1, 0, 0, flags, 0, HW_BREAKPOINT_W,
+                   ctypes.addressof(word) + 7 & ~7, HW_BREAKPOINT_LEN_4).ljust(SIZE, b"\\0")
+sys.exit(ctypes.CDLL(None).syscall(SYS_perf_event_open, attr, 0, -1, -1, ctypes.c_ulong(0)) < 0)
+"""
+
+
+def can_watch():
+    """May a process have the kernel watch its own memory?"""
+    return subprocess.run([sys.executable, "-I", "-c", WATCH]).returncode == 0
+
+
 def interpreters():
     """(name, up to date) of those built."""
     for version, flavor in pythons.built():
@@ -190,6 +208,12 @@ def main(args):
         say("optional", "address layout", f"for the tsan interpreter: vm.mmap_rnd_bits is {bits}, more than ThreadSanitizer"
             f" has room for, and personality(2) is forbidden here: sysctl vm.mmap_rnd_bits={RANDOM_BITS - 2} on the host,"
             " or a container without that rule (--security-opt seccomp=unconfined)")
+
+    if can_watch():
+        say("ok", "watching memory", "for the option immortal=NAME")
+    else:
+        say("optional", "watching memory", "for the option immortal=NAME: be root, set sysctl kernel.perf_event_paranoid to"
+            " at most 2, or use a container that allows perf_event_open(2); Linux 5.13 or newer")
 
     for path in ("build/lib/libisan.so.0", "build/libexec/isan-symbolize"):
         if os.path.exists(os.path.join(isan.ROOT, path)):

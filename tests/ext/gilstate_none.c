@@ -1,5 +1,5 @@
-/* Bug: uses(), makes() and thread() call the C API without a thread state.
- * Healthy: may() calls what may be called so. */
+/* Bug: uses(), makes(), thread() and now() call the C API without a thread state.
+ * Healthy: may() calls what may be called so, at_end() does when Python has ended. */
 #include <Python.h>
 #include <pthread.h>
 
@@ -39,6 +39,27 @@ thread(PyObject *Py_UNUSED(module), PyObject *number)
     Py_RETURN_NONE;
 }
 
+static void
+check(void)
+{
+    PyNumber_Check(Py_None);        /* check */
+}
+
+static PyObject *
+at_end(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    return PyBool_FromLong(Py_AtExit(check) == 0);
+}
+
+static PyObject *
+now(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    Py_BEGIN_ALLOW_THREADS
+    check();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 may(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 {
@@ -56,6 +77,8 @@ static PyMethodDef methods[] = {
     {"uses", uses, METH_O, "Use a number."},
     {"makes", makes, METH_NOARGS, "Make a list."},
     {"thread", thread, METH_O, "Use a number in another thread."},
+    {"now", now, METH_NOARGS, "Ask what an object can do."},
+    {"at_end", at_end, METH_NOARGS, "Ask that at the end of the process."},
     {"may", may, METH_NOARGS, "Call what may be called."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,7 +1,8 @@
 /* Bug: cross() lets a thread attach the thread state of another, after() one of
  * an interpreter that has ended.  Healthy: own() has one for each thread, hand()
  * makes one for another thread, inherit() takes over that of one that has ended,
- * again() has interpreters where others were that have ended. */
+ * again() has interpreters where others were that have ended.  enter() is one or
+ * the other: before 3.12 it is not for sub-interpreters. */
 #include <Python.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -131,12 +132,21 @@ again(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyGILState_Release(state);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"cross", cross, METH_NOARGS, "A second thread attaches the state of a first."},
     {"inherit", inherit, METH_NOARGS, "The same when the first has ended."},
     {"hand", hand, METH_NOARGS, "A second thread attaches a state that nobody had."},
     {"each", each, METH_NOARGS, "Each thread has its own."},
     {"again", again, METH_NOARGS, "Attach those of interpreters in the memory of others."},
+    {"enter", enter, METH_NOARGS, "Ask for the GIL where it is held."},
     {"after", after, METH_NOARGS, "Attach a state of an interpreter that has ended."},
     {NULL, NULL, 0, NULL},
 };
