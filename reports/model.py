@@ -349,13 +349,6 @@ class _Builder:
             leak["residue"] = {"rule": rule.name, "reason": rule.reason}
         return leak
 
-
-def _largest_first(changes):
-    return sorted(changes, key=lambda change: -abs(change["amount"]))
-
-
-# -- fingerprints ------------------------------------------------------------
-
     def owned(self, log):
         """What interpreters owned when they were last asked, as leaks are told; the most bytes first."""
         last = {}
@@ -365,6 +358,12 @@ def _largest_first(changes):
         return sorted(groups, key=lambda g: (g["owner"]["serial"] if g["owner"] else 0,
                                              -g["bytes"] - g["kept"]["bytes"]))
 
+
+def _largest_first(changes):
+    return sorted(changes, key=lambda change: -abs(change["amount"]))
+
+
+# -- fingerprints ------------------------------------------------------------
 
 def _place(frame):
     """A frame without what changes from build to build and edit to edit: the
