@@ -154,7 +154,7 @@ class Checker:
                "given": {"names": list(names), "skip": sorted(skip), "allow": self.args.allow}}
         env = residue.environment(self.preload) if isan else dict(os.environ)
         if isan:
-            env["ISAN_OPTIONS"] = ":".join(["origin=native", *self.options, "log_path=" + directory, "exitcode=0"])
+            env["ISAN_OPTIONS"] = ":".join([*self.options, "log_path=" + directory, "exitcode=0"])
         with tempfile.TemporaryDirectory(prefix="isan-check-") as cwd, tempfile.TemporaryFile() as told, \
                 tempfile.TemporaryFile() as output:
             job["fd"] = told.fileno()
