@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY = 4 << 30        # what a step may use; a thread's stack and heap alone reserve some 70 MiB
 STALLED = 5             # seconds after which an automatic call in the main interpreter counts as hung
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
+MOST = 6                # findings of a module to print without --full
 VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE",
             None: "not checked"}
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
@@ -26,7 +27,6 @@ WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isola
 # What a step is, how it is run, in what kind of interpreter.
 STEPS = [("main", "main", "main"), ("legacy", "sequential", "legacy"), ("legacy, parallel", "parallel", "legacy"),
          ("own-GIL", "sequential", "isolated"), ("own-GIL, parallel", "parallel", "isolated")]
-# Import refused, as the module or the runtime declares: Python/import.c and what Cython and PyO3 say.
 EPILOG = """\
 A module is imported, exercised and left in the main interpreter, in legacy interpreters and in those with GILs of their
 own (3.12 and newer), one after the other and --interpreters at a time; each step is a process of its own.  Verdicts:
@@ -129,6 +129,8 @@ class Checker:
         except (OSError, ValueError) as error:
             raise Problem("cannot read %s: %s" % (self.file, getattr(error, "strerror", None) or error))
         self.controls = {}
+        self.limit = None if self.version >= (3, 12) else (
+            "Python %d.%d has no interpreters with GILs of their own: to see what is safe there, check with 3.12 or newer" % self.version)
 
     def ask(self, code):
         done = subprocess.run([*self.words, "-I", "-c", code], executable=self.python, stdin=subprocess.DEVNULL,
@@ -228,6 +230,12 @@ def locate(argument):
     return name, [directory]
 
 
+def extensions_in(directory, package):
+    """The names of the extensions below a package."""
+    return sorted(".".join([package, *os.path.relpath(os.path.join(at, file), directory).split(os.sep)[:-1], file.partition(".")[0]])
+                  for at, _, files in os.walk(directory) for file in files if file.endswith(".so"))
+
+
 def short(name):
     return name.partition(".")[0].strip("_")
 
@@ -238,9 +246,10 @@ class Module:
     def __init__(self, checker, argument):
         self.checker, self.args = checker, checker.args
         self.name, self.path = locate(argument)
-        self.steps, self.extensions, self.notes, self.skip = [], [], [], set()
-        self.verdict, self.reasons, self.deciding, self.other_findings, self.leaks = None, [], [], [], []
-        self.declares, self.report, self.crashes, self.others = None, None, [], 0
+        self.steps, self.extensions, self.unloaded, self.notes, self.skip = [], [], [], [], set()
+        self.verdict, self.reasons, self.deciding, self.leaks = None, [], [], []
+        self.others = {}        # file of another module, None: CPython's own -> number of findings
+        self.declares, self.report, self.crashes, self.files = None, None, [], set()
         self.began = time.monotonic()
         self.seconds = 0
 
@@ -270,6 +279,10 @@ class Module:
                            or [e for e in found if short(e["name"]).startswith(top.strip("_"))]
                            or [e for e in found if e["importer"] and e["importer"].partition(".")[0] == top])
         self.builtin = look.told("module")[0][1] == "built-in"
+        self.files = {os.path.realpath(e["file"]) for e in self.extensions}
+        package = look.told("module")[0][2] or ""
+        if not self.extensions and os.path.basename(package) == "__init__.py":
+            self.unloaded = extensions_in(os.path.dirname(package), self.name)
         if not look.ended:
             self.notes.append("not all that it declares could be read (%s)" % look.trouble())
         if self.extensions:
@@ -301,45 +314,43 @@ class Module:
                 self.notes.append("%s, and is left out" % done.trouble())
                 self.steps.remove(done)
                 done = self.run_step("%s, again %d" % (title, len(self.skip)), step, kind)
-            if kind == "main" and done.outcome == "refused":
+            if kind == "main" and done.outcome in ("refused", "failed"):
                 break
 
     # -- judging -----------------------------------------------------------------
 
-    def mine(self, finding):
-        """Whether a finding is about this module: a static of its own, what its code does or made, or its types."""
-        files = {extension["file"] for extension in self.extensions}
+    def culprit(self, finding):
+        """The extension or library that a finding is about - by the static, else by whose code used or made the object,
+        else by its type - or None: CPython's own."""
         holder = finding["holder"]
-        if holder and holder.get("address") is not None and holder["module"]:
-            if self.same(holder["module"], files):
-                return True
-            if not self.of_python(holder["module"]):
-                return False
+        if holder and holder.get("address") is not None and holder["module"] and not self.of_python(holder["module"]):
+            return holder["module"]
         if finding["kind"] == "immortal":
-            return len(finding["suspects"]) == 1 and self.same(finding["suspects"][0]["module"], files)
-        for name in "used", "created":
-            module = self.whose(finding["stacks"].get(name, []), files)
+            return finding["suspects"][0]["module"] if len(finding["suspects"]) == 1 else None
+        stacks = [finding["stacks"].get(name, []) for name in ("used", "created")]
+        for frames in stacks + [place["stack"] for place in finding.get("places", [])]:
+            module = self.whose(frames)
             if module:
-                return self.same(module, files)
-        for place in finding.get("places", []):
-            if place["stack"] and self.same(self.whose(place["stack"], files), files):
-                return True
-        type = finding["object"]["type"] or ""
-        return "." in type and any(type.rpartition(".")[0] in (e["name"], self.name) for e in self.extensions)
+                return module
+        module = (finding["object"]["type"] or "").rpartition(".")[0]
+        return next((e["file"] for e in self.extensions if module and module in (e["name"], self.name)), None)
 
-    @staticmethod
-    def same(module, files):
-        return bool(module) and os.path.realpath(module) in {os.path.realpath(file) for file in files}
+    def mine(self, file):
+        """Whether a file is one of the module's extensions."""
+        return bool(file) and os.path.realpath(file) in self.files
 
     def of_python(self, module):
         return os.path.realpath(module) == os.path.realpath(self.report["process"]["executable"] or "") \
             or bool(re.match(r"libpython3", os.path.basename(module)))
 
-    def whose(self, frames, files):
+    def whose(self, frames):
         """The extension or library whose code is the innermost of a stack, or None."""
         for frame in frames:
-            if frame["kind"] == "native" and frame["module"] and (not frame["cpython"] or self.same(frame["module"], files)):
-                return frame["module"]
+            if frame["kind"] == "native" and frame["module"]:
+                if re.match("_(xxsub)?interpreters", os.path.basename(frame["module"])):
+                    return None         # whose calls are ours (isan/stage.py)
+                if not frame["cpython"] or "/lib-dynload/" in frame["module"]:
+                    return frame["module"]
         return None
 
     def judge(self):
@@ -352,6 +363,8 @@ class Module:
                 self.checker.python, (self.steps[-1].output.strip().splitlines() or ["it did not load libisan.so"])[-1]))
         self.report = report_.make(sorted(logs))
         self.notes += ["%s, offset %d: %s" % (e["log"], e["offset"], e["text"]) for e in self.report["errors"]]
+        self.notes += [note["text"] for note in self.report["notes"]
+                       if note["pid"] is None and any(e["file"] in note["text"] for e in self.extensions)]
         steps = {}
         for path, done in logs.items():
             for process in self.report["processes"]:
@@ -361,15 +374,18 @@ class Module:
         reached = {kind for kind, mode in self.modes.items() if mode.loads}
         for finding in self.report["findings"]:
             kinds = {steps[pid].kind for pid in finding["pids"] if pid in steps}
-            if not self.mine(finding):
-                self.other_findings.append(finding)
+            culprit = self.culprit(finding)
+            if not self.mine(culprit):
+                self.others[culprit] = self.others.get(culprit, 0) + 1
             elif finding["kind"] == "leak":
                 self.leaks.append(finding)
             elif finding["kind"] == "static" and not kinds & reached:
-                self.other_findings.append(finding)     # it refused those that could reach it
+                continue        # it refused those that could reach it
             else:
                 for kind in kinds:
-                    self.modes[kind].findings.append(finding)
+                    # Static types are made for interpreters that share a GIL, and CPython's own were until 3.12.
+                    shared = finding["object"]["static_type"] and kind != "isolated"
+                    (self.modes[kind].limits if shared else self.modes[kind].findings).append(finding)
         for done in self.steps:
             if done.outcome in ("hung", "crashed", "died"):
                 self.blame(done, [c for c in self.report["crashes"] if steps.get(c["pid"]) is done])
@@ -377,9 +393,8 @@ class Module:
 
     def blame(self, done, crashes):
         """Whose a crash or a hang is."""
-        files = [extension["file"] for extension in self.extensions]
         at = [frame for crash in crashes for frame in crash["stack"]
-              if frame["kind"] == "native" and self.same(frame["module"], files)]
+              if frame["kind"] == "native" and self.mine(frame["module"])]
         title = done.title.partition(", again")[0]
         step, kind = next(step[1:] for step in STEPS if step[0] == title)
         trouble = done.trouble()
@@ -397,6 +412,9 @@ class Module:
         if main.refusal:
             self.reasons.append("it cannot be imported under isan: " + main.refusal)
             return
+        if main.failures:
+            self.reasons += main.failures
+            return
         refuses = own.steps and own.refusal
         bad = [mode for mode in (main, legacy, own) if mode.bad]
         forced = self.args.force and self.declares in DECLARES[:DECLARES.index("own-gil")] and own.bad
@@ -406,6 +424,7 @@ class Module:
             self.verdict = "main"
         elif not own.steps or refuses or own.bad or own.unknown:
             self.verdict = "legacy"
+            self.deciding += legacy.limits
         else:
             self.verdict = "own-gil"
         for mode in bad:
@@ -417,13 +436,15 @@ class Module:
         if forced:
             self.reasons.append("the refusal was lifted by --force; it is right in refusing")
         if not own.steps:
-            self.notes.append("Python %d.%d has no interpreters with GILs of their own: to see whether it is safe there,"
-                              " check it with 3.12 or newer" % self.checker.version)
+            self.notes.append(self.checker.limit)
         if own.unknown or legacy.unknown:
             self.notes.append("not all could be tried")
-        if not self.extensions:
-            self.notes.append("it is built into Python: what CPython does is not told from what it does, so that only crashes,"
-                              " hangs and failures are judged" if self.builtin else "no extension of its own is loaded by it")
+        if not self.extensions and self.builtin:
+            self.notes.append("it is built into Python: what it does is not told from what CPython does, so that only crashes,"
+                              " hangs and failures are judged")
+        elif not self.extensions:
+            self.notes.append("it loads no extension of its own" + ("; give the names of those to check: " + " ".join(
+                self.unloaded[:8]) + " ..." * (len(self.unloaded) > 8) if self.unloaded else ""))
 
     # -- telling -----------------------------------------------------------------
 
@@ -433,7 +454,8 @@ class Module:
             "findings": self.deciding, "leaks": self.leaks, "crashes": self.crashes,
             "extensions": [{key: e[key] for key in ("name", "file", "declares", "state")} for e in self.extensions],
             "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)} for done in self.steps],
-            "other_findings": len(self.other_findings), "left_out": sorted(self.skip), "notes": self.notes,
+            "other_findings": [{"module": file, "count": count} for file, count in self.others.items()],
+            "left_out": sorted(self.skip), "notes": self.notes,
             "seconds": round(self.seconds, 2)}
 
     def loads(self):
@@ -461,19 +483,23 @@ class Module:
             lines += ["", text.render(dict(self.report, findings=[f for f in self.report["findings"] if f["id"] in ids]), color)]
         else:
             hints = []
-            for finding in self.deciding:
+            for finding in self.deciding[:MOST]:
                 (head, *more), hint = text.brief(self.report, finding)
                 lines.append("  %s: %s" % (finding["kind"], head))
                 lines += ["      " + line for line in more]
                 if hint not in hints:
                     hints.append(hint)
+            if len(self.deciding) > MOST:
+                lines.append("  ... and %d more (--full shows them)" % (len(self.deciding) - MOST))
             lines += ["  fix: " + hint for hint in hints]
             if self.leaks:
                 (head, *more), hint = text.brief(self.report, self.leaks[0])
                 lines.append("  %s in ended interpreters, such as: %s" % (text.plural(len(self.leaks), "leak"), "; ".join([head, *more])))
-        if self.other_findings:
-            lines.append("  %s of CPython's and of other modules not counted" % text.plural(len(self.other_findings), "finding"))
-        lines += ["  note: " + text.escape(note) for note in self.notes]
+        if self.others:
+            lines.append("  not counted: findings of " + ", ".join("%s (%d)" % (
+                text.escape(os.path.basename(file)) if file else "CPython itself", count)
+                for file, count in sorted(self.others.items(), key=lambda item: -item[1])))
+        lines += ["  note: " + text.escape(note) for note in self.notes if note != self.checker.limit]
         return "\n".join(lines)
 
 
@@ -482,9 +508,9 @@ class Mode:
 
     def __init__(self, kind, steps):
         self.kind, self.steps, self.findings, self.troubles, self.unknown = kind, steps, [], [], False
+        self.limits = []        # findings that only interpreters with GILs of their own need fear
         refused = [event for done in steps for event in done.failures("import")]
         self.refusal = "%s: %s" % refused[0][3:] if refused else None
-        # An exercise that goes well in the main interpreter, or there would be no other step.
         self.failures = ["%s: the exercise fails in interpreter %d: %s: %s" % (done.title, *done.failures("exercise")[0][1:2], *done.failures("exercise")[0][3:])
                          for done in steps if done.failures("exercise")]
         self.loads = bool(steps) and not refused and any(event[2] == "import" for done in steps for event in done.told("done"))
@@ -546,7 +572,11 @@ def main(args):
                 "modules": [module.as_json() for module in done]}), indent=1) + "\n")
         else:
             for module in done:
-                report_.write(sys.stdout, "\n" + module.details(color) + "\n")
+                details = module.details(color)
+                if "\n" in details:        # there is more to say than the table does
+                    report_.write(sys.stdout, "\n" + details + "\n")
+            if checker.limit and done:
+                print("\nnote: " + checker.limit)
         if interrupted:
             print("isan check: interrupted: %d of %d modules were checked" % (len(done), len(args.modules)), file=sys.stderr)
             return 130

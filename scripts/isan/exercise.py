@@ -47,9 +47,12 @@ class Exercise:
 
     def object(self, name, thing):
         self.attempt("repr(%s)" % name, lambda: repr(thing))
-        for attribute in dir(type(thing)):
-            if not attribute.startswith("_") and not callable(getattr(type(thing), attribute, None)):
-                self.attempt("%s.%s" % (name, attribute), lambda: getattr(thing, attribute))
+        for attribute in self.attempt("dir(%s)" % name, lambda: dir(type(thing))) or ():
+            if attribute.startswith("_"):
+                continue
+            call = "%s.%s" % (name, attribute)
+            if not callable(self.attempt("type of " + call, lambda: getattr(type(thing), attribute))):
+                self.attempt(call, lambda: getattr(thing, attribute))
 
     def module(self, module):
         mine = module.__name__.partition(".")[0].strip("_")
@@ -83,4 +86,4 @@ def main(given):
             exercise.module(module)
 
 
-main(isan_check)        # noqa: F821: see above
+main(globals()["isan_check"])

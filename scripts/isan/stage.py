@@ -29,6 +29,9 @@ def _task():
             _imp._override_multi_interp_extensions_check(-1)
         if {phase!r} == "import":
             __import__({module!r})
+            for name in {given!r}["names"]:
+                if name not in sys.modules:     # its package does without it: why?
+                    __import__(name)
         else:
             exec(compile({source!r}, {file!r}, "exec"), dict(
                 __name__="__main__", __file__={file!r}, isan_check=dict({given!r}, tell=tell)))
