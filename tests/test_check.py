@@ -2,11 +2,12 @@
 import json
 import os
 import re
+import signal
 import subprocess
 
 import pytest
 
-from subject import line_of
+from subject import EXT, build, line_of
 
 PYTHONS = pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast"])
 
@@ -147,6 +148,41 @@ def test_path_of_an_extension(subject_of, tmp_path):
     os.symlink(file, package / file.name)
     module = Check(subject, f"package/{file.name}", cwd=tmp_path).one()
     assert (module["name"], module["verdict"]) == ("package.cache_state", "own-gil")
+
+
+def test_interrupt_leaves_what_is_known(subject_of):
+    subject = subject_of("3.13-plain")
+    with subprocess.Popen([subject.isan, "check", "--python", subject.python, "--interpreters", "2", "cache_state", "second_hang"],
+                          env=subject.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as check:
+        rows = [check.stdout.readline() for _ in range(2)]
+        for line in check.stderr:
+            if "second_hang: legacy, " in line:
+                break
+        check.send_signal(signal.SIGINT)
+        out, err = check.communicate(timeout=30)
+    assert rows[1].split() == ["cache_state", "own-gil", "main", "legacy", "own-GIL", "own-GIL", "safe"]
+    assert (check.returncode, out, err.splitlines()[-1]) == (
+        130, "", "isan check: interrupted: 1 of 2 modules were checked")
+
+
+def test_a_call_that_ends_badly_in_any_interpreter_is_left_out(subject_of, tmp_path):
+    subject = subject_of("3.13-plain")
+    source = tmp_path / "stuck.c"
+    source.write_text((EXT / "type_heap.c").read_text().replace("type_heap", "stuck").replace(
+        "    Py_RETURN_NONE;", "    for (;;) {\n        pause();\n    }").replace(
+        "#include <Python.h>", "#include <Python.h>\n#include <unistd.h>").replace(
+        "    .m_slots = slots,", "    .m_slots = slots,\n    .m_methods = functions,").replace(
+        "static struct PyModuleDef ", """static PyMethodDef functions[] = {
+    {"think", thing_method, METH_NOARGS, "Never ends."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef """))
+    build(source, subject.python, tmp_path)
+    module = Check(subject, "stuck", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert (module["verdict"], module["left_out"]) == ("own-gil", ["stuck.think()"]), module
+    assert any(note.startswith("main: hangs while exercising it (stuck.think())") for note in module["notes"])
 
 
 def test_wrong_usage(subject_of, tmp_path):

@@ -362,9 +362,14 @@ class Module:
             raise Problem("%s left no log, so nothing was checked: %s" % (
                 self.checker.python, (self.steps[-1].output.strip().splitlines() or ["it did not load libisan.so"])[-1]))
         self.report = report_.make(sorted(logs))
+        # Places are told as seen from here, not from where it ran.
+        self.report["process"] = dict(self.report["process"] or {"executable": None}, cwd=os.getcwd())
         self.notes += ["%s, offset %d: %s" % (e["log"], e["offset"], e["text"]) for e in self.report["errors"]]
-        self.notes += [note["text"] for note in self.report["notes"]
-                       if note["pid"] is None and any(e["file"] in note["text"] for e in self.extensions)]
+        bare = [note["text"] for note in self.report["notes"]
+                if note["pid"] is None and any(e["file"] in note["text"] for e in self.extensions)]
+        self.notes += bare[:1]
+        if bare[1:]:
+            self.notes.append("nor have %d more of its extensions" % len(bare[1:]))
         steps = {}
         for path, done in logs.items():
             for process in self.report["processes"]:
@@ -430,9 +435,11 @@ class Module:
         for mode in bad:
             self.reasons += mode.troubles + mode.failures
             self.deciding += [f for f in mode.findings if f not in self.deciding]
+        self.deciding.sort(key=lambda finding: finding["kind"] != "static")     # the cause before what came of it
         for mode in legacy, own:
             if mode.refusal:
-                self.reasons.append("%s: refused (%s)" % (WHERE[mode.kind], mode.refusal))
+                self.reasons.append("%s: %s (%s)" % (
+                    WHERE[mode.kind], "refused" if mode.refusal.startswith("ImportError") else "the import fails", mode.refusal))
         if forced:
             self.reasons.append("the refusal was lifted by --force; it is right in refusing")
         if not own.steps:
@@ -482,15 +489,15 @@ class Module:
             ids = {f["id"] for f in self.deciding + self.leaks}
             lines += ["", text.render(dict(self.report, findings=[f for f in self.report["findings"] if f["id"] in ids]), color)]
         else:
-            hints = []
-            for finding in self.deciding[:MOST]:
+            hints, told = [], {}
+            for finding in self.deciding:
                 (head, *more), hint = text.brief(self.report, finding)
-                lines.append("  %s: %s" % (finding["kind"], head))
-                lines += ["      " + line for line in more]
+                told.setdefault("\n      ".join(["  %s: %s" % (finding["kind"], head), *more]))
                 if hint not in hints:
                     hints.append(hint)
-            if len(self.deciding) > MOST:
-                lines.append("  ... and %d more (--full shows them)" % (len(self.deciding) - MOST))
+            lines += list(told)[:MOST]
+            if len(told) > MOST:
+                lines.append("  ... and %d more (--full shows them)" % (len(told) - MOST))
             lines += ["  fix: " + hint for hint in hints]
             if self.leaks:
                 (head, *more), hint = text.brief(self.report, self.leaks[0])
