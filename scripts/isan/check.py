@@ -117,7 +117,8 @@ class Checker:
             program="python3", arguments=[], python=args.python, flavor=args.flavor, version=args.version))
         if self.preload and not residue.LIBRARY.exists():
             raise Problem("there is no %s; build it with make" % residue.LIBRARY)
-        self.options, _ = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
+        self.options, _, suppressions = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
+        self.suppressed = report_.suppressions_in([suppressions] if suppressions else [])
         self.hexversion = self.ask("import sys; print('%d %d' % sys.version_info[:2])")
         self.version = tuple(map(int, self.hexversion.split()))
         if self.version < (3, 11):
@@ -361,7 +362,7 @@ class Module:
         if not logs:
             raise Problem("%s left no log, so nothing was checked: %s" % (
                 self.checker.python, (self.steps[-1].output.strip().splitlines() or ["it did not load libisan.so"])[-1]))
-        self.report = report_.make(sorted(logs))
+        self.report = report_.make(sorted(logs), suppressed=self.checker.suppressed)
         # Places are told as seen from here, not from where it ran.
         self.report["process"] = dict(self.report["process"] or {"executable": None}, cwd=os.getcwd())
         self.notes += ["%s, offset %d: %s" % (e["log"], e["offset"], e["text"]) for e in self.report["errors"]]
