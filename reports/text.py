@@ -628,5 +628,20 @@ def render(report, color=False, show_residue=False, full=False):
     return _Text(report, color, full).render(show_residue)
 
 
+def brief(report, finding):
+    """One finding in a few lines, without stacks: what, where, what to do about it."""
+    text = _Text(report, False, False)
+    lines = [text.headline(finding) if finding["kind"] != "leak" else text.leak_headline(finding)]
+    if finding["kind"] == "leak":
+        lines += [text.keeper(finding)] * bool(finding["holder"])
+    elif finding["kind"] in ("share", "stale", "free") and finding["holder"]:
+        lines.append("stored in %s" % text.holder(finding["holder"], finding["elements"]))
+    for what, name in ("created", "created"), ("used", "used"):
+        frames = finding["stacks"].get(name)
+        if frames and (what == "created" or finding["kind"] not in ("static", "leak")):
+            lines.append("%s at %s" % (what, text.where(users(frames))))
+    return lines, finding["hint"]
+
+
 def wants_color(stream):
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -231,6 +231,7 @@ EXERCISE = {
     **{f"race_{name}": "mod.run(1, 10)" for name in RACES},
     **{f"race_{name}": "assert mod.run(1, 3) is None" for name in ("flag", "relaxed", "release", "text")},
     "refcounts": REFCOUNTS,
+    **dict.fromkeys(("refuses", "second_crash", "second_hang"), ""),
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
     "traverse_right": TRAVERSE, "traverse_wrong": TRAVERSE,
@@ -247,7 +248,7 @@ def test_extension_in_one_interpreter(name, where, tmp_path, plain):
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name} as mod\n{EXERCISE[name]}\nimport gc; gc.collect()"
     if where == "other":
         kind = ("legacy" if name.startswith("single_")
-                or name in ("boundary_switch", "immortal_stable", "race_type", "type_static") else "isolated")
+                or name in ("boundary_switch", "immortal_stable", "race_type", "refuses", "type_static") else "isolated")
         script = f"""
 import _interpreters
 interpreter = _interpreters.create({kind!r})

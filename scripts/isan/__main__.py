@@ -11,6 +11,7 @@ import isan  # noqa: E402
 # (subcommand, module with add_arguments(parser) and main(args) -> exit status, help)
 COMMANDS = [
     ("run", "isan.run", "run a program under the sanitizer"),
+    ("check", "isan.check", "say whether extension modules are safe in several interpreters"),
     ("report", "isan.report", "render saved logs"),
     ("env", "isan.env", "build an extension with checked reference counts"),
     ("config", "isan.config", "flags for build systems, and where the built interpreters are"),

@@ -1,0 +1,592 @@
+"""isan check: whether extension modules are safe in several interpreters."""
+import argparse
+import ast
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from reports import json_, log, symbols, tables, text
+
+from . import Problem, __version__, report as report_, residue, run
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MEMORY = 4 << 30        # what a step may use; a thread's stack and heap alone reserve some 70 MiB
+STALLED = 5             # seconds after which an automatic call in the main interpreter counts as hung
+RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
+MOST = 6                # findings of a module to print without --full
+VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE",
+            None: "not checked"}
+DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
+WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
+# What a step is, how it is run, in what kind of interpreter.
+STEPS = [("main", "main", "main"), ("legacy", "sequential", "legacy"), ("legacy, parallel", "parallel", "legacy"),
+         ("own-GIL", "sequential", "isolated"), ("own-GIL, parallel", "parallel", "isolated")]
+EPILOG = """\
+A module is imported, exercised and left in the main interpreter, in legacy interpreters and in those with GILs of their
+own (3.12 and newer), one after the other and --interpreters at a time; each step is a process of its own.  Verdicts:
+own-GIL safe (in any interpreter), legacy only (in interpreters that share one GIL), main only (refuses all but the first
+interpreter that imports it), unsafe.  Only what was exercised is judged: a file of your own for --exercise, run in each
+interpreter after the import, sees more than the automatic exercise, which calls nothing whose name speaks of files,
+processes, the network and the like.  A finding counts when a static, a stack or a type of it is the module's; leaks that
+nothing else can reach are told, but do not decide.  Exit status: %d if a module is unsafe, 2 for wrong usage and for
+modules that cannot be imported.""" % tables.OPTIONS["exitcode"].default
+
+
+def add_arguments(parser):
+    parser.add_argument("modules", nargs="+", metavar="MODULE", help="a name that can be imported, or the path of an extension (.so)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--python", metavar="PY", help="the Python to check them in (default: python3)")
+    which.add_argument("--flavor", choices=("fast", "debug", "tsan"), help="check them in this debug interpreter")
+    parser.add_argument("--version", metavar="V", help="release of the debug interpreter, such as 3.13 or 3.14")
+    parser.add_argument("--interpreters", type=int, default=4, metavar="N", help="how many at a time (default: 4)")
+    parser.add_argument("--exercise", metavar="FILE", help="a script to run in each interpreter, in place of the automatic exercise")
+    parser.add_argument("--allow", metavar="WORD", action="append", default=[],
+                        help="let the automatic exercise call functions with this word in their names (all: any function)")
+    parser.add_argument("--force", action="store_true", help="import modules into own-GIL interpreters that they refuse, and judge what they do")
+    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="how long a step may take (default: 60)")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--full", action="store_true", help="print the findings with their stacks")
+    parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing), for isan report DIR/MODULE/STEP")
+    parser.epilog = EPILOG
+
+
+class Step:
+    """A step that was run: what it told, and how it ended."""
+
+    def __init__(self, title, kind, log_dir):
+        self.title, self.kind, self.log_dir = title, kind, log_dir
+        self.events, self.status, self.seconds, self.hung, self.output = [], None, 0, False, ""
+
+    def told(self, *what):
+        return [event for event in self.events if event[:len(what)] == what]
+
+    @property
+    def ended(self):
+        return bool(self.told("end"))
+
+    @property
+    def last(self):
+        """What it was doing: (phase, interpreter, call or None), by what was begun and is not done."""
+        open_, call = {}, None
+        for event in self.events:
+            if event[0] == "begin":
+                open_[event[1]] = event[2]
+            elif event[0] in ("done", "failed"):
+                open_.pop(event[1], None)
+            elif event[0] == "call":
+                call = event[1]
+        number, phase = next(reversed(open_.items()), (0, "start"))
+        return phase, number, call if phase == "exercise" else None
+
+    def failures(self, phase):
+        return [event for event in self.told("failed") if event[2] == phase]
+
+    @property
+    def outcome(self):
+        if self.hung:
+            return "hung"
+        if self.status is None or self.status < 0:
+            return "crashed"
+        if self.failures("import"):
+            return "refused"
+        if self.failures("exercise"):
+            return "failed"
+        return "ended" if self.ended else "died"
+
+    def trouble(self):
+        """A crash or hang, in words."""
+        phase, number, call = self.last
+        what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter"}.get(phase, "starting")
+        if call:
+            what += " (%s)" % call
+        how = ("hangs" if self.hung else "crashes with %s" % signal.Signals(-self.status).name if self.status and self.status < 0
+               else "ends the process (status %s)" % self.status)
+        return "%s: %s while %s" % (self.title, how, what)
+
+
+class Checker:
+    def __init__(self, args, directory):
+        self.args, self.directory = args, directory
+        self.python, self.words, self.preload = run.command_of(argparse.Namespace(
+            program="python3", arguments=[], python=args.python, flavor=args.flavor, version=args.version))
+        if self.preload and not residue.LIBRARY.exists():
+            raise Problem("there is no %s; build it with make" % residue.LIBRARY)
+        self.options, _ = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
+        self.hexversion = self.ask("import sys; print('%d %d' % sys.version_info[:2])")
+        self.version = tuple(map(int, self.hexversion.split()))
+        if self.version < (3, 11):
+            raise Problem("%s is Python %d.%d, and isan knows 3.11 to 3.14: give --python another" % (self.python, *self.version))
+        self.file = os.path.abspath(args.exercise) if args.exercise else os.path.join(HERE, "exercise.py")
+        try:
+            with open(self.file, encoding="utf-8") as file:
+                self.source = file.read()
+        except (OSError, ValueError) as error:
+            raise Problem("cannot read %s: %s" % (self.file, getattr(error, "strerror", None) or error))
+        self.controls = {}
+        self.limit = None if self.version >= (3, 12) else (
+            "Python %d.%d has no interpreters with GILs of their own: to see what is safe there, check with 3.12 or newer" % self.version)
+
+    def ask(self, code):
+        done = subprocess.run([*self.words, "-I", "-c", code], executable=self.python, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise Problem("%s does not work: %s" % (self.python, (done.stderr.strip().splitlines() or ["status %d" % done.returncode])[-1]))
+        return done.stdout.strip()
+
+    def progress(self, what):
+        """On a terminal the line is written over; elsewhere it is a line."""
+        if sys.stderr.isatty():
+            print("\r\x1b[K%s" % what, end="", file=sys.stderr, flush=True)
+        elif what:
+            print("isan check: " + what, file=sys.stderr, flush=True)
+
+    def step(self, name, title, step, kind, module, path, names=(), skip=(), isan=True):
+        """Run one step to its end, or to its limit."""
+        directory = os.path.join(self.directory, re.sub(r"[^\w.-]", "_", name), title.replace(", ", "-"))
+        os.makedirs(directory, exist_ok=True)
+        result = Step(title, kind, directory if isan else None)
+        job = {"module": module, "path": path, "fd": None, "source": self.source, "file": self.file, "step": step,
+               "kind": kind, "interpreters": self.args.interpreters, "force": self.args.force, "memory": MEMORY,
+               "given": {"names": list(names), "skip": sorted(skip), "allow": self.args.allow}}
+        env = residue.environment(self.preload) if isan else dict(os.environ)
+        if isan:
+            env["ISAN_OPTIONS"] = ":".join([*self.options, "log_path=" + directory, "exitcode=0"])
+        with tempfile.TemporaryDirectory(prefix="isan-check-") as cwd, tempfile.TemporaryFile() as told, \
+                tempfile.TemporaryFile() as output:
+            job["fd"] = told.fileno()
+            os.set_inheritable(told.fileno(), True)
+            began = time.monotonic()
+            process = subprocess.Popen(
+                [*self.words, "-P", os.path.join(HERE, "stage.py"), repr(job)], executable=self.python, env=env, cwd=cwd,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[told.fileno()], start_new_session=True)
+            try:
+                self.watch(result, process, told, began, title if isan else "looking at it", name,
+                           STALLED if step == "main" and not self.args.exercise else None)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            result.status, result.seconds = process.returncode, time.monotonic() - began
+            result.events = self.events(told)
+            output.seek(0)
+            result.output = output.read().decode("utf-8", "backslashreplace")
+        return result
+
+    @staticmethod
+    def events(told):
+        data = os.pread(told.fileno(), os.fstat(told.fileno()).st_size, 0)
+        return [ast.literal_eval(line.decode()) for line in data.split(b"\n")[:-1] if line]
+
+    def watch(self, result, process, told, began, title, name, stalled):
+        said, size, since = 0, 0, began
+        while True:
+            try:
+                process.wait(0.05 if time.monotonic() - began < 2 else 0.5)
+                return
+            except subprocess.TimeoutExpired:
+                pass
+            now = time.monotonic()
+            if now - began > 2 and now - said > (1 if sys.stderr.isatty() else 20):
+                said = now
+                self.progress("%s: %s, %d s" % (name, title, now - began))
+            new = os.fstat(told.fileno()).st_size
+            if new != size:
+                size, since = new, now
+            if now - began < self.args.timeout and not (
+                    stalled and now - since > stalled and self.events(told)[-1][0] == "call"):
+                continue
+            result.hung = True
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                process.send_signal(signal.SIGABRT)     # so that isan records where it hangs
+                process.wait(10)
+            return
+
+    def control(self, title, step, kind):
+        """Whether the same goes well without any module; asked only when a crash is nobody's."""
+        if title not in self.controls:
+            self.controls[title] = self.step("nothing", title, step, kind, None, [])
+        return self.controls[title].ended and self.controls[title].status == 0
+
+
+def locate(argument):
+    """The module that an argument names, and what to put into sys.path for it."""
+    if not argument.endswith(".so") and os.sep not in argument:
+        return argument, [os.getcwd()]
+    file = os.path.abspath(argument)
+    if not os.path.isfile(file):
+        raise Problem("there is no %s: give the name of a module, or the path of an extension" % argument
+                      if not os.path.exists(file) else "%s is a directory: give the name of a module, or the path of an extension" % argument)
+    directory, base = os.path.split(file)
+    name = base.partition(".")[0]
+    while os.path.exists(os.path.join(directory, "__init__.py")):
+        directory, package = os.path.split(directory)
+        name = package + "." + name
+    return name, [directory]
+
+
+def extensions_in(directory, package):
+    """The names of the extensions below a package."""
+    return sorted(".".join([package, *os.path.relpath(os.path.join(at, file), directory).split(os.sep)[:-1], file.partition(".")[0]])
+                  for at, _, files in os.walk(directory) for file in files if file.endswith(".so"))
+
+
+def short(name):
+    return name.partition(".")[0].strip("_")
+
+
+class Module:
+    """One module, checked."""
+
+    def __init__(self, checker, argument):
+        self.checker, self.args = checker, checker.args
+        self.name, self.path = locate(argument)
+        self.steps, self.extensions, self.unloaded, self.notes, self.skip = [], [], [], [], set()
+        self.verdict, self.reasons, self.deciding, self.leaks = None, [], [], []
+        self.others = {}        # file of another module, None: CPython's own -> number of findings
+        self.declares, self.report, self.crashes, self.files = None, None, [], set()
+        self.began = time.monotonic()
+        self.seconds = 0
+
+    # -- running -----------------------------------------------------------------
+
+    def run_step(self, title, step, kind, isan=True):
+        done = self.checker.step(self.name, title, step, kind, self.name, self.path,
+                                 [extension["name"] for extension in self.extensions], self.skip, isan)
+        if isan:
+            self.steps.append(done)
+        return done
+
+    def look(self):
+        """What it consists of, without isan; False: it cannot be imported."""
+        look = self.run_step("look", "look", "main", isan=False)
+        failed = look.failures("import")
+        if failed or not look.told("module"):
+            what = "%s: %s" % failed[0][3:] if failed else look.trouble()
+            self.reasons.append("it cannot be imported in %s (%s)" % (self.checker.python, text.escape(what)))
+            return False
+        found = [{"name": name, "file": file, "importer": importer, "declares": declares, "state": state}
+                 for _, name, file, importer, declares, state in look.told("extension")]
+        top = self.name.partition(".")[0]
+        self.extensions = ([e for e in found if e["name"] == self.name]
+                           if any(e["name"] == self.name for e in found)
+                           else [e for e in found if e["name"].partition(".")[0] == top]
+                           or [e for e in found if short(e["name"]).startswith(top.strip("_"))]
+                           or [e for e in found if e["importer"] and e["importer"].partition(".")[0] == top])
+        self.builtin = look.told("module")[0][1] == "built-in"
+        self.files = {os.path.realpath(e["file"]) for e in self.extensions}
+        package = look.told("module")[0][2] or ""
+        if not self.extensions and os.path.basename(package) == "__init__.py":
+            self.unloaded = extensions_in(os.path.dirname(package), self.name)
+        if not look.ended:
+            self.notes.append("not all that it declares could be read (%s)" % look.trouble())
+        if self.extensions:
+            self.declares = min((e["declares"] for e in self.extensions), key=DECLARES.index)
+        elif self.builtin:
+            self.declares = "built-in"
+        else:
+            self.declares = "pure Python"
+        return True
+
+    def check(self):
+        if self.look():
+            self.run_all()
+            self.judge()
+        self.seconds = time.monotonic() - self.began
+
+    def run_all(self):
+        for title, step, kind in STEPS:
+            if kind == "isolated" and self.checker.version < (3, 12):
+                continue
+            before = [done for done in self.steps if done.kind == kind]
+            if before and before[-1].outcome != "ended":
+                continue        # what one at a time cannot do
+            done = self.run_step(title, step, kind)
+            while kind == "main" and not self.args.exercise and done.last[2] and done.outcome in ("hung", "crashed", "died") \
+                    and len(self.skip) < RETRIES:
+                # No matter of interpreters: it is what these arguments do.
+                self.skip.add(done.last[2])
+                self.notes.append("%s, and is left out" % done.trouble())
+                self.steps.remove(done)
+                done = self.run_step("%s, again %d" % (title, len(self.skip)), step, kind)
+            if kind == "main" and done.outcome in ("refused", "failed"):
+                break
+
+    # -- judging -----------------------------------------------------------------
+
+    def culprit(self, finding):
+        """The extension or library that a finding is about - by the static, else by whose code used or made the object,
+        else by its type - or None: CPython's own."""
+        holder = finding["holder"]
+        if holder and holder.get("address") is not None and holder["module"] and not self.of_python(holder["module"]):
+            return holder["module"]
+        if finding["kind"] == "immortal":
+            return finding["suspects"][0]["module"] if len(finding["suspects"]) == 1 else None
+        stacks = [finding["stacks"].get(name, []) for name in ("used", "created")]
+        for frames in stacks + [place["stack"] for place in finding.get("places", [])]:
+            module = self.whose(frames)
+            if module:
+                return module
+        module = (finding["object"]["type"] or "").rpartition(".")[0]
+        return next((e["file"] for e in self.extensions if module and module in (e["name"], self.name)), None)
+
+    def mine(self, file):
+        """Whether a file is one of the module's extensions."""
+        return bool(file) and os.path.realpath(file) in self.files
+
+    def of_python(self, module):
+        return os.path.realpath(module) == os.path.realpath(self.report["process"]["executable"] or "") \
+            or bool(re.match(r"libpython3", os.path.basename(module)))
+
+    def whose(self, frames):
+        """The extension or library whose code is the innermost of a stack, or None."""
+        for frame in frames:
+            if frame["kind"] == "native" and frame["module"]:
+                if re.match("_(xxsub)?interpreters", os.path.basename(frame["module"])):
+                    return None         # whose calls are ours (isan/stage.py)
+                if not frame["cpython"] or "/lib-dynload/" in frame["module"]:
+                    return frame["module"]
+        return None
+
+    def judge(self):
+        logs = {}
+        for done in self.steps:
+            with contextlib.suppress(OSError):
+                logs.update((path, done) for path in log.logs_in(done.log_dir))
+        if not logs:
+            raise Problem("%s left no log, so nothing was checked: %s" % (
+                self.checker.python, (self.steps[-1].output.strip().splitlines() or ["it did not load libisan.so"])[-1]))
+        self.report = report_.make(sorted(logs))
+        # Places are told as seen from here, not from where it ran.
+        self.report["process"] = dict(self.report["process"] or {"executable": None}, cwd=os.getcwd())
+        self.notes += ["%s, offset %d: %s" % (e["log"], e["offset"], e["text"]) for e in self.report["errors"]]
+        bare = [note["text"] for note in self.report["notes"]
+                if note["pid"] is None and any(e["file"] in note["text"] for e in self.extensions)]
+        self.notes += bare[:1]
+        if bare[1:]:
+            self.notes.append("nor have %d more of its extensions" % len(bare[1:]))
+        steps = {}
+        for path, done in logs.items():
+            for process in self.report["processes"]:
+                if process["log"] == os.path.basename(path):
+                    steps[process["pid"]] = done
+        self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
+        reached = {kind for kind, mode in self.modes.items() if mode.loads}
+        for finding in self.report["findings"]:
+            kinds = {steps[pid].kind for pid in finding["pids"] if pid in steps}
+            culprit = self.culprit(finding)
+            if not self.mine(culprit):
+                self.others[culprit] = self.others.get(culprit, 0) + 1
+            elif finding["kind"] == "leak":
+                self.leaks.append(finding)
+            elif finding["kind"] == "static" and not kinds & reached:
+                continue        # it refused those that could reach it
+            else:
+                for kind in kinds:
+                    # Static types are made for interpreters that share a GIL, and CPython's own were until 3.12.
+                    shared = finding["object"]["static_type"] and kind != "isolated"
+                    (self.modes[kind].limits if shared else self.modes[kind].findings).append(finding)
+        for done in self.steps:
+            if done.outcome in ("hung", "crashed", "died"):
+                self.blame(done, [c for c in self.report["crashes"] if steps.get(c["pid"]) is done])
+        self.decide()
+
+    def blame(self, done, crashes):
+        """Whose a crash or a hang is."""
+        at = [frame for crash in crashes for frame in crash["stack"]
+              if frame["kind"] == "native" and self.mine(frame["module"])]
+        title = done.title.partition(", again")[0]
+        step, kind = next(step[1:] for step in STEPS if step[0] == title)
+        trouble = done.trouble()
+        if at:
+            trouble += ", at %s" % _where(at[0])
+        elif kind != "main" and not self.checker.control(title, step, kind):
+            self.notes.append("%s; so do interpreters without it, in this Python" % trouble)
+            self.modes[kind].unknown = True
+            return
+        self.modes[kind].troubles.append(trouble)
+        self.crashes += [dict(crash, step=done.title, trouble=trouble) for crash in crashes]
+
+    def decide(self):
+        main, legacy, own = (self.modes[kind] for kind in ("main", "legacy", "isolated"))
+        if main.refusal:
+            self.reasons.append("it cannot be imported under isan: " + main.refusal)
+            return
+        if main.failures:
+            self.reasons += main.failures
+            return
+        refuses = own.steps and own.refusal
+        bad = [mode for mode in (main, legacy, own) if mode.bad]
+        forced = self.args.force and self.declares in DECLARES[:DECLARES.index("own-gil")] and own.bad
+        if bad and not (forced and bad == [own]):
+            self.verdict = "unsafe"
+        elif legacy.refusal:
+            self.verdict = "main"
+        elif not own.steps or refuses or own.bad or own.unknown:
+            self.verdict = "legacy"
+            self.deciding += legacy.limits
+        else:
+            self.verdict = "own-gil"
+        for mode in bad:
+            self.reasons += mode.troubles + mode.failures
+            self.deciding += [f for f in mode.findings if f not in self.deciding]
+        self.deciding.sort(key=lambda finding: finding["kind"] != "static")     # the cause before what came of it
+        for mode in legacy, own:
+            if mode.refusal:
+                self.reasons.append("%s: %s (%s)" % (
+                    WHERE[mode.kind], "refused" if mode.refusal.startswith("ImportError") else "the import fails", mode.refusal))
+        if forced:
+            self.reasons.append("the refusal was lifted by --force; it is right in refusing")
+        if not own.steps:
+            self.notes.append(self.checker.limit)
+        if own.unknown or legacy.unknown:
+            self.notes.append("not all could be tried")
+        if not self.extensions and self.builtin:
+            self.notes.append("it is built into Python: what it does is not told from what CPython does, so that only crashes,"
+                              " hangs and failures are judged")
+        elif not self.extensions:
+            self.notes.append("it loads no extension of its own" + ("; give the names of those to check: " + " ".join(
+                self.unloaded[:8]) + " ..." * (len(self.unloaded) > 8) if self.unloaded else ""))
+
+    # -- telling -----------------------------------------------------------------
+
+    def as_json(self):
+        return {
+            "name": self.name, "declares": self.declares, "verdict": self.verdict, "reasons": self.reasons,
+            "findings": self.deciding, "leaks": self.leaks, "crashes": self.crashes,
+            "extensions": [{key: e[key] for key in ("name", "file", "declares", "state")} for e in self.extensions],
+            "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)} for done in self.steps],
+            "other_findings": [{"module": file, "count": count} for file, count in self.others.items()],
+            "left_out": sorted(self.skip), "notes": self.notes,
+            "seconds": round(self.seconds, 2)}
+
+    def loads(self):
+        """The modes it can be imported in, at a glance."""
+        names = {"main": "main", "legacy": "legacy", "isolated": "own-GIL"}
+        return " ".join(names[kind] for kind, mode in self.modes.items() if mode.loads) if self.report else "-"
+
+    def row(self):
+        counts = {}
+        for finding in self.deciding:
+            counts[finding["kind"]] = counts.get(finding["kind"], 0) + 1
+        troubles = {"crashed": "crash", "hung": "hang", "died": "exit", "failed": "failure"}
+        for done in self.steps:
+            if done.outcome in troubles and self.verdict == "unsafe":
+                counts[troubles[done.outcome]] = counts.get(troubles[done.outcome], 0) + 1
+        why = ", ".join("%d %s" % (count, kind) for kind, count in counts.items())
+        return [self.name, self.declares or "-", self.loads(), VERDICTS[self.verdict], why]
+
+    def details(self, color):
+        """What decided it, below the table."""
+        lines = ["%s: %s" % (self.name, VERDICTS[self.verdict])]
+        lines += ["  " + text.escape(reason) for reason in self.reasons]
+        if self.args.full and self.report:
+            ids = {f["id"] for f in self.deciding + self.leaks}
+            lines += ["", text.render(dict(self.report, findings=[f for f in self.report["findings"] if f["id"] in ids]), color)]
+        else:
+            hints, told = [], {}
+            for finding in self.deciding:
+                (head, *more), hint = text.brief(self.report, finding)
+                told.setdefault("\n      ".join(["  %s: %s" % (finding["kind"], head), *more]))
+                if hint not in hints:
+                    hints.append(hint)
+            lines += list(told)[:MOST]
+            if len(told) > MOST:
+                lines.append("  ... and %d more (--full shows them)" % (len(told) - MOST))
+            lines += ["  fix: " + hint for hint in hints]
+            if self.leaks:
+                (head, *more), hint = text.brief(self.report, self.leaks[0])
+                lines.append("  %s in ended interpreters, such as: %s" % (text.plural(len(self.leaks), "leak"), "; ".join([head, *more])))
+        if self.others:
+            lines.append("  not counted: findings of " + ", ".join("%s (%d)" % (
+                text.escape(os.path.basename(file)) if file else "CPython itself", count)
+                for file, count in sorted(self.others.items(), key=lambda item: -item[1])))
+        lines += ["  note: " + text.escape(note) for note in self.notes if note != self.checker.limit]
+        return "\n".join(lines)
+
+
+class Mode:
+    """What a module did in one kind of interpreter."""
+
+    def __init__(self, kind, steps):
+        self.kind, self.steps, self.findings, self.troubles, self.unknown = kind, steps, [], [], False
+        self.limits = []        # findings that only interpreters with GILs of their own need fear
+        refused = [event for done in steps for event in done.failures("import")]
+        self.refusal = "%s: %s" % refused[0][3:] if refused else None
+        self.failures = ["%s: the exercise fails in interpreter %d: %s: %s" % (done.title, *done.failures("exercise")[0][1:2], *done.failures("exercise")[0][3:])
+                         for done in steps if done.failures("exercise")]
+        self.loads = bool(steps) and not refused and any(event[2] == "import" for done in steps for event in done.told("done"))
+
+    @property
+    def bad(self):
+        return bool(self.findings or self.troubles or self.failures)
+
+
+def _where(frame):
+    return "%s in %s" % (text.escape("%s:%s" % (frame["file"], frame["line"]) if frame["file"] else
+                                     os.path.basename(frame["module"])), text.escape(frame["function"] or "?"))
+
+
+class Table:
+    """Rows as they are known."""
+
+    def __init__(self, names):
+        self.widths = [max(6, *map(len, names)), 12, 19, 12]
+
+    def row(self, cells):
+        return "  ".join([cell.ljust(width) for cell, width in zip(cells, self.widths)] + cells[4:]).rstrip()
+
+
+def main(args):
+    if args.version and not args.flavor:
+        raise Problem("--version goes with --flavor")
+    if args.interpreters < 2:
+        raise Problem("--interpreters is a number from 2 on, not %d" % args.interpreters)
+    if args.timeout <= 0:
+        raise Problem("--timeout is a number of seconds, not %g" % args.timeout)
+    for argument in args.modules:
+        locate(argument)
+    with contextlib.ExitStack() as stack:
+        directory = os.path.abspath(args.log) if args.log else stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="isan-check-"))
+        run.prepare(directory)
+        checker = Checker(args, directory)
+        table = Table([locate(argument)[0] for argument in args.modules])
+        done, interrupted, color = [], False, text.wants_color(sys.stdout)
+        if args.format == "text":
+            print(table.row(["MODULE", "DECLARES", "LOADS IN", "VERDICT", "FOUND"]), flush=True)
+        try:
+            for argument in args.modules:
+                module = Module(checker, argument)
+                module.check()
+                done.append(module)
+                if sys.stderr.isatty():
+                    checker.progress("")
+                if args.format == "text":
+                    report_.write(sys.stdout, table.row(module.row()) + "\n")
+        except KeyboardInterrupt:
+            interrupted = True
+        except symbols.Missing as error:
+            raise Problem(str(error))
+        if args.format == "json":
+            report_.write(sys.stdout, json.dumps(json_._clean({
+                "isan": __version__, "python": checker.python, "interrupted": interrupted,
+                "modules": [module.as_json() for module in done]}), indent=1) + "\n")
+        else:
+            for module in done:
+                details = module.details(color)
+                if "\n" in details:        # there is more to say than the table does
+                    report_.write(sys.stdout, "\n" + details + "\n")
+            if checker.limit and done:
+                print("\nnote: " + checker.limit)
+        if interrupted:
+            print("isan check: interrupted: %d of %d modules were checked" % (len(done), len(args.modules)), file=sys.stderr)
+            return 130
+    if any(module.verdict == "unsafe" for module in done):
+        return tables.OPTIONS["exitcode"].default
+    return 2 if any(module.verdict is None for module in done) else 0

@@ -1,0 +1,230 @@
+"""One step of `isan check`, inside the Python under test (3.11 to 3.14): imports the module in interpreters and has it
+exercised there.  isan/check.py runs it and reads what it tells.
+
+Imports as little as it can, and in other interpreters than the main one only what is built in: what it loads is part of
+what is looked at.
+"""
+import importlib.machinery
+import importlib.util
+import sys
+import threading
+from posix import write
+
+try:
+    import _interpreters
+except ImportError:                 # before 3.13
+    import _xxsubinterpreters as _interpreters
+
+# What an interpreter runs.  A line for each thing that is done, so that the last is what crashed or hung.
+TASK = """\
+def _task():
+    import posix, sys
+    def tell(*event):
+        posix.write({fd}, (ascii(event) + "\\n").encode())
+    tell("begin", {number}, {phase!r})
+    sys.path[:], sys.argv = {path!r}, [{file!r}]
+    try:
+        if {force}:
+            import _imp
+            _imp._override_multi_interp_extensions_check(-1)
+        if {phase!r} == "import":
+            __import__({module!r})
+            for name in {given!r}["names"]:
+                if name not in sys.modules:     # its package does without it: why?
+                    __import__(name)
+        else:
+            exec(compile({source!r}, {file!r}, "exec"), dict(
+                __name__="__main__", __file__={file!r}, isan_check=dict({given!r}, tell=tell)))
+    except BaseException as error:
+        if not isinstance(error, SystemExit) or error.code:
+            return tell("failed", {number}, {phase!r}, type(error).__name__, str(error))
+    tell("done", {number}, {phase!r})
+_task()
+"""
+
+
+class Stage:
+    def __init__(self, job):
+        self.job, self.count, self.lock = job, 0, threading.Lock()
+
+    def tell(self, *event):
+        write(self.job["fd"], (ascii(event) + "\n").encode())
+
+    def task(self, number, phase):
+        job = self.job
+        return TASK.format(fd=job["fd"], number=number, phase=phase, path=sys.path, module=job["module"],
+                           source=job["source"], file=job["file"], given=job["given"],
+                           force=bool(job["force"] and number and job["kind"] == "isolated"))
+
+    def create(self):
+        kind = self.job["kind"]
+        with self.lock:
+            self.count += 1
+            number = self.count
+        id = _interpreters.create(kind) if hasattr(_interpreters, "exec") else _interpreters.create(
+            isolated=kind == "isolated")
+        return number, id
+
+    def run(self, interpreter, phase):
+        number, id = interpreter
+        source = self.task(number, phase)
+        if hasattr(_interpreters, "exec"):
+            failed = _interpreters.exec(id, source)
+            if failed is not None:
+                raise SystemExit(failed.errdisplay)
+        else:
+            _interpreters.run_string(id, source)
+
+    def end(self, interpreter):
+        self.tell("begin", interpreter[0], "end")
+        _interpreters.destroy(interpreter[1])
+        self.tell("done", interpreter[0], "end")
+
+    # -- steps -------------------------------------------------------------------
+
+    def main(self):
+        for phase in "import", "exercise":
+            exec(self.task(0, phase), {"__name__": "isan_check"})
+
+    def sequential(self):
+        """One that has ended before the next begins; then two that overlap."""
+        if self.job["module"] is None:
+            phases = ()
+        else:
+            phases = "import", "exercise"
+        one = self.create()
+        for phase in phases:
+            self.run(one, phase)
+        self.end(one)
+        two, three = self.create(), self.create()
+        for phase in phases:
+            for interpreter in two, three:
+                self.run(interpreter, phase)
+        self.end(two)
+        for phase in phases[1:]:
+            self.run(three, phase)
+        self.end(three)
+
+    def parallel(self):
+        """All import at a time, then all exercise, then all end; twice."""
+        phases = ("import", "exercise") if self.job["module"] else ()
+        barrier = threading.Barrier(self.job["interpreters"])
+        failures = []
+
+        def thread():
+            try:
+                for _ in range(2):
+                    interpreter = self.create()
+                    for phase in phases:
+                        barrier.wait()
+                        self.run(interpreter, phase)
+                    barrier.wait()
+                    self.end(interpreter)
+            except BaseException as error:
+                failures.append(error)
+                barrier.abort()
+
+        threads = [threading.Thread(target=thread) for _ in range(self.job["interpreters"])]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        for error in failures:
+            if not isinstance(error, threading.BrokenBarrierError):
+                raise error
+
+    def look(self):
+        """Which extensions the module consists of and what they declare.
+
+        A single-phase one is in sys.modules as soon as it has been created (Python/import.c,
+        _PyImport_FixupExtensionObject, finish_singlephase_extension); the others get there after that.
+        """
+        loader = importlib.machinery.ExtensionFileLoader
+        create = loader.create_module
+        seen = {}
+
+        def create_module(self, spec):
+            sys.modules.pop(spec.name, None)
+            frame = sys._getframe(1)
+            while frame and frame.f_code.co_filename.startswith("<frozen importlib"):
+                frame = frame.f_back
+            importer = frame.f_globals.get("__name__") if frame else None
+            made = create(self, spec)
+            seen[spec.name] = [spec.name, spec.origin, spec.name in sys.modules, importer]
+            return made
+
+        loader.create_module = create_module
+        try:
+            __import__(self.job["module"])
+        except BaseException as error:
+            return self.tell("failed", 0, "import", type(error).__name__, str(error))
+        finally:
+            loader.create_module = create
+        module = sys.modules[self.job["module"]]
+        spec = getattr(module, "__spec__", None)
+        name = self.job["module"]
+        if isinstance(getattr(spec, "loader", None), loader) and name not in seen:      # loaded before
+            seen[name] = [name, spec.origin, None, None]
+        self.tell("module", getattr(spec, "origin", None), getattr(module, "__file__", None))
+        for name, origin, single, importer in seen.values():
+            self.tell("extension", name, origin, importer, *declared(name, origin, single))
+
+
+def declared(name, origin, single):
+    """What an extension says of itself, and the size of its module state (None: single-phase, or not known)."""
+    if single:
+        return "single-phase", None
+    try:
+        import ctypes
+    except ImportError:
+        return "multi-phase", None
+    last = name.rpartition(".")[2]
+    init = ("PyInit_" + last if last.isascii()
+            else "PyInitU_" + last.encode("punycode").decode().replace("-", "_"))
+    function = getattr(ctypes.PyDLL(origin), init)
+    function.restype = ctypes.c_void_p
+    address = function()
+    if single is None:      # it is a definition, or a module
+        kind = ctypes.cast(address + tuple.__itemsize__, ctypes.POINTER(ctypes.c_void_p))[0]
+        if ctypes.cast(kind, ctypes.py_object).value.__name__ != "moduledef":
+            return "single-phase", None
+
+    # Include/moduleobject.h: PyModuleDef_Base is an object and three words, then m_name, m_doc, m_size, m_methods, m_slots.
+    word = tuple.__itemsize__
+    words = ctypes.cast(address + object.__basicsize__ + 3 * word, ctypes.POINTER(ctypes.c_ssize_t))
+    size, slots = words[2], words[4]
+    if sys.version_info < (3, 12):      # they cannot say more
+        return "multi-phase", size
+    support = 1         # Objects/moduleobject.c: what there is without the slot
+    while slots:
+        slot = ctypes.cast(slots, ctypes.POINTER(ctypes.c_int))[0]
+        if not slot:
+            break
+        if slot == 3:   # Py_mod_multiple_interpreters
+            support = ctypes.cast(slots, ctypes.POINTER(ctypes.c_ssize_t))[1]
+        slots += 2 * word
+    return ("main-only", "shared-gil", "own-gil")[support], size
+
+
+def limit_memory(more):
+    """So much more than there is: isan's shadow is most of that."""
+    import resource
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (used + more if hard < 0 else min(used + more, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main():
+    job = eval(sys.argv[1], {"__builtins__": {}})      # a literal of isan/check.py's
+    sys.argv[:] = [job["file"]]
+    sys.path[:0] = job["path"]
+    stage = Stage(job)
+    limit_memory(job["memory"])
+    stage.tell("begin", 0, "start")
+    getattr(stage, job["step"])()
+    stage.tell("end")
+
+
+main()

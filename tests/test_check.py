@@ -1,0 +1,198 @@
+"""isan check: the verdict for an extension, and what decided it."""
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from subject import EXT, build, line_of
+
+PYTHONS = pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast"])
+
+
+class Check:
+    def __init__(self, subject, *arguments, env=None, cwd=None, format="json"):
+        how = subject.how or ["--python", subject.python]
+        done = subprocess.run([subject.isan, "check", *how, "--format", format, "--interpreters", "2", *arguments],
+                              env=dict(subject.env(), **(env or {})), cwd=cwd, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+        self.modules = {m["name"]: m for m in json.loads(self.out)["modules"]} if format == "json" and self.out else {}
+
+    def one(self):
+        (module,) = self.modules.values()
+        return module
+
+
+def own(subject, otherwise="legacy"):
+    """Own-GIL safe, where there are such interpreters."""
+    return "own-gil" if subject.hexversion >= (3, 12) else otherwise
+
+
+def outcomes(module):
+    return {step["name"]: step["outcome"] for step in module["steps"]}
+
+
+@PYTHONS
+@pytest.mark.parametrize("bug, variable, line", [
+    ("exc_static", "error", line_of("exc_static.c", "static PyObject *error;")),
+    ("cache_static", "cache", line_of("cache_static.c", "static PyObject *cache;")),
+])
+def test_object_in_a_static_is_unsafe_and_its_twin_is_not(subject_of, name, bug, variable, line):
+    subject, twin = subject_of(name), bug.replace("static", "state")
+    check = Check(subject, bug, twin)
+    assert check.status == 86, check.err
+    unsafe, safe = check.modules[bug], check.modules[twin]
+    assert unsafe["verdict"] == "unsafe"
+    static = next(finding for finding in unsafe["findings"] if finding["kind"] == "static")
+    holder = static["holder"]
+    assert (holder["symbol"], os.path.basename(holder["file"]), holder["line"]) == (variable, bug + ".c", line)
+    assert "module state" in static["hint"]
+    assert (safe["verdict"], safe["findings"], safe["leaks"], safe["crashes"]) == (own(subject), [], [], [])
+    assert set(outcomes(safe).values()) == {"ended"}
+    assert safe["declares"] == own(subject, "multi-phase") and safe["extensions"][0]["state"] > 0
+    assert any("has no interpreters with GILs of their own" in note for note in safe["notes"]) == (subject.hexversion < (3, 12))
+
+
+@PYTHONS
+def test_text_names_variable_line_and_remedy(subject_of, name):
+    subject = subject_of(name)
+    check = Check(subject, "exc_static", "exc_state", format="text")
+    assert check.status == 86, check.err
+    table, details = check.out.split("\n\n", 1)
+    rows = [re.split(r"  +", row) for row in table.splitlines()]
+    assert rows[0][:4] == ["MODULE", "DECLARES", "LOADS IN", "VERDICT"]
+    assert [(row[0], row[3]) for row in rows[1:]] == [
+        ("exc_static", "UNSAFE"), ("exc_state", {"own-gil": "own-GIL safe", "legacy": "legacy only"}[own(subject)])]
+    assert f"exc_static.c:{line_of('exc_static.c', 'static PyObject *error;')}) holds a `type` of interpreter" in details
+    assert "static `error` of exc_static" in details and "  fix: Move the variable into module state" in details
+
+
+@PYTHONS
+def test_single_phase_is_for_legacy_interpreters(subject_of, name):
+    subject = subject_of(name)
+    check = Check(subject, "single_init_clean", "single_init")
+    assert {m["declares"] for m in check.modules.values()} == {"single-phase"}
+    clean, bug = check.modules["single_init_clean"], check.modules["single_init"]
+    assert (clean["verdict"], clean["findings"], bug["verdict"]) == ("legacy", [], "unsafe"), check.err
+    if subject.hexversion >= (3, 12):
+        assert clean["reasons"] == ["own-GIL interpreters: refused (ImportError: module single_init_clean does not support"
+                                    " loading in subinterpreters)"]
+        assert outcomes(clean)["own-GIL"] == "refused" and "own-GIL, parallel" not in outcomes(clean)
+
+
+@PYTHONS
+def test_refusal_is_a_limit_that_force_lifts(subject_of, name):
+    subject = subject_of(name)
+    module = Check(subject, "refuses").one()
+    assert (module["verdict"], module["findings"], module["crashes"]) == ("legacy", [], [])
+    assert module["declares"] == ("main-only" if subject.hexversion >= (3, 12) else "multi-phase")
+    check = Check(subject, "--force", "refuses", "type_static")
+    assert check.modules["refuses"]["verdict"] == own(subject), check.err
+
+
+def test_forced_module_with_a_bug_is_right_in_refusing(subject_of):
+    check = Check(subject_of("3.13-plain"), "--force", "--exercise", os.devnull, "type_static")
+    module = check.one()
+    assert (check.status, module["verdict"]) == (0, "legacy"), check.out
+    assert any(f["object"]["static_type"] for f in module["findings"])
+    assert "the refusal was lifted by --force; it is right in refusing" in module["reasons"]
+
+
+@PYTHONS
+def test_crash_and_hang_are_results(subject_of, name):
+    subject = subject_of(name)
+    check = Check(subject, "--timeout", "15", "second_crash", "second_hang", "cache_state")
+    assert check.status == 86
+    crash, hang, safe = check.modules["second_crash"], check.modules["second_hang"], check.modules["cache_state"]
+    line = line_of("second_crash.c", "raise(SIGSEGV)")
+    assert crash["verdict"] == hang["verdict"] == "unsafe" and safe["verdict"] == own(subject), check.out
+    assert outcomes(crash)["legacy"] == "crashed" and "legacy, parallel" not in outcomes(crash)
+    assert re.match(rf"legacy: crashes with SIGSEGV while importing it, at \S*second_crash.c:{line} in module_exec$",
+                    crash["reasons"][0])
+    assert outcomes(hang)["legacy"] == "hung"
+    assert re.match(r"legacy: hangs while importing it, at \S*second_hang.c:\d+ in module_exec$", hang["reasons"][0])
+
+
+def test_exercise_file_runs_in_every_interpreter(subject_of, tmp_path):
+    subject, said = subject_of("3.13-plain"), tmp_path / "said"
+    file = tmp_path / "mine.py"
+    file.write_text(f"import sys, posix\nassert 'cache_state' in sys.modules\n"
+                    f"fd = posix.open({os.fspath(said)!r}, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND)\n"
+                    "posix.write(fd, b'.')\nposix.close(fd)\n")
+    assert Check(subject, "--exercise", file, "cache_state").one()["verdict"] == "own-gil"
+    # Main; three interpreters, one of them twice; two threads with two each.
+    assert said.read_text() == "." * (1 + 2 * (4 + 4))
+    file.write_text("1/0")
+    check = Check(subject, "--exercise", file, "cache_state")
+    assert (check.status, check.one()["verdict"]) == (2, None)
+    assert check.one()["reasons"] == ["main: the exercise fails in interpreter 0: ZeroDivisionError: division by zero"]
+
+
+def test_standard_library(subject_of):
+    check = Check(subject_of("3.13-plain"), "json", "_elementtree", "math", "xml.etree.ElementTree")
+    assert check.status == 0, check.out
+    assert {name: (m["verdict"], m["declares"]) for name, m in check.modules.items()} == dict.fromkeys(
+        ("json", "_elementtree", "math", "xml.etree.ElementTree"), ("own-gil", "own-gil"))
+    assert [e["name"] for e in check.modules["json"]["extensions"]] == ["_json"]
+
+
+def test_path_of_an_extension(subject_of, tmp_path):
+    subject = subject_of("3.13-plain")
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    file = next(subject.extensions.glob("cache_state.*.so"))
+    os.symlink(file, package / file.name)
+    module = Check(subject, f"package/{file.name}", cwd=tmp_path).one()
+    assert (module["name"], module["verdict"]) == ("package.cache_state", "own-gil")
+
+
+def test_interrupt_leaves_what_is_known(subject_of):
+    subject = subject_of("3.13-plain")
+    with subprocess.Popen([subject.isan, "check", "--python", subject.python, "--interpreters", "2", "cache_state", "second_hang"],
+                          env=subject.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as check:
+        rows = [check.stdout.readline() for _ in range(2)]
+        for line in check.stderr:
+            if "second_hang: legacy, " in line:
+                break
+        check.send_signal(signal.SIGINT)
+        out, err = check.communicate(timeout=30)
+    assert rows[1].split() == ["cache_state", "own-gil", "main", "legacy", "own-GIL", "own-GIL", "safe"]
+    assert (check.returncode, out, err.splitlines()[-1]) == (
+        130, "", "isan check: interrupted: 1 of 2 modules were checked")
+
+
+def test_a_call_that_ends_badly_in_any_interpreter_is_left_out(subject_of, tmp_path):
+    subject = subject_of("3.13-plain")
+    source = tmp_path / "stuck.c"
+    source.write_text((EXT / "type_heap.c").read_text().replace("type_heap", "stuck").replace(
+        "    Py_RETURN_NONE;", "    for (;;) {\n        pause();\n    }").replace(
+        "#include <Python.h>", "#include <Python.h>\n#include <unistd.h>").replace(
+        "    .m_slots = slots,", "    .m_slots = slots,\n    .m_methods = functions,").replace(
+        "static struct PyModuleDef ", """static PyMethodDef functions[] = {
+    {"think", thing_method, METH_NOARGS, "Never ends."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef """))
+    build(source, subject.python, tmp_path)
+    module = Check(subject, "stuck", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert (module["verdict"], module["left_out"]) == ("own-gil", ["stuck.think()"]), module
+    assert any(note.startswith("main: hangs while exercising it (stuck.think())") for note in module["notes"])
+
+
+def test_wrong_usage(subject_of, tmp_path):
+    subject = subject_of("3.13-plain")
+    for arguments, message in [
+            (["./missing.so"], "isan: there is no ./missing.so: give the name of a module, or the path of an extension\n"),
+            (["--interpreters", "1", "math"], "isan: --interpreters is a number from 2 on, not 1\n"),
+            (["--exercise", tmp_path / "no.py", "math"], f"isan: cannot read {tmp_path}/no.py: No such file or directory\n")]:
+        check = Check(subject, *arguments)
+        assert (check.status, check.out, check.err) == (2, "", message)
+    check = Check(subject, "no_such_module")
+    assert (check.status, check.one()["verdict"]) == (2, None)
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in check.one()["reasons"][0]
