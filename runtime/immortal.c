@@ -106,9 +106,19 @@ is_object(const char *op)
     return in_runtime((uint64_t)meta, sizeof *meta) && (meta->flags & ISAN__TYPE_TYPE) != 0;
 }
 
+/* Those with a symbol of their own, looked for before any crash: then the dynamic
+ * linker's lock may be what somebody holds. */
+static struct { const char *symbol, *name; const void *op; } named[] = {
+    { "_Py_NoneStruct", "None", NULL }, { "_Py_TrueStruct", "True", NULL }, { "_Py_FalseStruct", "False", NULL },
+    { "_Py_NotImplementedStruct", "NotImplemented", NULL }, { "_Py_EllipsisObject", "Ellipsis", NULL },
+};
+
 static void
 find_statics(void)
 {
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        named[i].op = isan__python_symbol(named[i].symbol);
+    }
     statics = isan__map(MAX_STATICS * sizeof *statics);
     const char *end = isan__py.data + isan__py.data_size - 2 * sizeof(uint64_t);
     for (const char *p = isan__py.data; statics != NULL && p <= end && n_statics < MAX_STATICS; p += 8) {
@@ -188,13 +198,9 @@ name_of(char *to, size_t size, const char *op)
     enum { LV_TAG = 16, OB_DIGIT = 24, OB_SIZE = 16 };  /* Include/cpython/longintrepr.h, object.h */
     const void *type = isan__type_of(op);
     char text[128];
-    static const char *const symbols[][2] = {
-        { "_Py_NoneStruct", "None" }, { "_Py_TrueStruct", "True" }, { "_Py_FalseStruct", "False" },
-        { "_Py_NotImplementedStruct", "NotImplemented" }, { "_Py_EllipsisObject", "Ellipsis" },
-    };
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        if (isan__python_symbol(symbols[i][0]) == op) {
-            snprintf(to, size, "%s", symbols[i][1]);
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        if (named[i].op == op) {
+            snprintf(to, size, "%s", named[i].name);
             return;
         }
     }
@@ -387,7 +393,7 @@ isan__look_at_immortals(const char *format, ...)
         || isan__interp_of(isan__main_slot)->finalizing || __atomic_exchange_n(&looking, 1, __ATOMIC_ACQUIRE)) {
         return;
     }
-    if (statics == NULL && isan__initialized()) {
+    if (statics == NULL && !isan__self.crashing && isan__initialized()) {
         find_statics();
         if (isan__flags.immortal[0] != 0) {
             find_watched();
