@@ -170,7 +170,7 @@ def test_a_call_that_ends_badly_in_any_interpreter_is_left_out(subject_of, tmp_p
     subject = subject_of("3.13-plain")
     source = tmp_path / "stuck.c"
     source.write_text((EXT / "type_heap.c").read_text().replace("type_heap", "stuck").replace(
-        "    Py_RETURN_NONE;", "    for (;;) {\n        pause();\n    }").replace(
+        "    Py_RETURN_NONE;", "    while (pause()) {\n    }\n    Py_RETURN_NONE;").replace(
         "#include <Python.h>", "#include <Python.h>\n#include <unistd.h>").replace(
         "    .m_slots = slots,", "    .m_slots = slots,\n    .m_methods = functions,").replace(
         "static struct PyModuleDef ", """static PyMethodDef functions[] = {

@@ -2,7 +2,6 @@
 import argparse
 import ast
 import contextlib
-import json
 import os
 import re
 import signal
@@ -208,11 +207,14 @@ class Checker:
                 process.wait(10)
             return
 
-    def control(self, title, step, kind):
-        """Whether the same goes well without any module; asked only when a crash is nobody's."""
-        if title not in self.controls:
-            self.controls[title] = self.step("nothing", title, step, kind, None, [])
-        return self.controls[title].ended and self.controls[title].status == 0
+    def control(self, title, step, kind, path, others):
+        """Whether the same goes well without a module, but for the extensions of others that it loads; asked only when
+        nothing tells whose a crash is, and then twice, since what runs in parallel is not the same each time."""
+        key = title, *others
+        if key not in self.controls:
+            runs = (self.step("without it", title, step, kind, None, path, others) for _ in range(2))
+            self.controls[key] = all(done.outcome == "ended" for done in runs)
+        return self.controls[key]
 
 
 def locate(argument):
@@ -247,7 +249,7 @@ class Module:
     def __init__(self, checker, argument):
         self.checker, self.args = checker, checker.args
         self.name, self.path = locate(argument)
-        self.steps, self.extensions, self.unloaded, self.notes, self.skip = [], [], [], [], set()
+        self.steps, self.extensions, self.loads_too, self.unloaded, self.notes, self.skip = [], [], [], [], [], set()
         self.verdict, self.reasons, self.deciding, self.leaks = None, [], [], []
         self.others = {}        # file of another module, None: CPython's own -> number of findings
         self.declares, self.report, self.crashes, self.files = None, None, [], set()
@@ -280,6 +282,7 @@ class Module:
                            or [e for e in found if short(e["name"]).startswith(top.strip("_"))]
                            or [e for e in found if e["importer"] and e["importer"].partition(".")[0] == top])
         self.builtin = look.told("module")[0][1] == "built-in"
+        self.loads_too = [e["name"] for e in found if e not in self.extensions]
         self.files = {os.path.realpath(e["file"]) for e in self.extensions}
         package = look.told("module")[0][2] or ""
         if not self.extensions and os.path.basename(package) == "__init__.py":
@@ -378,11 +381,15 @@ class Module:
                     steps[process["pid"]] = done
         self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
         reached = {kind for kind, mode in self.modes.items() if mode.loads}
+        suspects = {}
         for finding in self.report["findings"]:
             kinds = {steps[pid].kind for pid in finding["pids"] if pid in steps}
             culprit = self.culprit(finding)
             if not self.mine(culprit):
                 self.others[culprit] = self.others.get(culprit, 0) + 1
+                if finding["kind"] in ("share", "stale", "free", "race"):   # what crashes come of
+                    for pid in finding["pids"]:
+                        suspects.setdefault(steps.get(pid), culprit or "CPython itself")
             elif finding["kind"] == "leak":
                 self.leaks.append(finding)
             elif finding["kind"] == "static" and not kinds & reached:
@@ -394,22 +401,26 @@ class Module:
                     (self.modes[kind].limits if shared else self.modes[kind].findings).append(finding)
         for done in self.steps:
             if done.outcome in ("hung", "crashed", "died"):
-                self.blame(done, [c for c in self.report["crashes"] if steps.get(c["pid"]) is done])
+                self.blame(done, [c for c in self.report["crashes"] if steps.get(c["pid"]) is done], suspects.get(done))
         self.decide()
 
-    def blame(self, done, crashes):
-        """Whose a crash or a hang is."""
-        at = [frame for crash in crashes for frame in crash["stack"]
-              if frame["kind"] == "native" and self.mine(frame["module"])]
+    def blame(self, done, crashes, suspect):
+        """Whose a crash or a hang is: suspect has a finding in that step, too."""
+        at = [frame for crash in crashes for frame in crash["stack"] if frame["kind"] == "native"]
+        mine = next((frame for frame in at if self.mine(frame["module"])), None)
         title = done.title.partition(", again")[0]
         step, kind = next(step[1:] for step in STEPS if step[0] == title)
         trouble = done.trouble()
-        if at:
-            trouble += ", at %s" % _where(at[0])
-        elif kind != "main" and not self.checker.control(title, step, kind):
-            self.notes.append("%s; so do interpreters without it, in this Python" % trouble)
-            self.modes[kind].unknown = True
-            return
+        if mine:
+            trouble += ", at %s" % _where(mine)
+        elif kind != "main":
+            theirs = self.whose(at) or not self.modes[kind].findings and suspect
+            if theirs:
+                trouble += ", which seems to be the doing of %s" % os.path.basename(theirs)
+            if theirs or not self.checker.control(title, step, kind, self.path, self.loads_too):
+                self.notes.append(trouble + ("" if theirs else "; so do interpreters without it, in this Python"))
+                self.modes[kind].unknown = True
+                return
         self.modes[kind].troubles.append(trouble)
         self.crashes += [dict(crash, step=done.title, trouble=trouble) for crash in crashes]
 
@@ -575,9 +586,9 @@ def main(args):
         except symbols.Missing as error:
             raise Problem(str(error))
         if args.format == "json":
-            report_.write(sys.stdout, json.dumps(json_._clean({
+            report_.write(sys.stdout, json_.render({
                 "isan": __version__, "python": checker.python, "interrupted": interrupted,
-                "modules": [module.as_json() for module in done]}), indent=1) + "\n")
+                "modules": [module.as_json() for module in done]}))
         else:
             for module in done:
                 details = module.details(color)

@@ -28,7 +28,8 @@ def _task():
             import _imp
             _imp._override_multi_interp_extensions_check(-1)
         if {phase!r} == "import":
-            __import__({module!r})
+            if {module!r}:
+                __import__({module!r})
             for name in {given!r}["names"]:
                 if name not in sys.modules:     # its package does without it: why?
                     __import__(name)
@@ -80,6 +81,10 @@ class Stage:
         _interpreters.destroy(interpreter[1])
         self.tell("done", interpreter[0], "end")
 
+    def phases(self):
+        """What is done in an interpreter; of other modules, to compare with, the import alone."""
+        return ("import", "exercise") if self.job["module"] else ("import",)
+
     # -- steps -------------------------------------------------------------------
 
     def main(self):
@@ -88,10 +93,7 @@ class Stage:
 
     def sequential(self):
         """One that has ended before the next begins; then two that overlap."""
-        if self.job["module"] is None:
-            phases = ()
-        else:
-            phases = "import", "exercise"
+        phases = self.phases()
         one = self.create()
         for phase in phases:
             self.run(one, phase)
@@ -107,7 +109,7 @@ class Stage:
 
     def parallel(self):
         """All import at a time, then all exercise, then all end; twice."""
-        phases = ("import", "exercise") if self.job["module"] else ()
+        phases = self.phases()
         barrier = threading.Barrier(self.job["interpreters"])
         failures = []
 
