@@ -2,10 +2,11 @@
 own, so that each test asks for those of its extension."""
 import os
 import re
+import subprocess
 
 import pytest
 
-from subject import EXT, holder_of, line_of, places, who
+from subject import EXT, LIBRARY, holder_of, line_of, places, who
 
 # What two interpreters do at the same time, and their numbers.
 PARALLEL = """
@@ -131,3 +132,13 @@ def test_the_users_options_of_thread_sanitizer_count(tsan):
 def test_thread_sanitizer_itself_says_nothing(tsan):
     run = race(tsan, "race_counter")
     assert "WARNING: ThreadSanitizer" not in run.err
+
+
+def test_no_string_function_but_isans_own():
+    """Those of the C library are ThreadSanitizer's here, and wait for its locks, also where isan holds the dynamic
+    linker's: two programs of three that imported much in parallel hung (runtime/string.c)."""
+    called = subprocess.run(["nm", "-D", "--undefined-only", LIBRARY], stdout=subprocess.PIPE, text=True, check=True).stdout
+    names = {name.partition("@")[0] for name in called.split()}
+    # What an extension is given in the place of the C library's (runtime/stores.c), and two that nothing calls there.
+    assert "dl_iterate_phdr" in names and {name for name in names if re.match("mem|str|stp", name)} <= {
+        "strncpy", "strtol", "strerror", "strerrorname_np"}
