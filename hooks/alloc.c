@@ -85,11 +85,11 @@ do_malloc(struct domain *d, size_t size, bool raw, bool lean)
         isan__refresh_stock(raw);
     }
     size_t smallest = lean ? LEAST : least;
-    isan__slot_t slot = current(raw);
-    if (!raw && ISAN__UNLIKELY(slot == 0)) {
+    if (!raw && ISAN__UNLIKELY(isan__self.tstate == NULL)) {
         unattached(d, __builtin_return_address(0));
     }
     void *p = REAL(raw, d->real.malloc(d->real.ctx, size < smallest ? smallest : size));
+    isan__slot_t slot = current(raw);
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         /* Where pymalloc had the link to its next free block: a leaked block
          * that was never filled must not seem to keep that one (leak.c).  The
@@ -112,11 +112,11 @@ do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
         nelem = 1;
         elsize = size = least;
     }
-    isan__slot_t slot = current(raw);
-    if (!raw && ISAN__UNLIKELY(slot == 0)) {
+    if (!raw && ISAN__UNLIKELY(isan__self.tstate == NULL)) {
         unattached(d, __builtin_return_address(0));
     }
     void *p = REAL(raw, d->real.calloc(d->real.ctx, nelem, elsize));
+    isan__slot_t slot = current(raw);
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         isan__tag(p, size, slot, isan__origin(), raw ? ISAN__RAW : 0);
     }

@@ -110,6 +110,9 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
     const word arg[] = { a, b, c, d, e, f, 0 };
     const char *letters = rows[row].letters;
     isan__here();
+    if (isan__slot == 0 && rows[row].result != 's') {
+        isan__unattached(rows[row].name, pc);
+    }
     for (int i = 0; letters[i] != 0; i++) {
         if ((letters[i] == 'd' || letters[i] == 'x') && isan__foreign((void *)arg[i])) {
             mark((void *)arg[i]);
@@ -221,13 +224,11 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
 {
     word r;
     const bool state = result == 's' || result == 'S';
-    if (result != 's' && ISAN__UNLIKELY(isan__slot == 0)) {
-        isan__unattached(rows[row].name, pc);
-    }
     if (state) {
         state_before(row, letter(letters, 0), a, pc);
     }
-    if (strange(letter(letters, 0), a, b) || strange(letter(letters, 1), b, c)
+    if ((result != 's' && ISAN__UNLIKELY(isan__slot == 0))
+        || strange(letter(letters, 0), a, b) || strange(letter(letters, 1), b, c)
         || strange(letter(letters, 2), c, d) || strange(letter(letters, 3), d, e)
         || strange(letter(letters, 4), e, f) || strange(letter(letters, 5), f, 0)) {
         r = suspicious(a, b, c, d, e, f, row, pc);

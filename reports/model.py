@@ -163,13 +163,13 @@ class _Builder:
         found = {"kind": "static", "module": module.path if module else None, "symbol": None, "file": None,
                  "line": None, "path": None, "section": None, "address": address,
                  "offset": holder.tls - 1 if thread_local else address - module.bias if module else None,
-                 "thread_local": thread_local, "tid": holder.tid if thread_local else None}
+                 "thread_local": thread_local, "tid": holder.tid if thread_local else None, "atomic": False}
         if module:
             names = (self.symbolizer.tls(module, holder.tls - 1) if thread_local
                      else self.symbolizer.data(module, address))
             for key in ("symbol", "file", "line", "section"):
                 found[key] = names.get(key)
-            found["path"] = names.get("element")
+            found["path"], found["atomic"] = names.get("element"), names.get("atomic", False)
             if not found["file"]:
                 self.nameless.add(module.path)
         return found
@@ -327,6 +327,14 @@ class _Builder:
             return "none"
         gils = {interp["serial"] if interp["kind"] == "own-gil" else 0 for interp in who}
         return "different" if len(gils) > 1 else "same"
+
+    @staticmethod
+    def all_atomic(log, finding):
+        """Rule atomic_variable: stores of an atomic variable are no race, though to the processor they may be like any
+        other (statics=watch, runtime/stores.c).  ThreadSanitizer can tell."""
+        holder, widest = finding["holder"], 16
+        return (finding["kind"] == "race" and log.flavor != "tsan" and holder is not None and holder["atomic"]
+                and all(place["amount"] <= widest for place in finding["places"]))
 
     def leak(self, log, l):
         steps = log.of("steps", l.id)
@@ -630,7 +638,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
         report["errors"] += [{"log": log.path, "offset": offset, "text": text} for offset, text in log.errors]
         if not log.valid:
             continue
-        traps = [builder.trap(log, f) for f in log.findings.values()]
+        traps = [trap for trap in (builder.trap(log, f) for f in log.findings.values()) if not builder.all_atomic(log, trap)]
         leaks = [builder.leak(log, l) for l in log.leaks.values()]
         by_id = {f["id"]: f for f in traps + leaks}
 

@@ -7,9 +7,10 @@
  *     {"frames":[{"function":..,"file":..,"line":..,"start":..}, ..]}
  *     innermost inlined call first; "start" is the line the function begins at
  *   data<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR
- *     {"symbol":..,"offset":..,"size":..,"file":..,"line":..,"element":..,"section":..}
+ *     {"symbol":..,"offset":..,"size":..,"file":..,"line":..,"element":..,"atomic":..,"section":..}
  *     a function's own static is "function::variable"; where no variable is
- *     known, symbol is null and offset counts from the start of the section
+ *     known, symbol is null and offset counts from the start of the section;
+ *     "atomic": is it, or the member or element there, _Atomic or a std::atomic?
  *   tls<TAB>PATH<TAB>BUILDID<TAB>HEXOFFSET
  *     the same for a thread-local variable, by its offset in the module's block
  *   member<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR<TAB>HEXSIZE<TAB>HEXOFFSET
@@ -499,6 +500,31 @@ static bool type_of(Dwarf_Die *die, Dwarf_Die *type)
         && dwarf_peel_type(type, type) == 0;
 }
 
+/* Is the type of a variable or member _Atomic, or in C++ a class like std::atomic?
+ * DWARF 4 cannot say so of the first. */
+static bool is_atomic(Dwarf_Die *die)
+{
+    Dwarf_Attribute attr;
+    Dwarf_Die type = *die;
+    for (int depth = 0; depth < MAX_DEPTH; depth++) {
+        const char *name;
+        if (!dwarf_formref_die(dwarf_attr_integrate(&type, DW_AT_type, &attr), &type))
+            return false;
+        switch (dwarf_tag(&type)) {
+        case DW_TAG_atomic_type:
+            return true;
+        case DW_TAG_structure_type: case DW_TAG_class_type:
+            name = dwarf_diename(&type);
+            return name && (strncmp(name, "atomic<", 7) == 0 || strcmp(name, "atomic_flag") == 0);
+        case DW_TAG_typedef: case DW_TAG_const_type: case DW_TAG_volatile_type:
+            break;
+        default:
+            return false;
+        }
+    }
+    return false;
+}
+
 /* Where a variable lies: its address, or its offset in the module's block of
  * thread-local ones.  False for what is in registers, in pieces or nowhere. */
 static bool static_address(Dwarf_Die *die, Dwarf_Addr *address, bool *thread_local)
@@ -651,7 +677,7 @@ static struct variable *variable_at(const struct variables *list, Dwarf_Addr add
     return NULL;
 }
 
-static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
+static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool *atomic)
 {
     Dwarf_Word counts[8], size;
     int n = 0;
@@ -680,6 +706,7 @@ static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
         fprintf(path, "[%" PRIu64 "]", *offset / stride);
         *offset %= stride;
     }
+    *atomic |= is_atomic(type);
     *type = element;
     return n > 0;
 }
@@ -690,7 +717,7 @@ static bool is_part(Dwarf_Die *die)
     return dwarf_tag(die) == DW_TAG_member || dwarf_tag(die) == DW_TAG_inheritance;
 }
 
-static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
+static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool *atomic)
 {
     Dwarf_Die child;
     if (dwarf_child(type, &child) != 0)
@@ -711,6 +738,7 @@ static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
         if (name)
             fprintf(path, ".%s", name);
         *offset -= at;
+        *atomic |= is_atomic(&child);
         *type = inner;
         return true;
     } while (dwarf_siblingof(&child, &child) == 0);
@@ -718,8 +746,8 @@ static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path)
 }
 
 /* The member and element at an offset in a thing of this type, "" if it is the
- * thing itself; what is left of the offset is "+N". */
-static char *element_at(Dwarf_Die type, Dwarf_Word offset)
+ * thing itself; what is left of the offset is "+N".  atomic: set if one of them is. */
+static char *element_at(Dwarf_Die type, Dwarf_Word offset, bool *atomic)
 {
     char *string = NULL;
     size_t length;
@@ -730,10 +758,10 @@ static char *element_at(Dwarf_Die type, Dwarf_Word offset)
     for (int depth = 0; depth < MAX_DEPTH && deeper; depth++) {
         switch (dwarf_tag(&type)) {
         case DW_TAG_array_type:
-            deeper = array_element(&type, &offset, path);
+            deeper = array_element(&type, &offset, path, atomic);
             break;
         case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type:
-            deeper = struct_member(&type, &offset, path);
+            deeper = struct_member(&type, &offset, path, atomic);
             break;
         default:
             deeper = false;
@@ -748,8 +776,11 @@ static char *element_at(Dwarf_Die type, Dwarf_Word offset)
 static void put_element(FILE *out, Dwarf_Die *variable, Dwarf_Word offset)
 {
     Dwarf_Die type;
-    char *string = type_of(variable, &type) ? element_at(type, offset) : offset ? text("+%" PRIu64, offset) : NULL;
+    bool atomic = is_atomic(variable);
+    char *string = type_of(variable, &type) ? element_at(type, offset, &atomic)
+        : offset ? text("+%" PRIu64, offset) : NULL;
     put_string(out, string && *string ? string : NULL);
+    fprintf(out, ",\"atomic\":%s", atomic ? "true" : "false");
     free(string);
 }
 
@@ -816,7 +847,7 @@ static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, F
     if (v && v->die.addr)
         put_element(out, &v->die, vaddr - v->lo);
     else
-        fputs("null", out);
+        fputs("null,\"atomic\":false", out);
     fputs(",\"section\":", out);
     put_string(out, section);
     put_end(out, m);
@@ -921,7 +952,8 @@ static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, D
         int near = layout->size == size && offset < size ? nearness(&layout->die, unit, source) : -1;
         if (near < 0 || near < nearest)
             continue;
-        char *path = element_at(layout->die, offset);
+        bool atomic = false;
+        char *path = element_at(layout->die, offset, &atomic);
         agreed = near > nearest || (agreed && strcmp(path, name) == 0);
         nearest = near;
         free(name);

@@ -128,7 +128,9 @@ is_interned_table(const void *op)
     struct isan__keys keys;
     const char *table;
     size_t n = 0;
-    if (block == NULL || isan__object_in(block) != op || isan__type_of(op) != isan__py.dict_type) {
+    enum { HEAD = 16 };                     /* count and type: most are something else */
+    if (block == NULL || (size_t)((const char *)op - block) + HEAD > isan__block_size(block)
+        || isan__type_of(op) != isan__py.dict_type || isan__object_in(block) != op) {
         return false;
     }
     memcpy(&table, (const char *)op + ISAN__MA_KEYS, sizeof table);

@@ -140,8 +140,8 @@ tell(const struct access *mine, const struct access *other)
 {
     uint64_t address = mine->to.address;
     struct isan__race race = {
-        .holder = { .address = address }, .memory = { .address = address, .size = mine->to.size },
-        .current = mine->interp, .used = mine->stack, .key = isan__hash(&address, sizeof address, 5) | 1,
+        .holder = { .address = address }, .current = mine->interp, .used = mine->stack,
+        .key = isan__hash(&address, sizeof address, 5) | 1,
     };
     const struct isan_rec_finding *r = isan__race(&race);
     if (r == NULL) {

@@ -3,6 +3,7 @@ import functools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,18 @@ def release(python):
     """Such as 3.13."""
     return subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=subprocess.PIPE,
                           text=True, check=True).stdout.strip()
+
+
+def run_group(command, env, preexec):
+    """Run a program.  What it has started ends with it when its time is up, or the test's."""
+    with subprocess.Popen(command, env=env, preexec_fn=preexec, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            out, err = process.communicate(timeout=TIMEOUT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 class Subject:
@@ -67,18 +80,14 @@ class Subject:
     def run(self, script, options="", extensions=None, preexec=None, env=None, **names):
         """`isan run` of a script that finds these names bound."""
         path = self.program(script, names)
-        done = subprocess.run(
-            [self.isan, "run", *self.how, "--log", path.parent / "log", "--",
-             self.python if self.stock else "python", path], env=self.env(options, extensions, **(env or {})), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, preexec_fn=preexec)
+        command = [self.isan, "run", *self.how, "--log", path.parent / "log", "--", self.python if self.stock else "python", path]
+        done = run_group(command, self.env(options, extensions, **(env or {})), preexec)
         return Run(self.isan, path, path.parent / "log", done)
 
     def by_hand(self, script, options="", preexec=None, env=None, **names):
         """The same without `isan run`."""
         env = dict(env or {}, **({"LD_PRELOAD": str(LIBRARY)} if self.stock else {}))
-        return subprocess.run([self.python, self.program(script, names)], env=self.env(options, **env),
-                              preexec_fn=preexec, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+        return run_group([self.python, self.program(script, names)], self.env(options, **env), preexec)
 
 
 class Run:

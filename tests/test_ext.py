@@ -229,7 +229,7 @@ EXERCISE = {
     "leak_clean": LEAK.format(references=1), "leak_ref": LEAK.format(references=2),
     "loads_libraries": "mod.stop(); assert mod.go_on('/nowhere') == 0",
     **{f"race_{name}": "mod.run(1, 10)" for name in RACES},
-    **{f"race_{name}": "assert mod.run(1, 3) is None" for name in ("flag", "relaxed", "text")},
+    **{f"race_{name}": "assert mod.run(1, 3) is None" for name in ("flag", "relaxed", "release", "text")},
     "refcounts": REFCOUNTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",

@@ -108,9 +108,9 @@ def test_state_of_another_thread(either, kind, where):
 
 
 @KINDS
-@pytest.mark.parametrize("function", ["each", "hand", "inherit"])
+@pytest.mark.parametrize("function", ["each", "hand", "inherit", "again"])
 def test_own_state(either, kind, function):
-    """Rule thread_ended, and states that are another thread's from the beginning."""
+    """Rule thread_ended, states that are another thread's from the beginning, and those where ended ones were."""
     assert either.run(REGISTER, KIND=kind, CODE=f"import gilstate_thread as m; m.{function}(); m.{function}()").healthy()
 
 

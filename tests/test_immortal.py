@@ -401,9 +401,9 @@ def written(tmp_path, pid, amounts, suspects=("/x/one.abi3.so",), mortal=False):
     writer.place(1, "since", amount=10, text="the start of Python")
     writer.place(1, "until", amount=30, text="the end of interpreter 1")
     for suspect in suspects:
-        writer.place(1, "suspect", text=suspect, flags=8)
+        writer.place(1, "suspect", text=suspect, flags=logs_.PLACE_OLD_ABI)
     for name, amount in amounts:
-        writer.place(1, "changed", text=name, amount=amount, flags=4 * mortal)
+        writer.place(1, "changed", text=name, amount=amount, flags=logs_.PLACE_MORTAL * mortal)
     return writer.write(tmp_path)
 
 

@@ -226,6 +226,31 @@ def test_cplusplus_names(program, tmp_path):
     assert method["frames"][0]["function"] == "ns::C::method"
 
 
+def test_atomic_variables(program, tmp_path):
+    """Those that are, as a whole or in the member there, and their neighbours; std::atomic and the like."""
+    (tmp_path / "at.c").write_text("""
+        #include <stdatomic.h>
+        typedef volatile atomic_long counter;
+        counter whole; long plain; _Atomic(long *) pointer; long *_Atomic other; _Atomic long *to;
+        struct { long plain; struct { atomic_int value; int next; } in[2]; } box;
+    """)
+    (tmp_path / "at.cc").write_text("""
+        #include <atomic>
+        struct { long plain; std::atomic<long *> value; } box;
+        std::atomic<long> whole; std::atomic_flag flag; std::atomic<int> some[2]; std::atomic<long> *to;
+    """)
+    for compiler, source, atomic, plain in (
+            ("gcc", "at.c", ("whole", "pointer", "other", ("box", 8), ("box", 16)), ("plain", "to", "box", ("box", 12))),
+            ("g++", "at.cc", ("whole", "flag", "some", ("some", 4), ("box", 8)), ("to", "box"))):
+        run(compiler, "-g", "-fPIC", "-shared", tmp_path / source, "-o", tmp_path / (source + ".so"))
+        built = Built(tmp_path / (source + ".so"))
+        for names, expected in (atomic, True), (plain, False):
+            for name in names:
+                symbol, offset = (name, 0) if isinstance(name, str) else name
+                (answer,) = ask(program, data(built.path, built.symbols[symbol] + offset))
+                assert (answer["symbol"], answer["atomic"]) == (symbol, expected), (source, name)
+
+
 def test_without_debug_information(program, foo, tmp_path):
     nodebug, stripped = foo.copy(tmp_path / "nodebug.so"), foo.copy(tmp_path / "stripped.so")
     run("strip", "-g", nodebug)
@@ -525,7 +550,7 @@ def test_places_of_a_finding(symbolizer, foo, tmp_path):
     assert (second["role"], second["interpreter"], second["tid"], second["write"], second["atomic"], second["amount"]) \
         == ("access", None, 8, True, True, 4) and second["stack"] == []
     out = text.render(report)
-    assert re.search(r"  registered in interpreter 1 \(own GIL\), thread 7 at .*foo.c:18 in use_cache\n", out)
+    assert re.search(r"  registered in interpreter 1 \(own GIL\), thread 7, callback at .*foo.c:18 in use_cache\n", out)
     assert "  accessed in a thread without an interpreter, thread 8\n" in out
 
 

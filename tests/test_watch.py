@@ -96,6 +96,14 @@ def test_same_constant(parallel):
     assert holder_of(together(parallel, "race_flag", extensions=other).one("race"))[0] == "there"
 
 
+def test_atomic_variable(parallel):
+    """The reporter's rule, and its border."""
+    atomic = together(parallel, "race_release")
+    assert atomic.healthy() and "no findings" in atomic.err
+    plain = parallel.extension("race_release.c", not parallel.stock, "-DPLAIN")
+    assert holder_of(together(parallel, "race_release", extensions=plain).one("race"))[0] == "last"
+
+
 def test_interpreters_with_one_gil(parallel):
     assert together(parallel, "race_counter", kind="legacy", parties=1).findings("race") == []
 

@@ -1,6 +1,7 @@
 /* Bug: cross() lets a thread attach the thread state of another, after() one of
  * an interpreter that has ended.  Healthy: own() has one for each thread, hand()
- * makes one for another thread, inherit() takes over that of one that has ended. */
+ * makes one for another thread, inherit() takes over that of one that has ended,
+ * again() has interpreters where others were that have ended. */
 #include <Python.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -116,11 +117,26 @@ after(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     Py_RETURN_NONE;
 }
 
+static PyObject *
+again(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
+{
+    PyThreadState *here = PyThreadState_Get();
+    for (int i = 0; i < 4; i++) {
+        PyThreadState *there = Py_NewInterpreter();
+        PyThreadState_Swap(here);
+        PyThreadState_Swap(there);
+        Py_EndInterpreter(there);
+        PyThreadState_Swap(here);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"cross", cross, METH_NOARGS, "A second thread attaches the state of a first."},
     {"inherit", inherit, METH_NOARGS, "The same when the first has ended."},
     {"hand", hand, METH_NOARGS, "A second thread attaches a state that nobody had."},
     {"each", each, METH_NOARGS, "Each thread has its own."},
+    {"again", again, METH_NOARGS, "Attach those of interpreters in the memory of others."},
     {"after", after, METH_NOARGS, "Attach a state of an interpreter that has ended."},
     {NULL, NULL, 0, NULL},
 };

@@ -8,7 +8,7 @@ static atomic_uintptr_t last;
 __attribute__((noinline)) static void
 step(PyObject *module)
 {
-    atomic_store_explicit(&last, (uintptr_t)module, memory_order_relaxed);
+    atomic_store_explicit(&last, (uintptr_t)&module, memory_order_relaxed);
     if (((uintptr_t)&module >> 4) % 7 == 0) {
         atomic_exchange(&last, 0);
     }

@@ -1,0 +1,21 @@
+/* Healthy: interpreters store now this, now that with release order, and nothing
+ * changes it otherwise; with PLAIN defined it is no atomic. */
+#include <Python.h>
+#include <stdatomic.h>
+
+#ifdef PLAIN
+static volatile uintptr_t last;
+#define STORE(value) last = value
+#else
+static struct { int unused; atomic_uintptr_t last; } box[2];
+#define STORE(value) atomic_store_explicit(&box[1].last, value, memory_order_release)
+#endif
+
+__attribute__((noinline)) static void
+step(PyObject *module)
+{
+    STORE(~(uintptr_t)module);
+}
+
+#define NAME race_release
+#include "races.h"
