@@ -125,7 +125,7 @@ build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
 	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
 
-build/obj/runtime/string.o: ISAN_CFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns
+build/obj/runtime/libc.o: ISAN_CFLAGS += -fno-builtin -fno-tree-loop-distribute-patterns
 
 build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
