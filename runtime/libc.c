@@ -211,6 +211,6 @@ stpcpy(char *restrict to, const char *restrict from)
 char *
 strcpy(char *restrict to, const char *restrict from)
 {
-    stpcpy(to, from);
+    memcpy(to, from, strlen(from) + 1);
     return to;
 }
