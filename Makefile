@@ -14,7 +14,7 @@ ISAN_CFLAGS = -std=gnu11 -fPIC -Wall -Wextra $(WERROR) -fvisibility=hidden \
 cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no C compiler '$(CC)': run 'make deps', or set CC=))
 
 # What implements a function of the C library's is no call of it.
-STRING_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
+LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
 SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py)
@@ -92,7 +92,7 @@ soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 # not see that process_vm_readv() fills what it is given; gcc does the third better.
 lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
 	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
-	    case $$f in */string.c) more='$(STRING_CFLAGS)';; *) more=;; esac; \
+	    case $$f in */libc.c) more='$(LIBC_CFLAGS)';; *) more=;; esac; \
 	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) $$more -Werror -c -o /dev/null $$f; done
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingInclude --suppress=nullPointerArithmeticRedundantCheck \
@@ -129,7 +129,7 @@ build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
 	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
 
-build/obj/runtime/string.o: ISAN_CFLAGS += $(STRING_CFLAGS)
+build/obj/runtime/libc.o: ISAN_CFLAGS += $(LIBC_CFLAGS)
 
 build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)

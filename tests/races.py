@@ -2,8 +2,9 @@
 """CPython's own races: what four interpreters with GILs of their own race on when they do the same at a time.
 
 The import of every module of the standard library, CPython's tests of interpreters, and `pip list`, all under the
-interpreter built with ThreadSanitizer.  Each race must be in reports/cpython-VERSION.supp, with its reason.  Which are
-seen differs from run to run.  Exit status 86 if one is not listed.
+interpreter built with ThreadSanitizer.  Each race must be in reports/cpython-VERSION.supp, with its reason; what the
+tests themselves do wrong is in tests/cpython-defects.txt.  Which are seen differs from run to run.  Exit status 86 if
+one is not listed.
 """
 import argparse
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 from isan import Problem, pythons  # noqa: E402
+from reports import suppressions  # noqa: E402
 
 ISAN = ROOT / "build/bin/isan"
 TIMEOUT = 1800
@@ -122,17 +124,22 @@ def main():
         python = pythons.find_python("tsan", args.version)
     except Problem as problem:
         sys.exit("races.py: %s" % problem)
-    seen, unlisted = {}, 0
+    seen, unlisted, defects = {}, 0, suppressions.read(str(ROOT / "tests/cpython-defects.txt"))
     with tempfile.TemporaryDirectory(prefix="isan-races-") as scratch:
         for name in args.workloads or WORKLOADS:
             directory = os.path.join(os.path.abspath(args.log or scratch), name)
             os.makedirs(directory)
             seconds, ended, output, report = run(python, WORKLOADS[name], os.path.join(directory, "log"))
-            races = [finding for finding in report["findings"] if finding["kind"] == "race"]
+            races = [finding for finding in report["findings"] if finding["kind"] == "race" and not any(
+                suppressions.matches(defect, finding, [name, args.version, *suppressions.names(finding)])
+                for defect in defects)]
             known = [finding for finding in report["suppressed"] if finding["kind"] == "race"]
             unlisted += len(races)
             print("%-18s %4.0f s, %s: %d races, %d of them not listed" % (
                 name, seconds, ended, len(races) + len(known), len(races)), flush=True)
+            for crash in report["crashes"]:
+                print("    CRASHED in " + " < ".join(
+                    frame["function"] for frame in crash["stack"] if frame["function"])[:200])
             if report["crashes"] or not ended.endswith(" 0"):
                 print("    " + "\n    ".join(output.splitlines()[-5:]))
             for finding in known:

@@ -1,14 +1,60 @@
-/* isan's own string functions, which no other library sees.
+/* Functions of the C library, isan's own: no other library sees them.
  *
  * In an interpreter built with ThreadSanitizer those of the C library are TSan's
  * interceptors, and they may wait for locks that TSan holds while it makes a report
  * - for which it asks the dynamic linker for the modules (ListOfModules::init in
  * sanitizer_linux_libcdep.cpp): a thread that waits so within dl_iterate_phdr, as
- * where isan walks statics, never goes on.  Compiled so that no loop becomes a call
- * of what it is the loop of.
+ * where isan walks statics, never goes on.  So here is all that isan calls there:
+ * strings, compiled so that no loop becomes a call of what it is the loop of, and
+ * what is not worth doing again, as the C library has it.
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static int (*print)(char *to, size_t size, const char *format, va_list args);
+static int (*get_time)(clockid_t clock, struct timespec *time);
+
+/* Before anything of isan's runs; TSan's are in the executable, before this library. */
+__attribute__((constructor(101))) static void
+find(void)
+{
+    *(void **)&print = dlsym(RTLD_NEXT, "vsnprintf");
+    *(void **)&get_time = dlsym(RTLD_NEXT, "clock_gettime");
+}
+
+int
+vsnprintf(char *restrict to, size_t size, const char *restrict format, va_list args)
+{
+    return print(to, size, format, args);
+}
+
+int
+snprintf(char *restrict to, size_t size, const char *restrict format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = print(to, size, format, args);
+    va_end(args);
+    return n;
+}
+
+int
+clock_gettime(clockid_t clock, struct timespec *time)
+{
+    return get_time(clock, time);
+}
+
+int
+mprotect(void *address, size_t size, int protection)
+{
+    return (int)syscall(SYS_mprotect, address, size, protection);
+}
 
 typedef uint64_t __attribute__((may_alias, aligned(1))) word;
 
@@ -165,6 +211,6 @@ stpcpy(char *restrict to, const char *restrict from)
 char *
 strcpy(char *restrict to, const char *restrict from)
 {
-    stpcpy(to, from);
+    memcpy(to, from, strlen(from) + 1);
     return to;
 }
