@@ -112,7 +112,7 @@ after(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     PyThreadState_Swap(there);
     PyThreadState_Clear(state);
     PyThreadState_Delete(state);
-    Py_EndInterpreter(there);
+    Py_EndInterpreter(there);       /* its end */
     PyThreadState_Swap(state);      /* after it has ended */
     PyThreadState_Swap(here);
     Py_RETURN_NONE;
