@@ -199,7 +199,7 @@ for by in 3, -3:
     assert sys.getrefcount(op) == before
 """
 END = "assert mod.join() is None"
-STATES = "assert mod.each() is mod.hand() is mod.inherit() is mod.enter() is None"
+STATES = "assert mod.enter() is mod.each() is mod.hand() is mod.inherit() is None"
 NONE = "assert mod.may() is True and mod.now() is None"
 WATCH = """
 seen = []
