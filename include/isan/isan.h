@@ -56,8 +56,8 @@ ISAN__WEAK int isan_look(void);
  * C code may still need it: that is told apart only at the interpreter's end.
  *
  * To say why the garbage collector cannot clear a cycle, tp_traverse is called,
- * so call this only where the collector could run.  It takes what the end of an
- * interpreter takes: about half a second for 100 MB.
+ * so call this only where the collector could run.  It takes about a second for 100
+ * MB of objects.
  *
  * Returns the number of blocks, objects and raw memory, that they own; -1: isan
  * is not loaded, or the thread has no GIL, which is no error. */
