@@ -17,8 +17,8 @@ cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no
 LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
-SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py)
-SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh))
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py tests/fuzz/*.py)
+SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
@@ -32,7 +32,7 @@ isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
 python = $(isan) python --flavor $(1) --version $(2)
 
-.PHONY: all help deps python demo test cpython races bench soak lint install clean
+.PHONY: all help deps python demo test cpython races bench fuzz soak lint install clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -91,6 +91,9 @@ bench: deps ## time and memory of isan, tracemalloc, valgrind, and ends of inter
 	    --max-time isan=1.25 --max-time isan-none=1.1 --max-memory isan=1.3 $(BENCH_ARGS) || status=$$?; \
 	$(PYTHON) tests/bench/ending.py --base $(BASE) $(FAST) --test isan $(ENDING_ARGS) || status=$$?; \
 	exit $$status
+
+fuzz: deps ## feed isan's parsers with what they do not expect (FUZZ="log suppressions options" FUZZ_SECONDS=60)
+	set -e; for t in $(or $(FUZZ),log suppressions options); do tests/fuzz/fuzz.sh $$t $(or $(FUZZ_SECONDS),60); done
 
 soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 	$(MAKE) all
