@@ -5,6 +5,7 @@ import re
 import signal
 
 from . import tables
+from .baseline import is_new
 from .model import users
 
 _VERBS = {
@@ -43,6 +44,11 @@ def _article(word):
     return "an" if word[:1].lower() in tuple("aeiou") else "a"
 
 
+def processes(report):
+    """How many there were: one that executes another program has a log for each, and machines may use the same numbers."""
+    return len({(p["directory"], p["pid"]) for p in report["processes"]})
+
+
 class _Text:
     def __init__(self, report, color, full):
         self.report, self.color, self.full = report, color, full
@@ -51,7 +57,7 @@ class _Text:
         self.lines = []
         self.cwd = (report["process"] or {}).get("cwd") or None
         self.by_id = {f["id"]: f for f in report["findings"]}
-        self.several = len({p["pid"] for p in report["processes"]}) > 1
+        self.several = processes(report) > 1
 
     def paint(self, what, text):
         return "\x1b[%sm%s\x1b[0m" % (_COLORS[what], text) if self.color else text
@@ -250,6 +256,8 @@ class _Text:
     # -- findings ------------------------------------------------------------------
 
     def headline(self, f):
+        if f["kind"] == "leak":
+            return self.leak_headline(f)
         if f["kind"] == "gilstate":
             return self.state_headline(f)
         kind, thing = f["kind"], self.thing(f)
@@ -316,7 +324,14 @@ class _Text:
         return "" if n == 1 else " %s times" % format(n, ",")
 
     def process_of(self, f):
-        return " in process %s" % ", ".join(map(str, f["pids"])) if self.several else ""
+        return " in process %s" % self.few(f["pids"]) if self.several else ""
+
+    @staticmethod
+    def few(numbers, most=4):
+        """Such as 1, 2, 3 and 97 more."""
+        if len(numbers) <= most:
+            return ", ".join(map(str, numbers))
+        return "%s and %s more" % (", ".join(map(str, numbers[:most - 1])), format(len(numbers) - most + 1, ","))
 
     def recycled(self, f):
         if f["object"]["recycled"]:
@@ -516,7 +531,7 @@ class _Text:
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
         for f in self.report["findings"]:
-            if crash["pid"] in f["pids"] and any(change["mortal"] for change in f.get("changes", ())):
+            if crash["process"] in f["processes"] and any(change["mortal"] for change in f.get("changes", ())):
                 self.say("  an object that CPython takes for immortal was no more: immortal #%d" % f["id"])
         self.stack(stack)
         self.say()
@@ -525,8 +540,8 @@ class _Text:
         """What interpreters owned when they were asked: a paragraph each."""
         last = None
         for group in self.report["owned"]:
-            whose = (group["pid"], group["owner"] and group["owner"]["serial"])
-            groups = [g for g in self.report["owned"] if (g["pid"], g["owner"] and g["owner"]["serial"]) == whose]
+            whose = (group["process"], group["owner"] and group["owner"]["serial"])
+            groups = [g for g in self.report["owned"] if (g["process"], g["owner"] and g["owner"]["serial"]) == whose]
             if whose != last:
                 self.say("%s%s owned %s, %s, when it was last asked:" % (
                     self.whose(group["owner"]), self.process_of({"pids": [group["pid"]]}),
@@ -556,7 +571,7 @@ class _Text:
         own = self.report["residue"]
         if not own:
             return
-        interps = {(leak["pid"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
+        interps = {(leak["process"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
         blocks, size = (
             sum(l[key] + l["kept"][key] for l in own) for key in ("count", "bytes"))
         n = len(interps)
@@ -603,19 +618,47 @@ class _Text:
             text += ", " + plural(len(report["crashes"]), "crash", "crashes")
         if report["errors"]:
             text += ", " + plural(len(report["errors"]), "error") + " in the logs"
-        n = len({p["pid"] for p in report["processes"]})
-        return "SUMMARY: isan: %s in %s" % (text, plural(n, "process", "processes"))
+        n = processes(report)
+        return "SUMMARY: isan: %s in %s%s" % (text, plural(n, "process", "processes"), self.compared())
+
+    def compared(self):
+        """What has changed since the baseline, for the end of a line."""
+        if not self.report["baseline"]:
+            return ""
+        new = sum(map(is_new, self.report["findings"]))
+        return "; since the baseline: %s new, %s known, %s gone" % tuple(
+            format(n, ",") for n in (new, len(self.report["findings"]) - new, len(self.report["gone"])))
+
+    def known(self, f):
+        """A finding that the baseline has."""
+        self.say("%s %s" % (self.paint("dim", "isan: known: %s #%d:" % (f["kind"], f["id"])),
+                            self.headline(f) + self.process_of(f)))
+
+    def gone(self):
+        for f in self.report["gone"]:
+            self.say("%s %s" % (self.paint("dim", "isan: gone: %s:" % escape(f["kind"])), escape(f["headline"])))
+        if self.report["gone"]:
+            self.say()
 
     def render(self, show_residue):
-        for f in self.report["findings"]:
+        known = [f for f in self.report["findings"] if not (self.full or is_new(f))]
+        for f in self.report["findings"][:len(self.report["findings"]) - len(known)]:
             {"leak": self.leak, "immortal": self.immortal, "race": self.race}.get(f["kind"], self.trap)(f)
+        for f in known:
+            self.known(f)
+        if known:
+            self.say()
+        self.gone()
         for crash in self.report["crashes"]:
             self.crash(crash)
         self.owned()
         self.residue(show_residue)
+        notes = {}
         for note in self.report["notes"]:
-            who = " (process %d)" % note["pid"] if note["pid"] and self.several else ""
-            self.say("isan: note%s: %s" % (who, escape(note["text"])))
+            notes.setdefault(note["text"], []).extend([note["pid"]] * bool(note["pid"]))
+        for note, pids in notes.items():
+            who = " (process %s)" % self.few(pids) if pids and self.several else ""
+            self.say("isan: note%s: %s" % (who, escape(note)))
         if self.report["dropped"]:
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
@@ -628,10 +671,16 @@ def render(report, color=False, show_residue=False, full=False):
     return _Text(report, color, full).render(show_residue)
 
 
+def headlines(report):
+    """What happened, in a line for each finding."""
+    text = _Text(report, False, False)
+    return [text.headline(finding) for finding in report["findings"]]
+
+
 def brief(report, finding):
     """One finding in a few lines, without stacks: what, where, what to do about it."""
     text = _Text(report, False, False)
-    lines = [text.headline(finding) if finding["kind"] != "leak" else text.leak_headline(finding)]
+    lines = [text.headline(finding)]
     if finding["kind"] == "leak":
         lines += [text.keeper(finding)] * bool(finding["holder"])
     elif finding["kind"] in ("share", "stale", "free") and finding["holder"]:

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from reports import json_, log, model, suppressions, symbols, text
+from reports import baseline, json_, log, model, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
@@ -24,8 +24,32 @@ def add_arguments(parser):
     parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
                         help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
                              " functions, variables and types")
+    add_baseline(parser)
     parser.add_argument("--no-default-suppressions", action="store_true",
                         help="show the races of CPython itself that are known, too")
+
+
+def add_baseline(parser):
+    parser.add_argument("--baseline", metavar="FILE",
+                        help="fail only on findings that are not in this report, saved with isan report --format json, and say"
+                             " which of its own have gone")
+
+
+def baseline_in(file):
+    """What a saved report knows, or None without one."""
+    if not file:
+        return None
+    try:
+        return baseline.read(file)
+    except OSError as error:
+        raise Problem("cannot read the baseline %s: %s" % (file, error.strerror or error))
+    except baseline.Unusable as error:
+        raise Problem(text.escape(str(error)))
+
+
+def failing(report):
+    """Whether there is a finding that the baseline, if any, does not have."""
+    return any(map(baseline.is_new, report["findings"]))
 
 
 def suppressions_in(files):
@@ -75,7 +99,7 @@ def main(args):
         if not os.access(path, os.R_OK):
             raise Problem("cannot read %s: %s" % (
                 path, "there is no such file" if not os.path.exists(path) else "permission denied"))
-    suppressed = suppressions_in(args.suppressions)
+    suppressed, known = suppressions_in(args.suppressions), baseline_in(args.baseline)
     try:
         report = make(paths, args.debuginfo_path and ":".join(
             # Where elfutils itself looks: beside the file, in .debug there, and in /usr/lib/debug.
@@ -84,10 +108,12 @@ def main(args):
     except symbols.Missing as error:
         raise Problem(str(error))
 
+    if known is not None:
+        baseline.compare(report, args.baseline, known)
     if not report["processes"]:
         complain(report)
         return 2
-    if args.if_any and not (report["findings"] or report["crashes"] or report["errors"]):
+    if args.if_any and not (failing(report) or report["crashes"] or report["errors"]):
         return 0
 
     def render(color):
@@ -106,4 +132,4 @@ def main(args):
         raise Problem("cannot write %s: %s" % (args.output or "the report", error.strerror))
     if complain(report):
         return 2
-    return 86 if report["findings"] else 0
+    return 86 if failing(report) else 0
