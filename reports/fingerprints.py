@@ -81,11 +81,16 @@ def identity(finding):
     return repr(_parts(finding, True))
 
 
+def digest(parts):
+    """16 hexadecimal digits."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def assign(findings):
     """Give each its `fingerprint`: 16 hexadecimal digits, and -2, -3, ... for those alike."""
     alike = {}
     for finding in findings:
-        base = hashlib.sha256(repr(_parts(finding, False)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        base = digest(_parts(finding, False))
         alike.setdefault(base, {}).setdefault(_order(identity(finding)), []).append(finding)
     for base, by_identity in alike.items():
         for number, key in enumerate(sorted(by_identity), 1):

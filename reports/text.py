@@ -49,7 +49,7 @@ def processes(report):
     return len({(p["directory"], p["pid"]) for p in report["processes"]})
 
 
-class _Text:
+class Text:
     def __init__(self, report, color, full):
         self.report, self.color, self.full = report, color, full
         self.printed = {}           # stack -> finding under which it is
@@ -302,18 +302,19 @@ class _Text:
             return "%s ends with %s still in it (%s)" % (owner, plural(left, "other thread"), function)
         return "%s calls %s without a thread state" % (thread, function)
 
-    def fate(self, f):
+    def fate_of(self, f):
+        """What became of the object, a phrase, or None."""
         owner = self.whose(f["owner"])
-        leaks = [id for id in f["paired"] if self.by_id[id]["kind"] == "leak"]
+        leaks = [id for id in f["paired"] if id in self.by_id and self.by_id[id]["kind"] == "leak"]
         if leaks:
-            self.say("  outlived %s: %s%s" % (owner, ", ".join("leak #%d" % id for id in leaks), self.serial(f)))
-        elif f.get("fate") == "leaked":
-            self.say("  outlived %s" % owner)
-        elif f.get("fate") == "freed":
-            if f["object"]["freed"]:
-                self.say("  was freed when %s ended: the pointer dangles" % owner)
-            elif f["holder"]:
-                self.say("  was freed by the time %s ended: a pointer left in that static dangles" % owner)
+            return "outlived %s: %s%s" % (owner, ", ".join("leak #%d" % id for id in leaks), self.serial(f))
+        if f.get("fate") == "leaked":
+            return "outlived %s" % owner
+        if f.get("fate") == "freed" and f["object"]["freed"]:
+            return "was freed when %s ended: the pointer dangles" % owner
+        if f.get("fate") == "freed" and f["holder"]:
+            return "was freed by the time %s ended: a pointer left in that static dangles" % owner
+        return None
 
     @staticmethod
     def serial(f):
@@ -342,6 +343,20 @@ class _Text:
         self.say("%s %s" % (self.paint("kind", "isan: %s #%d:" % (f["kind"], f["id"])),
                             self.paint("title", headline + self.process_of(f))))
 
+    def use(self, f):
+        """How it was used, and by whom."""
+        current, times = self.who(f["current"]), self.times(f["count"])
+        if f["object"]["static_type"]:
+            return "found%s%s" % (times, "" if f["kind"] == "static" else " in " + current)
+        if f["kind"] == "static":
+            return "reached from %s, which has imported it too: found%s" % (current, times)
+        how = "called" if f["kind"] == "gilstate" else _DONE.get(f["access"], "touched")
+        return "%s%s in %s" % (how, times, current)
+
+    def had_ended(self, f):
+        early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
+        return "%s had ended%s" % (self.whose(f["owner"]), " %.3g s earlier" % early if early >= 0.001 else "")
+
     def trap(self, f):
         self.title(f, self.headline(f))
         owner = self.whose(f["owner"])
@@ -355,19 +370,16 @@ class _Text:
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            how = ("found" if f["object"]["static_type"]
-                   else "reached from %s, which has imported it too: found" % self.who(f["current"])
-                   if f["kind"] == "static" else "called" if f["kind"] == "gilstate" else _DONE.get(f["access"], "touched")) + self.times(f["count"])
-            self.location(how if f["kind"] == "static" else "%s in %s" % (how, self.who(f["current"])), used, f)
+            self.location(self.use(f), used, f)
         elif f["count"] > 1:
             self.say("  seen%s" % self.times(f["count"]))
         for place in f["places"]:
             self.location(self.happened(place), place["stack"], f)
         if (f["kind"] == "stale" or f["access"] == "ended") and f["owner_ended_ns"]:
-            early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
-            self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
-                          f["stacks"].get("ended", []), f)
-        self.fate(f)
+            self.location(self.had_ended(f), f["stacks"].get("ended", []), f)
+        fate = self.fate_of(f)
+        if fate:
+            self.say("  " + fate)
         self.hint(f)
 
     # -- races --------------------------------------------------------------------------
@@ -379,6 +391,14 @@ class _Text:
 
     def racer(self, place):
         return self.whose(None) if place["unknown"] else self.who(place["interpreter"])
+
+    def access(self, place):
+        """One access of a race, a phrase."""
+        return "%s,%s%s %s %s%s" % (
+            self.racer(place), " thread %d," % place["tid"] if place["tid"] else "",
+            " without its GIL," if place["detached"] else "",
+            {"frees": "freed", "writes": "wrote", "reads": "read"}[self.verb(place)],
+            plural(place["amount"], "byte"), " atomically" if place["atomic"] else "")
 
     def race_headline(self, f):
         accesses = sorted((p for p in f["places"] if p["role"] == "access"),
@@ -404,15 +424,10 @@ class _Text:
         self.title(f, self.headline(f))
         accesses = [p for p in f["places"] if p["role"] == "access"]
         for i, place in enumerate(accesses):
-            self.location("%s%s,%s%s %s %s%s" % (
-                "before that " * bool(i), self.racer(place), " thread %d," % place["tid"] if place["tid"] else "",
-                " without its GIL," if place["detached"] else "",
-                {"frees": "freed", "writes": "wrote", "reads": "read"}[self.verb(place)],
-                plural(place["amount"], "byte"), " atomically" if place["atomic"] else ""), place["stack"], f)
+            self.location("before that " * bool(i) + self.access(place), place["stack"], f)
         for place in f["places"]:
             if place["role"] != "access":
-                self.location("one of them %s" % PLACES[place["role"]] if place["role"] == "lock"
-                              else self.happened(place), place["stack"], f)
+                self.location(self.happened(place), place["stack"], f)
         self.say("  " + {
             "different": "two GILs: nothing kept them apart",
             "same": "their interpreters have one GIL: at least one did not hold it" if len(
@@ -442,11 +457,14 @@ class _Text:
         return "the reference counts of %s are off: %s" % (
             plural(len(changes), "immortal object"), " and ".join([", ".join(each[:-1])] * bool(each[:-1]) + each[-1:]))
 
+    def change_at(self, place):
+        return "%s changed by %s in %s" % (
+            escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"]))
+
     def immortal(self, f):
         self.title(f, self.headline(f))
         for place in f["places"]:
-            self.location("%s changed by %s in %s" % (
-                escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"])), place["stack"], f)
+            self.location(self.change_at(place), place["stack"], f)
         if f["since"] and f["until"]:
             self.say("  between %s and %s%s" % (escape(f["since"]), escape(f["until"]),
                      ", while there was " + self.several_interps(f["lived"]) if f["lived"] else ""))
@@ -476,6 +494,8 @@ class _Text:
         self.hint(f)
 
     def happened(self, place):
+        if place["role"] == "lock":         # of ThreadSanitizer, which does not say whose
+            return "one of them " + PLACES["lock"]
         return "%s in %s%s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
                                  ", thread %d" % place["tid"] if place["tid"] else "",
                                  ", %s" % escape(place["text"]) if place["text"] else "")
@@ -668,18 +688,18 @@ class _Text:
 
 
 def render(report, color=False, show_residue=False, full=False):
-    return _Text(report, color, full).render(show_residue)
+    return Text(report, color, full).render(show_residue)
 
 
 def headlines(report):
     """What happened, in a line for each finding."""
-    text = _Text(report, False, False)
+    text = Text(report, False, False)
     return [text.headline(finding) for finding in report["findings"]]
 
 
 def brief(report, finding):
     """One finding in a few lines, without stacks: what, where, what to do about it."""
-    text = _Text(report, False, False)
+    text = Text(report, False, False)
     lines = [text.headline(finding)]
     if finding["kind"] == "leak":
         lines += [text.keeper(finding)] * bool(finding["holder"])

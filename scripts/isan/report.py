@@ -3,7 +3,7 @@
 import os
 import sys
 
-from reports import baseline, json_, log, model, suppressions, symbols, text
+from reports import baseline, json_, log, model, sarif, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
@@ -13,7 +13,7 @@ DESCRIPTION = "Render and merge saved logs."
 def add_arguments(parser):
     parser.add_argument("logs", nargs="+", metavar="LOG",
                         help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="default: text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
     parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
@@ -25,6 +25,10 @@ def add_arguments(parser):
                         help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
                              " functions, variables and types")
     add_baseline(parser)
+    parser.add_argument("--show-suppressed", action="store_true",
+                        help="write suppressed findings into SARIF, too, marked as such (GitHub shows them as open alerts)")
+    parser.add_argument("--srcroot", metavar="DIR", default=".",
+                        help="write paths below it relative to it into SARIF (default: the current directory)")
     parser.add_argument("--no-default-suppressions", action="store_true",
                         help="show the races of CPython itself that are known, too")
 
@@ -117,8 +121,11 @@ def main(args):
         return 0
 
     def render(color):
-        return json_.render(report) if args.format == "json" else text.render(
-            report, color, args.residue, args.full)
+        return {
+            "text": lambda: text.render(report, color, args.residue, args.full),
+            "json": lambda: json_.render(report),
+            "sarif": lambda: sarif.render(report, args.srcroot, args.show_suppressed),
+        }[args.format]()
 
     try:
         if args.output:
