@@ -660,10 +660,19 @@ class Text:
         if self.report["gone"]:
             self.say()
 
+    def finding(self, f):
+        {"leak": self.leak, "immortal": self.immortal, "race": self.race}.get(f["kind"], self.trap)(f)
+
+    def alone(self, tell, *about):
+        """The lines of one finding or crash, with its stacks and its hint whatever was told before."""
+        text = Text(self.report, False, self.full)
+        getattr(text, tell)(*about)
+        return "\n".join(text.lines).rstrip("\n")
+
     def render(self, show_residue):
         known = [f for f in self.report["findings"] if not (self.full or is_new(f))]
         for f in self.report["findings"][:len(self.report["findings"]) - len(known)]:
-            {"leak": self.leak, "immortal": self.immortal, "race": self.race}.get(f["kind"], self.trap)(f)
+            self.finding(f)
         for f in known:
             self.known(f)
         if known:
