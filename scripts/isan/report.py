@@ -3,7 +3,7 @@
 import os
 import sys
 
-from reports import baseline, json_, junit, log, model, sarif, suppressions, symbols, text
+from reports import baseline, html, json_, junit, log, model, sarif, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
@@ -13,7 +13,7 @@ DESCRIPTION = "Render and merge saved logs."
 def add_arguments(parser):
     parser.add_argument("logs", nargs="+", metavar="LOG",
                         help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
-    parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "html", "sarif", "junit"), default="text", help="default: text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
     parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
@@ -124,6 +124,7 @@ def main(args):
         return {
             "text": lambda: text.render(report, color, args.residue, args.full),
             "json": lambda: json_.render(report),
+            "html": lambda: html.render(report),
             "junit": lambda: junit.render(report),
             "sarif": lambda: sarif.render(report, args.srcroot, args.show_suppressed),
         }[args.format]()
