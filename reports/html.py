@@ -20,6 +20,7 @@ import stat
 from . import story, tables, text
 from .model import RANK
 
+KINDS = [kind.name for kind in tables.KINDS]
 ROOT = tables.ROOT / "reports"
 SOURCES = re.compile(r"\.(?:c|cc|cpp|cxx|c\+\+|h|hh|hpp|hxx|inc|inl|py|pyi|pyx|pxd|pxi|rs|go|f|f90|m|mm|y|l)$", re.I)
 MOST_SOURCE, AROUND, WIDEST = 4 << 20, 2, 240      # bytes of a file, lines on each side, characters of a line
@@ -83,9 +84,9 @@ def seconds(ns):
 @functools.lru_cache(64)
 def _source(path):
     """The lines of a source file, or None."""
-    if not SOURCES.search(path) or not SOURCES.search(os.path.realpath(path)):
-        return None
     try:
+        if not SOURCES.search(path) or not SOURCES.search(os.path.realpath(path)):
+            return None
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, encoding="utf-8", errors="backslashreplace") as file:
             status = os.fstat(fd)
@@ -102,7 +103,7 @@ class _Page:
         self.findings = report["findings"]
         self.headlines = dict(zip((f["id"] for f in self.findings), text.headlines(report)))
         self.modules = {f["id"]: story.blamed(f) or "unknown" for f in self.findings}
-        self.kinds = [kind.name for kind in tables.KINDS if any(f["kind"] == kind.name for f in self.findings)]
+        self.kinds = sorted({f["kind"] for f in self.findings}, key=lambda kind: (RANK[kind], KINDS.index(kind)))
 
     # -- where ---------------------------------------------------------------------------
 
@@ -114,6 +115,10 @@ class _Page:
         if not lines or not 0 < thing["line"] <= len(lines):
             return None
         first, last = max(thing["line"] - AROUND, 1), min(thing["line"] + AROUND, len(lines))
+        while last > thing["line"] and not lines[last - 1].strip():
+            last -= 1
+        while first < thing["line"] and not lines[first - 1].strip():
+            first += 1
         return element("div", *(
             element("span", element("i", str(n)), lines[n - 1][:WIDEST] or " ", class_="hit" if n == thing["line"] else None)
             for n in range(first, last + 1)), class_="excerpt", role="group", aria_label="source", tabindex="0")
@@ -121,8 +126,8 @@ class _Page:
     def place(self, thing):
         if not thing:
             return None
-        if "symbol" in thing:
-            return element("span", self.text.place(thing), class_="place")
+        if "symbol" in thing:               # the phrase says where
+            return None
         return element("span", element("b", self.text.place(thing)),
                        " in %s" % thing["function"] if thing["function"] else None, class_="place")
 
