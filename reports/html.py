@@ -18,7 +18,7 @@ import re
 import stat
 
 from . import story, tables, text
-from .model import RANK
+from .model import RANK, users
 
 KINDS = [kind.name for kind in tables.KINDS]
 ROOT = tables.ROOT / "reports"
@@ -184,11 +184,16 @@ class _Page:
         kind = self.text.by_id[id]["kind"]
         return element("a", "%s #%d" % (kind, id), href="#f%d" % id)
 
+    def at(self, f):
+        """Where, for those that are alike otherwise."""
+        frame = users(f["stacks"].get("used") or f["stacks"]["created"])
+        return frame and element("span", self.text.where(frame), class_="at")
+
     def finding(self, f, open):
         state = f["baseline"] and element("span", f["baseline"], class_="tag " + f["baseline"])
         summary = element(
             "summary", element("span", "%s #%d" % (f["kind"], f["id"]), class_="kind"),
-            element("span", prose(self.headlines[f["id"]]), state, class_="what"),
+            element("span", prose(self.headlines[f["id"]]), state, self.at(f), class_="what"),
             element("span", "%s×" % format(f["count"], ",") if f["count"] > 1 else "", class_="many"))
         body = element("div", element("ol", *map(self.step, story.steps(self.text, f)), class_="steps"),
                        element("p", prose(f["hint"]), class_="advice"), self.facts(f), class_="body")
@@ -279,14 +284,15 @@ class _Page:
         axis = element("div", element("span"), element(
             "svg", element("text", "0", x="0", y="14"), element("text", seconds(length / 2), x="50%", y="14", text_anchor="middle"),
             element("text", seconds(length), x="100%", y="14", text_anchor="end"), class_="axis", aria_hidden="true"), class_="life")
-        head = element("h3", "Process %d" % process["pid"], " ", element("code", self.command(process), class_="soft"))
+        head = element("h3", "Process %d" % process["pid"], " ", element("code", self.command(process), class_="soft")) \
+            if self.text.several else None
         return element("div", head, *rows, axis, class_="process")
 
     # -- the rest ------------------------------------------------------------------------
 
     @staticmethod
     def command(process):
-        words = " ".join(process["argv"]) or process["executable"]
+        words = " ".join([os.path.basename(process["argv"][0]), *process["argv"][1:]]) if process["argv"] else process["executable"]
         return words if len(words) <= 160 else words[:157] + "..."
 
     def crashes(self):
