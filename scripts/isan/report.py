@@ -3,7 +3,7 @@
 import os
 import sys
 
-from reports import baseline, html, json_, junit, log, model, sarif, suppressions, symbols, text
+from reports import baseline, html, json_, junit, log, model, sarif, suggest, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
@@ -25,6 +25,8 @@ def add_arguments(parser):
                         help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
                              " functions, variables and types")
     add_baseline(parser)
+    parser.add_argument("--suggest", action="store_true",
+                        help="write lines for a file of suppressions instead, one for each finding; the reasons are yours to add")
     parser.add_argument("--show-suppressed", action="store_true",
                         help="write suppressed findings into SARIF, too, marked as such (GitHub shows them as open alerts)")
     parser.add_argument("--srcroot", metavar="DIR", default=".",
@@ -121,6 +123,8 @@ def main(args):
         return 0
 
     def render(color):
+        if args.suggest:
+            return suggest.render(report)
         return {
             "text": lambda: text.render(report, color, args.residue, args.full),
             "json": lambda: json_.render(report),
