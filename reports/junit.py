@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 
 from . import story
 from .baseline import is_new
-from .model import users
+from .fingerprints import users
 from .text import Text, escape
 
 
@@ -50,7 +50,7 @@ class _JUnit:
 
     def finding(self, f, suppression=None):
         case = self.case(_class(f), "%s: %s [%s]" % (f["kind"], _subject(f), f["fingerprint"]))
-        headline = self.text.headline(f)
+        headline = f["headline"]
         if suppression:
             self.not_passed(case, "skipped", "suppressed by %s:%d: %s: %s" % (
                 escape(suppression["file"]), suppression["line"], escape(suppression["reason"]), headline))

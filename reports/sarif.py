@@ -18,8 +18,9 @@ import signal
 import urllib.parse
 
 from . import fingerprints, story, tables
+from .fingerprints import users
 from .json_ import clean
-from .model import RANK, RACES, STATIC_TYPE, users
+from .model import RANK, RACES, STATIC_TYPE
 from .text import Text, escape, plural
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -136,10 +137,9 @@ class _Sarif:
                     "[", "(").replace("]", ")"), len(related)))
             else:
                 words.append(_message(step.text)["text"])
-        headline = self.text.headline(f)
         result = {
             "ruleId": f["kind"], "ruleIndex": self.index[f["kind"]], "level": _level(f["kind"]), "kind": "fail",
-            "message": {"text": "; ".join([_message(headline)["text"], *words])},
+            "message": {"text": "; ".join([_message(f["headline"])["text"], *words])},
             "locations": [self.location(best.thing) if best else self.fallback()],
             "partialFingerprints": {"isan/v1": f["fingerprint"], "primaryLocationLineHash": f["fingerprint"]},
             "occurrenceCount": max(f["count"], 1),
@@ -150,7 +150,7 @@ class _Sarif:
             result["relatedLocations"] = related
         flows = self.flows(steps, f["kind"])
         if flows:
-            result["codeFlows"] = [{"message": _message(headline), "threadFlows": flows}]
+            result["codeFlows"] = [{"message": _message(f["headline"]), "threadFlows": flows}]
         stacks = []
         for step in [step for step in steps if step.stack][:LOCATIONS]:
             stack = self.stack(step)

@@ -6,7 +6,7 @@ import signal
 
 from . import tables
 from .baseline import is_new
-from .model import users
+from .fingerprints import users
 
 _VERBS = {
     "none": "uses", "incref": "increfs", "decref": "decrefs", "attribute": "accesses an attribute of",
@@ -704,12 +704,6 @@ class Text:
 
 def render(report, color=False, show_residue=False, full=False):
     return Text(report, color, full).render(show_residue)
-
-
-def headlines(report):
-    """What happened, in a line for each finding."""
-    text = Text(report, False, False)
-    return [text.headline(finding) for finding in report["findings"]]
 
 
 def brief(report, finding):
