@@ -1,5 +1,6 @@
 """The report as text: what happened, where, and what to do about it."""
 
+import copy
 import os
 import re
 import signal
@@ -671,7 +672,8 @@ class Text:
 
     def alone(self, tell, *about):
         """The lines of one finding or crash, with its stacks and its hint whatever was told before."""
-        text = Text(self.report, False, self.full)
+        text = copy.copy(self)
+        text.printed, text.hinted, text.lines = {}, {}, []
         getattr(text, tell)(*about)
         return "\n".join(text.lines).rstrip("\n")
 
