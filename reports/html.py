@@ -99,7 +99,7 @@ def _source(path):
 
 class _Page:
     def __init__(self, report):
-        self.report, self.text = report, text.Text(report, False, False)
+        self.report, self.text = report, text.Text(report)
         self.findings = report["findings"]
         self.modules = {f["id"]: story.blamed(f) or "unknown" for f in self.findings}
         self.kinds = sorted({f["kind"] for f in self.findings}, key=lambda kind: (RANK[kind], KINDS.index(kind)))

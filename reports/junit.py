@@ -13,7 +13,8 @@ import xml.etree.ElementTree as ET
 from . import story
 from .baseline import is_new
 from .fingerprints import users
-from .text import Text, escape
+from .phrases import escape
+from .text import Text
 
 
 def _subject(f):
@@ -34,7 +35,7 @@ def _class(f):
 
 class _JUnit:
     def __init__(self, report):
-        self.report, self.text = report, Text(report, False, False)
+        self.report, self.text = report, Text(report)
         self.suite = ET.Element("testsuite", name="isan")
         self.counts = collections.Counter()
 

@@ -9,7 +9,7 @@ import os
 import re
 
 from . import log as logs_
-from . import fingerprints, packages, suppressions, tables, text
+from . import fingerprints, packages, phrases, suppressions, tables
 from .fingerprints import users
 
 KINDS = {kind.name: kind for kind in tables.KINDS}
@@ -683,9 +683,9 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
             f["holder"]["leak"] = other if other in present and other != f["id"] else None
     fingerprints.assign(findings + report["suppressed"])
     report["findings"] = _ordered(findings)
-    phrases = text.Text(report, False, False)
+    said = phrases.Phrases(report)
     for f in report["findings"] + report["suppressed"]:
-        f["headline"] = phrases.headline(f)
+        f["headline"] = said.headline(f)
     report["notes"] += _debug_notes(findings, builder)
     for path, why in sorted(symbolizer.errors.items()):
         if "/" not in path:         # the kernel's vdso is not a file

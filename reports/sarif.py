@@ -21,7 +21,7 @@ from . import fingerprints, story, tables
 from .fingerprints import users
 from .json_ import clean
 from .model import RANK, RACES, STATIC_TYPE
-from .text import Text, escape, plural
+from .phrases import Phrases, escape, plural
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RESULTS, LOCATIONS, FLOW, BYTES = 25000, 100, 1000, 10 << 20
@@ -67,7 +67,7 @@ def _rules():
 class _Sarif:
     def __init__(self, report, root):
         self.report, self.root = report, os.path.abspath(root).rstrip("/") + "/"
-        self.text = Text(report, False, False)
+        self.text = Phrases(report)
         self.rules = _rules()
         self.index = {rule["id"]: i for i, rule in enumerate(self.rules)}
 
