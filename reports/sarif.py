@@ -133,8 +133,9 @@ class _Sarif:
             location = self.location(step.thing, step.text) if step.thing else {}
             if "physicalLocation" in location and len(related) < LOCATIONS - 1:
                 related.append(dict(location, id=len(related) + 1))
-                words.append("%s ([%s](%d))" % (_message(step.text)["text"], _message(self.text.place(step.thing))["text"].replace(
-                    "[", "(").replace("]", ")"), len(related)))
+                place = self.text.place(step.thing)
+                words.append("%s ([%s](%d))" % (_message(step.text.removesuffix(" (%s)" % place))["text"],
+                                                re.sub(r"[][]", "_", place), len(related)))
             else:
                 words.append(_message(step.text)["text"])
         result = {
