@@ -1,0 +1,245 @@
+"""What importing a module makes, for `isan census`: runs inside the Python under test (3.11 to 3.14).
+
+`isan/census.py` runs it as  python -P tally.py (DESCRIPTOR, MODULE, PATH...)  under isan, and reads the events that it
+writes to the descriptor, a line each: ("module", file or None), ("made", facts) for each extension or built-in module,
+("failed", type, text), ("end",).
+
+Until the module is imported it imports next to nothing itself: what is there already is not seen coming.
+"""
+import importlib.machinery
+import sys
+from posix import write
+
+HEAPTYPE = 1 << 9               # Include/object.h, Py_TPFLAGS_HEAPTYPE
+TP_NAME = 3 * 8                 # Include/cpython/object.h, PyTypeObject
+TP_SIZE = 51 * 8                # up to tp_vectorcall: behind it there are no pointers
+DEF_SIZE = 13 * 8               # Include/moduleobject.h, PyModuleDef
+
+of_type = {name: type.__dict__[name].__get__ for name in ("__flags__", "__name__", "__qualname__", "__module__", "__dict__")}
+
+
+def types():
+    """All that are ready: PyType_Ready() enters each with its base (Objects/typeobject.c, add_subclass)."""
+    found, todo = {}, [object]
+    while todo:
+        one = todo.pop()
+        if id(one) not in found:
+            found[id(one)] = one
+            todo += type.__subclasses__(one)
+    return found
+
+
+class Tally:
+    """Which types appear while which module is created and executed, without what that imports in turn."""
+
+    def __init__(self):
+        self.known, self.at = types(), [None]
+        self.made = {}          # module -> types that appeared
+        self.single = {}        # module -> whether it was in sys.modules as soon as it was created
+        self.files = {}
+
+    def settle(self):
+        now = types()
+        if self.at[-1] is not None:
+            self.made[self.at[-1]] += [one for number, one in now.items() if number not in self.known]
+        self.known.update(now)      # which keeps them alive, so that no other gets their addresses
+
+    def within(self, name, call, *arguments):
+        if self.at[-1] is None and name is None:    # Python code importing Python code
+            return call(*arguments)
+        self.settle()
+        self.at.append(name)
+        try:
+            return call(*arguments)
+        finally:
+            self.settle()
+            self.at.pop()
+
+    def watch(self):
+        """Every import of what is not there yet calls importlib's _find_and_load (Python/import.c, import_find_and_load);
+        the loaders' methods then do the work."""
+        bootstrap = sys.modules["_frozen_importlib"]
+        find_and_load = bootstrap._find_and_load
+        bootstrap._find_and_load = lambda name, import_: self.within(None, find_and_load, name, import_)
+        for loader, wrap in (importlib.machinery.ExtensionFileLoader, lambda f: f), (importlib.machinery.BuiltinImporter, staticmethod):
+            loader.create_module = wrap(self.creating(loader.create_module))
+            loader.exec_module = wrap(self.executing(loader.exec_module))
+
+    def creating(self, create):
+        def create_module(*arguments):
+            spec = arguments[-1]
+            self.made.setdefault(spec.name, [])
+            self.files[spec.name] = None if spec.origin == "built-in" else spec.origin
+            module = self.within(spec.name, create, *arguments)
+            # Python/import.c, _PyImport_FixupExtensionObject, finish_singlephase_extension: the others get there later.
+            self.single[spec.name] = spec.name in sys.modules
+            return module
+        return create_module
+
+    def executing(self, execute):
+        def exec_module(*arguments):
+            spec = getattr(arguments[-1], "__spec__", None)
+            name = getattr(spec, "name", None)
+            return self.within(name if name in self.made else None, execute, *arguments)
+        return exec_module
+
+
+class Reader:
+    """Reads types and memory, once all is imported."""
+
+    def __init__(self):
+        import ctypes
+        import struct
+        import os.path
+        self.c, self.struct, self.realpath = ctypes, struct, os.path.realpath
+        self.types = types()
+        self.api = ctypes.pythonapi
+        for name in "PyUnicode_AsUTF8", "PyModule_GetDef", "PyType_GetModule":
+            function = getattr(self.api, name)
+            function.restype, function.argtypes = ctypes.c_void_p, [ctypes.py_object]
+        self.owner = ctypes.CDLL(None).isan_owner
+        self.owner.restype, self.owner.argtypes = ctypes.c_longlong, [ctypes.c_void_p]
+        with open("/proc/self/maps") as file:
+            self.maps = [line.rstrip("\n").split(None, 5) for line in file]
+
+    def word(self, address):
+        return self.c.c_uint64.from_address(address).value
+
+    def kind(self, one):
+        """How a type was made, as far as it shows: (kind, name, module that it is bound to)."""
+        name = self.c.string_at(self.word(id(one) + TP_NAME)).decode("utf-8", "backslashreplace")
+        if not of_type["__flags__"](one) & HEAPTYPE:
+            return "static", name, None
+        if self.api.PyUnicode_AsUTF8(of_type["__name__"](one)) == self.word(id(one) + TP_NAME):
+            # Objects/typeobject.c, type_new_set_names: the name is that of the object.
+            return "called", "%s.%s" % (of_type["__module__"](one), of_type["__qualname__"](one)), None
+        try:
+            module = self.api.PyType_GetModule(one)
+        except TypeError:
+            sequence = issubclass(one, tuple) and "n_sequence_fields" in of_type["__dict__"](one)
+            return "sequence" if sequence else "unbound", name, None
+        return "bound", name, module
+
+    def definition_of(self, module):
+        """The address of its PyModuleDef, or None."""
+        return self.api.PyModule_GetDef(module) if isinstance(module, type(sys)) else None
+
+    def file_at(self, address):
+        """The file that is mapped at an address; a variable may be in the memory behind what the file has."""
+        last = None
+        for fields in self.maps:
+            start, end = (int(number, 16) for number in fields[0].split("-"))
+            path = fields[5] if len(fields) > 5 else None
+            if path and path.startswith("/"):
+                last = path
+            if start <= address < end:
+                return last if path is None or path.startswith("/") else None
+        return None
+
+    def image(self, path):
+        """Of a loaded ELF file (elf(5)): its bias, and the ranges of its memory that stay writable."""
+        with open(path, "rb") as file:
+            head = file.read(64)
+            offset, = self.struct.unpack_from("<Q", head, 32)
+            size, count = self.struct.unpack_from("<HH", head, 54)
+            file.seek(offset)
+            table = file.read(size * count)
+        segments = [self.struct.unpack_from("<IIQQQQQQ", table, size * i) for i in range(count)]
+        lowest = min(s[3] for s in segments if s[0] == 1) & -4096           # PT_LOAD
+        base = min(int(f[0].split("-")[0], 16) for f in self.maps if len(f) > 5 and f[5] == path) - lowest
+        fixed = [(s[3], s[3] + s[6]) for s in segments if s[0] == 0x6474e552]   # PT_GNU_RELRO
+        ranges = []
+        for _, flags, _, start, _, _, memory, _ in (s for s in segments if s[0] == 1):
+            if flags & 2:                                                   # PF_W
+                for low, high in fixed:
+                    if low <= start < high:
+                        start, memory = high, memory - (high - start)
+                ranges.append(((start + 7) & -8, start + memory))
+        return base, ranges
+
+    def held(self, base, ranges, without):
+        """The words that are references to objects an interpreter owns, as isan knows: [(address in the file, type)]."""
+        found = []
+        for start, end in ranges:
+            words = (self.c.c_uint64 * ((end - start) // 8)).from_address(base + start)
+            for i, value in enumerate(words):
+                if value < 4096 or value % 16 or value >> 47 or self.owner(value) < 0:
+                    continue
+                address = base + start + 8 * i
+                made_of = self.types.get(self.word(value + 8))
+                if made_of is not None and not any(low <= address < high for low, high in without):
+                    found.append((address - base, self.kind(made_of)[1]))
+        return found
+
+
+def facts(reader, tally, name, file, definition):
+    """Of a module that is loaded; `file` is None if it is built in."""
+    module = sys.modules.get(name)
+    address = reader.definition_of(module)
+    state, slots, declares = definition(address) if address else (None, None, None)
+    single = not slots and tally.single.get(name, True) if address else tally.single.get(name)
+    made = {id(one): one for one in tally.made.get(name, ())}
+    if name not in tally.made:          # it was there before: those it has, and those that bear its name
+        made = {id(one): one for one in own(reader, name, module, file)}
+    image = file and reader.realpath(file)
+    image = image or (reader.file_at(address) if address else None)
+    base, ranges = reader.image(image) if image else (0, [])
+    told, without = [], [(address, address + DEF_SIZE)] if address else []
+    for one in reader.types.values():
+        kind, type_name, bound = reader.kind(one)
+        inside = kind == "static" and image is not None and reader.file_at(id(one)) == image
+        if kind == "static":
+            without.append((id(one), id(one) + TP_SIZE))
+        if id(one) in made and (kind != "static" or inside) or file and inside or bound and bound == id(module):
+            told.append((kind, type_name, id(one) - base if inside else None))
+    return {"name": name, "file": file, "image": image, "state": state, "early": name not in tally.made,
+            "declares": "single-phase" if single else declares, "definition": address and address - base,
+            "types": sorted(told, key=lambda each: each[:2]), "held": reader.held(base, ranges, without)}
+
+
+def own(reader, name, module, file):
+    """The types of a module whose import was not seen."""
+    values = {id(value) for key, value in vars(module).items() if isinstance(value, type) and key[:2] != "__"}
+    for one in reader.types.values():
+        kind, type_name, _ = reader.kind(one)
+        prefix, dot, _ = type_name.rpartition(".")
+        if (prefix == name or (name == "builtins" and not dot and id(one) in values)
+                or (id(one) in values and kind in ("unbound", "sequence", "called"))):
+            yield one
+
+
+def main():
+    descriptor, wanted, *path = eval(sys.argv[1], {"__builtins__": {}})     # a literal of isan/census.py's
+
+    def tell(*event):
+        write(descriptor, (ascii(event) + "\n").encode())
+
+    scripts = sys.argv[0].rpartition("/")[0]
+    sys.argv[:] = [""]
+    sys.path[:0] = path
+    tally = Tally()
+    tally.watch()
+    try:
+        __import__(wanted)
+    except BaseException as error:
+        return tell("failed", type(error).__name__, str(error))
+    made = dict(tally.files)
+    module = sys.modules[wanted]
+    spec = getattr(module, "__spec__", None)
+    if wanted not in made and (getattr(spec, "origin", None) == "built-in" or isinstance(
+            getattr(spec, "loader", None), importlib.machinery.ExtensionFileLoader)):
+        made[wanted] = None if spec.origin == "built-in" else spec.origin
+    tell("module", getattr(spec, "origin", None))
+    try:
+        reader = Reader()
+    except ImportError as error:
+        return tell("failed", "", "this Python has no ctypes (%s), without which its modules cannot be read" % error)
+    sys.path.insert(0, scripts)
+    from stage import definition
+    for name, file in made.items():
+        if name in sys.modules:
+            tell("made", facts(reader, tally, name, file, definition))
+    tell("end")
+
+
+main()
