@@ -73,6 +73,8 @@ def add_arguments(parser):
     which.add_argument("--flavor", choices=("plain", "fast", "debug", "tsan"), help="look at this one of isan's own")
     parser.add_argument("--version", metavar="V", help="its release, such as 3.13 or 3.14")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--debuginfo-path", default="", metavar="DIR", help="where separate debug information is (default: the"
+                        " system's directories)")
     parser.add_argument("--full", action="store_true", help="name the types and statics of each module (default: of up to %d)" % FEW)
     parser.epilog = EPILOG
 
@@ -164,17 +166,23 @@ class Module:
     def __init__(self, name, built_in, file=None, trouble=None):
         self.name, self.built_in, self.file, self.trouble = name, built_in, file, trouble
         self.phase = self.declares = self.state = self.types = self.hold = self.may = None
-        self.imports, self.notes, self.debug, self.source = None, [], None, None
+        self.imports, self.notes, self.debug, self.image = None, [], None, None
+        self.doubtful = []      # static types that may be its
+        self.in_core = False    # it is defined in a file of CPython's own types
 
     def count(self, kind):
         return None if self.types is None else sum(one["kind"] == kind for one in self.types)
+
+    def at_least(self, kind):
+        """Whether there may be more of them."""
+        return kind == "static" and (self.in_core or bool(self.doubtful))
 
     def has(self, kind):
         """Whether it has types of this kind; if it could not be loaded, by the functions that it uses."""
         if self.types is None:
             functions = MAKERS[kind][0]
             return None if self.imports is None or not functions else not set(functions).isdisjoint(self.imports)
-        return self.count(kind) > 0
+        return self.count(kind) > 0 or (None if self.at_least(kind) else False)
 
     def loaded(self, facts):
         self.declares, self.state = facts["declares"], facts["state"]
@@ -182,12 +190,10 @@ class Module:
         self.file, self.image = facts["file"], facts["image"]
         self.types = [{"kind": kind, "name": name, "address": address, "symbol": None, "file": None, "line": None}
                       for kind, name, address in facts["types"]]
-        if facts["early"] and self.built_in:
-            self.notes.append("Python had loaded it at its start, so that its types are told by their names")
-
-    def unloaded(self, file):
-        """From the file alone."""
-        self.file = self.image = file
+        self.doubtful = [one for one in self.types if one["kind"] == "static?"]
+        self.types = [one for one in self.types if one["kind"] != "static?"]
+        if facts["early"]:
+            self.notes.append("it was loaded before the census began, so that its heap types are told by their names")
 
     def look(self, census, facts):
         """What the binary tells."""
@@ -212,15 +218,24 @@ class Module:
                 one.update({key: found.get(key) for key in ("symbol", "file", "line")})
         if self.built_in:
             source = symbolizer.data(elf, facts["definition"]).get("file") if self.debug and facts and facts["definition"] else None
-            statics = [s for s in statics if _is_of(s["file"], source, self.name)] if source else None
-            if source is None:
-                self.notes.append("its statics are not told from CPython's own without debug information of %s" % self.image)
+            self.in_core = bool(source) and os.path.basename(os.path.dirname(source)) == "Objects"
+            if not source or self.in_core:
+                self.notes.append("its statics and static types are not told from CPython's own: both are in %s" % source if source else
+                                  "its statics are not told from CPython's own without debug information of %s" % self.image)
+                if self.doubtful:
+                    self.notes.append("nor is it known whether these static types are its: " + ", ".join(
+                        one["name"] for one in self.doubtful))
                 return
+            statics = [static for static in statics if _is_of(static["file"], source, self.name)]
+            self.doubtful = []
         known = {one["address"] for one in self.types or ()}
-        for static in statics if not self.built_in and self.types is not None else ():
-            for part in static["parts"]:        # types that are not ready, or not yet
-                if part["what"] == "type" and static["address"] + part["offset"] not in known:
-                    self.types.append(dict(_place(static, part), kind="static", name=None, address=static["address"] + part["offset"]))
+        for static in statics if self.types is not None else ():
+            for part in static["parts"]:        # those that are not ready yet, and of built-in modules those that were before
+                address = static["address"] + part["offset"]
+                if part["what"] == "type" and address not in known:
+                    self.types.append(dict(_place(static, part), kind="static", name=facts["ready"].get(address), address=address))
+        if self.types:
+            self.types.sort(key=lambda one: (one["kind"], one["name"] or one["symbol"] or ""))
         hold = {}
         for address, type_name in facts["held"] if facts else ():
             static, part = _part_at(statics, address)
@@ -249,6 +264,7 @@ class Module:
             "initialisation": self.phase, "declares": self.declares, "state": self.state,
             "types": None if self.types is None else [{key: value for key, value in one.items() if key != "address"} for one in self.types],
             "counts": {kind: self.count(kind) for kind in MAKERS},
+            "at_least": [kind for kind in MAKERS if self.at_least(kind)],
             "statics": {"hold": self.hold, "may_hold": self.may}, "debug_information": self.debug,
             "imports": self.imports and sorted(self.imports), "notes": self.notes}
 
@@ -268,7 +284,14 @@ class Module:
         state = ("?" if self.state is None else str(self.state) if self.state > 0 else
                  "none" if self.state == 0 else "global")
         return [self.name, "built-in" if self.built_in else "", self.declares or "?", state,
-                *("?" if self.types is None else str(self.count(kind) or "-") for kind in MAKERS), self.statics_in_short()]
+                *map(self.cell, MAKERS), self.statics_in_short()]
+
+    def cell(self, kind):
+        """How many types of a kind."""
+        count = self.count(kind)
+        if self.at_least(kind):
+            return "%d+" % count if count else "?"
+        return "?" if count is None else str(count or "-")
 
     def details(self, full):
         lines = []
@@ -293,15 +316,19 @@ def _a(name):
     return "an object of type `%s`" % text.escape(name)
 
 
+def _line(one):
+    return text.escape("%s:%s" % (os.path.normpath(one["file"]), one["line"]))
+
+
 def _variable(one):
-    where = " (%s)" % text.escape("%s:%s" % (one["file"], one["line"])) if one["file"] else ""
+    where = " (%s)" % _line(one) if one["file"] else ""
     return "`%s%s`" % (text.escape(one["symbol"]), text.escape(one["element"] or "")) + where if one["symbol"] else "a static without a name"
 
 
 def _type_name(one):
     name = text.escape(one["name"] or one["symbol"] or "?")
     where = ", ".join(filter(None, ["not ready" if one["name"] is None else None,
-                                    text.escape("%s:%s" % (one["file"], one["line"])) if one["file"] else None]))
+                                    _line(one) if one["file"] else None]))
     return name + (" (%s)" % where if where else "")
 
 
@@ -441,7 +468,8 @@ def main(args):
         raise Problem("--version goes with --flavor")
     for argument in args.modules:
         check.locate(argument)
-    with tempfile.TemporaryDirectory(prefix="isan-census-") as directory, symbols.Symbolizer() as symbolizer:
+    with tempfile.TemporaryDirectory(prefix="isan-census-") as directory, symbols.Symbolizer(
+            debuginfo_path=args.debuginfo_path) as symbolizer:
         census = Census(args, directory, symbolizer)
         arguments = args.modules or sorted({*census.builtins, *census.extensions}, key=lambda name: (name.strip("_"), name))
         found, interrupted = {}, False

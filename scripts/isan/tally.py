@@ -177,35 +177,38 @@ def facts(reader, tally, name, file, definition):
     module = sys.modules.get(name)
     address = reader.definition_of(module)
     state, slots, declares = definition(address) if address else (None, None, None)
+    # With slots it cannot be created in one phase (Objects/moduleobject.c, PyModule_Create2).
     single = not slots and tally.single.get(name, True) if address else tally.single.get(name)
-    made = {id(one): one for one in tally.made.get(name, ())}
-    if name not in tally.made:          # it was there before: those it has, and those that bear its name
-        made = {id(one): one for one in own(reader, name, module, file)}
-    image = file and reader.realpath(file)
-    image = image or (reader.file_at(address) if address else None)
+    image = reader.realpath(file) if file else reader.file_at(address) if address else None
     base, ranges = reader.image(image) if image else (0, [])
-    told, without = [], [(address, address + DEF_SIZE)] if address else []
-    for one in reader.types.values():
+    early = name not in tally.made
+    made = {id(one) for one in tally.made.get(name, ())}
+    values = {id(value): value for key, value in vars(module).items() if isinstance(value, type) and key[:2] != "__"}
+    told, ready, without = [], {}, [(address, address + DEF_SIZE)] if address else []
+    for one in {**values, **reader.types}.values():
         kind, type_name, bound = reader.kind(one)
-        inside = kind == "static" and image is not None and reader.file_at(id(one)) == image
         if kind == "static":
             without.append((id(one), id(one) + TP_SIZE))
-        if id(one) in made and (kind != "static" or inside) or file and inside or bound and bound == id(module):
-            told.append((kind, type_name, id(one) - base if inside else None))
-    return {"name": name, "file": file, "image": image, "state": state, "early": name not in tally.made,
+            if reader.file_at(id(one)) != image:
+                continue
+            ready[id(one) - base] = type_name if id(one) in reader.types else None
+            # One that is not ready is nobody else's.
+            if file or id(one) in made or id(one) not in reader.types:
+                told.append((kind, type_name, id(one) - base))
+            elif bears(type_name, name) and (early or id(one) in values):
+                told.append(("static?", type_name, id(one) - base))
+        elif id(one) in made or bound and bound == id(module) or early and not bound and (
+                id(one) in values or bears(type_name, name) and (kind != "called" or type_name.startswith(name + "."))):
+            told.append((kind, type_name, None))
+    return {"name": name, "file": file, "image": image, "state": state, "early": early,
             "declares": "single-phase" if single else declares, "definition": address and address - base,
-            "types": sorted(told, key=lambda each: each[:2]), "held": reader.held(base, ranges, without)}
+            "types": sorted(told, key=lambda each: each[:2]), "ready": ready, "held": reader.held(base, ranges, without)}
 
 
-def own(reader, name, module, file):
-    """The types of a module whose import was not seen."""
-    values = {id(value) for key, value in vars(module).items() if isinstance(value, type) and key[:2] != "__"}
-    for one in reader.types.values():
-        kind, type_name, _ = reader.kind(one)
-        prefix, dot, _ = type_name.rpartition(".")
-        if (prefix == name or (name == "builtins" and not dot and id(one) in values)
-                or (id(one) in values and kind in ("unbound", "sequence", "called"))):
-            yield one
+def bears(type_name, name):
+    """Whether a type is named after a module: datetime.date after _datetime."""
+    prefix, dot, _ = type_name.rpartition(".")
+    return (prefix if dot else "builtins").strip("_") == name.strip("_")
 
 
 def main():
