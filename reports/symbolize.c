@@ -995,6 +995,12 @@ static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, D
 /* What is looked for in a variable, and where it is. */
 struct parts { FILE *out; int n; };
 
+static bool is_type_object(Dwarf_Die *type)
+{
+    const char *name = dwarf_diename(type);
+    return name && strcmp(name, "_typeobject") == 0;
+}
+
 /* What a struct is to Python, or NULL (the tags are CPython's: Include/cpython/object.h,
  * Include/moduleobject.h, Include/cpython/modsupport.h). */
 static const char *python_struct(Dwarf_Die *type)
@@ -1002,7 +1008,7 @@ static const char *python_struct(Dwarf_Die *type)
     const char *name = dwarf_diename(type);
     if (dwarf_tag(type) != DW_TAG_structure_type && dwarf_tag(type) != DW_TAG_class_type)
         return NULL;
-    if (name && strcmp(name, "_typeobject") == 0)
+    if (is_type_object(type))
         return "type";
     if (name && strcmp(name, "PyModuleDef") == 0)
         return "definition";
@@ -1055,11 +1061,10 @@ static void find_parts(struct parts *parts, Dwarf_Die whole, Dwarf_Die type, Dwa
         break;
     }
     case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type:
-        if ((what = python_struct(&type)) != NULL) {
+        what = python_struct(&type);
+        if (what)
             put_part(parts, what, whole, offset);
-            break;
-        }
-        if (dwarf_child(&type, &child) != 0)
+        if ((what && strcmp(what, "instance") != 0) || dwarf_child(&type, &child) != 0)
             break;
         do {
             Dwarf_Attribute attr;
@@ -1068,6 +1073,8 @@ static void find_parts(struct parts *parts, Dwarf_Die whole, Dwarf_Die type, Dwa
                 || (dwarf_attr(&child, DW_AT_data_member_location, &attr) && dwarf_formudata(&attr, &at) != 0)
                 || !type_of(&child, &inner))
                 continue;
+            if (what && at == 0 && !is_type_object(&inner))
+                continue;           /* the object's header */
             find_parts(parts, whole, inner, offset + at, depth + 1);
         } while (dwarf_siblingof(&child, &child) == 0);
         break;

@@ -123,7 +123,7 @@ class Import:
         self.empty = tempfile.TemporaryDirectory(prefix="isan-census-")
         os.set_inheritable(self.told.fileno(), True)
         self.process = subprocess.Popen(
-            [*census.words, "-P", os.path.join(HERE, "tally.py"), repr((self.told.fileno(), name, *path))],
+            [*census.words, "-S", "-P", os.path.join(HERE, "tally.py"), repr((self.told.fileno(), name, *path))],
             executable=census.python, env=census.env, cwd=self.empty.name, stdin=subprocess.DEVNULL, stdout=self.output,
             stderr=self.output, pass_fds=[self.told.fileno()], start_new_session=True)
         self.hung = False
@@ -156,8 +156,7 @@ class Import:
         if failed or self.hung:
             return events, failed or "its import takes more than %d seconds" % TIMEOUT
         what = "crashes with %s" % signal.Signals(-status).name if status < 0 else "ends the process (status %d)" % status
-        return events, ("its import " if not any(event[0] == "module" for event in events) else "reading it ") + what + (
-            ": " + last if last else "")
+        return events, "its import %s%s" % (what, ": " + last if last else "")
 
 
 class Module:
@@ -243,8 +242,10 @@ class Module:
                 continue        # of another file of CPython's
             if static is None:  # a pointer of another type, or nothing is known of types
                 found = symbolizer.data(elf, address)
-                static = {"symbol": found.get("symbol"), "file": found.get("file"), "line": found.get("line"),
-                          "address": address - found.get("offset", 0)}
+                if found.get("symbol"):
+                    static = {**found, "address": address - found["offset"]}
+                else:           # whichever it is: each word counts
+                    static = {"symbol": None, "file": None, "line": None, "address": address}
                 part = {"element": found.get("element")}
             elif part["what"] in ("type", "definition", "parser"):
                 continue        # which the runtime fills
@@ -271,16 +272,18 @@ class Module:
     def statics_in_short(self):
         if self.hold is None and self.may is None:
             return "?"
-        words = ["?" if self.hold is None else str(len(self.hold))]
+        bare = sum(one["symbol"] is None for one in self.hold or ())
+        words = ["?" if self.hold is None else str(len(self.hold) - bare) if len(self.hold) > bare or not bare else None,
+                 "%s without names" % text.plural(bare, "word") if bare else None]
         if self.may is None:
             words.append("others: ?")
         elif self.may:
             words.append("%d may" % len(self.may))
-        return ", ".join(words)
+        return ", ".join(filter(None, words))
 
     def row(self):
         if self.trouble and self.types is None:
-            return [self.name, "", self.declares or self.phase or "?", self.trouble]
+            return [self.name, "built-in" if self.built_in else "", self.declares or self.phase or "?", self.trouble]
         state = ("?" if self.state is None else str(self.state) if self.state > 0 else
                  "none" if self.state == 0 else "global")
         return [self.name, "built-in" if self.built_in else "", self.declares or "?", state,
@@ -300,8 +303,12 @@ class Module:
                 names = [_type_name(one) for one in self.types or () if one["kind"] == kind]
                 if names:
                     lines.append("  %s types: %s" % (kind, ", ".join(names)))
-        lines += ["  %s holds %s%s" % (_variable(one), _a(one["holds"]), ", and %d more" % one["more"] * bool(one["more"]))
-                  for one in self.hold or ()]
+        lines += ["  %s holds an object of type `%s`%s" % (_variable(one), text.escape(one["holds"]), more)
+                  for one in self.hold or () if one["symbol"] for more in [", and %d more" % one["more"] if one["more"] else ""]]
+        bare = [one["holds"] for one in self.hold or () if not one["symbol"]]
+        if bare:
+            lines.append("  %s hold objects: %s" % (text.plural(len(bare), "word of a variable without a name", "words of variables without names"),
+                                                   ", ".join("%d `%s`" % (bare.count(name), text.escape(name)) for name in sorted(set(bare)))))
         if full:
             lines += ["  %s may hold an object, and does not after the import" % _variable(one) for one in self.may or ()]
             lines += ["  note: " + text.escape(note) for note in self.notes]
@@ -312,17 +319,13 @@ def _place(static, part):
     return {"symbol": static["symbol"], "element": part["element"] or None, "file": static["file"], "line": static["line"]}
 
 
-def _a(name):
-    return "an object of type `%s`" % text.escape(name)
-
-
 def _line(one):
     return text.escape("%s:%s" % (os.path.normpath(one["file"]), one["line"]))
 
 
 def _variable(one):
     where = " (%s)" % _line(one) if one["file"] else ""
-    return "`%s%s`" % (text.escape(one["symbol"]), text.escape(one["element"] or "")) + where if one["symbol"] else "a static without a name"
+    return "`%s%s`%s" % (text.escape(one["symbol"]), text.escape(one["element"] or ""), where)
 
 
 def _type_name(one):
@@ -351,18 +354,10 @@ def _part_at(statics, address):
     return None, None
 
 
-def selected(events, name):
-    """The facts about the modules that a name stands for: itself, what is in its package, or its accelerator."""
-    made = [event[1] for event in events if event[0] == "made"]
-    return ([facts for facts in made if facts["name"] == name]
-            or [facts for facts in made if facts["file"] and facts["name"].startswith(name + ".")]
-            or [facts for facts in made if check.short(facts["name"]) == name.partition(".")[0].strip("_")])
-
-
 def modules_of(census, done, built_in):
     """The modules that an import has shown."""
     events, trouble = done.close()
-    found = selected(events, done.name)
+    found = [event[1] for event in events if event[0] == "made"]
     result = []
     for facts in found:
         module = Module(facts["name"], facts["file"] is None, trouble=trouble)
@@ -371,6 +366,8 @@ def modules_of(census, done, built_in):
         result.append(module)
     if not found:
         module = Module(done.name, built_in, trouble=trouble or "it loads no extension of its own")
+        module.file = module.image = next((event[2] for event in events if event[:2] == ("creating", done.name)), None)
+        module.look(census, None)
         result.append(module)
     return result
 

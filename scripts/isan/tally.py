@@ -1,12 +1,12 @@
 """What importing a module makes, for `isan census`: runs inside the Python under test (3.11 to 3.14).
 
-`isan/census.py` runs it as  python -P tally.py (DESCRIPTOR, MODULE, PATH...)  under isan, and reads the events that it
-writes to the descriptor, a line each: ("module", file or None), ("made", facts) for each extension or built-in module,
-("failed", type, text), ("end",).
+`isan/census.py` runs it as  python -S -P tally.py (DESCRIPTOR, MODULE, PATH...)  under isan, and reads the events that it
+writes to the descriptor, a line each: ("creating", name, file or None) for each extension or built-in module, ("failed", type,
+text), or ("made", facts) for each that MODULE stands for and ("end",).
 
-Until the module is imported it imports next to nothing itself: what is there already is not seen coming.
+Until the module is imported it imports next to nothing itself, and what `site` imports, .pth files included, it watches:
+what is there already is not seen coming.
 """
-import importlib.machinery
 import sys
 from posix import write
 
@@ -15,6 +15,7 @@ TP_NAME = 3 * 8                 # Include/cpython/object.h, PyTypeObject
 TP_SIZE = 51 * 8                # up to tp_vectorcall: behind it there are no pointers
 DEF_SIZE = 13 * 8               # Include/moduleobject.h, PyModuleDef
 
+bootstrap, external = sys.modules["_frozen_importlib"], sys.modules["_frozen_importlib_external"]
 of_type = {name: type.__dict__[name].__get__ for name in ("__flags__", "__name__", "__qualname__", "__module__", "__dict__")}
 
 
@@ -32,8 +33,8 @@ def types():
 class Tally:
     """Which types appear while which module is created and executed, without what that imports in turn."""
 
-    def __init__(self):
-        self.known, self.at = types(), [None]
+    def __init__(self, tell):
+        self.tell, self.known, self.at = tell, types(), [None]
         self.made = {}          # module -> types that appeared
         self.single = {}        # module -> whether it was in sys.modules as soon as it was created
         self.files = {}
@@ -58,10 +59,9 @@ class Tally:
     def watch(self):
         """Every import of what is not there yet calls importlib's _find_and_load (Python/import.c, import_find_and_load);
         the loaders' methods then do the work."""
-        bootstrap = sys.modules["_frozen_importlib"]
         find_and_load = bootstrap._find_and_load
         bootstrap._find_and_load = lambda name, import_: self.within(None, find_and_load, name, import_)
-        for loader, wrap in (importlib.machinery.ExtensionFileLoader, lambda f: f), (importlib.machinery.BuiltinImporter, staticmethod):
+        for loader, wrap in (external.ExtensionFileLoader, lambda f: f), (bootstrap.BuiltinImporter, staticmethod):
             loader.create_module = wrap(self.creating(loader.create_module))
             loader.exec_module = wrap(self.executing(loader.exec_module))
 
@@ -70,6 +70,7 @@ class Tally:
             spec = arguments[-1]
             self.made.setdefault(spec.name, [])
             self.files[spec.name] = None if spec.origin == "built-in" else spec.origin
+            self.tell("creating", spec.name, self.files[spec.name])
             module = self.within(spec.name, create, *arguments)
             # Python/import.c, _PyImport_FixupExtensionObject, finish_singlephase_extension: the others get there later.
             self.single[spec.name] = spec.name in sys.modules
@@ -99,8 +100,13 @@ class Reader:
             function.restype, function.argtypes = ctypes.c_void_p, [ctypes.py_object]
         self.owner = ctypes.CDLL(None).isan_owner
         self.owner.restype, self.owner.argtypes = ctypes.c_longlong, [ctypes.c_void_p]
-        with open("/proc/self/maps") as file:
-            self.maps = [line.rstrip("\n").split(None, 5) for line in file]
+        self.maps, last = [], None      # (start, end, file); a variable may be in the memory behind what the file has
+        with open("/proc/self/maps", errors="surrogateescape") as file:
+            for line in file:
+                span, _, _, _, _, *path = line.rstrip("\n").split(None, 5)
+                start, end = (int(number, 16) for number in span.split("-"))
+                last = path[0] if path and path[0].startswith("/") else None if path else last
+                self.maps.append((start, end, last))
 
     def word(self, address):
         return self.c.c_uint64.from_address(address).value
@@ -125,16 +131,8 @@ class Reader:
         return self.api.PyModule_GetDef(module) if isinstance(module, type(sys)) else None
 
     def file_at(self, address):
-        """The file that is mapped at an address; a variable may be in the memory behind what the file has."""
-        last = None
-        for fields in self.maps:
-            start, end = (int(number, 16) for number in fields[0].split("-"))
-            path = fields[5] if len(fields) > 5 else None
-            if path and path.startswith("/"):
-                last = path
-            if start <= address < end:
-                return last if path is None or path.startswith("/") else None
-        return None
+        """The file that is mapped at an address, or None."""
+        return next((file for start, end, file in self.maps if start <= address < end), None)
 
     def image(self, path):
         """Of a loaded ELF file (elf(5)): its bias, and the ranges of its memory that stay writable."""
@@ -146,7 +144,7 @@ class Reader:
             table = file.read(size * count)
         segments = [self.struct.unpack_from("<IIQQQQQQ", table, size * i) for i in range(count)]
         lowest = min(s[3] for s in segments if s[0] == 1) & -4096           # PT_LOAD
-        base = min(int(f[0].split("-")[0], 16) for f in self.maps if len(f) > 5 and f[5] == path) - lowest
+        base = min(start for start, _, file in self.maps if file == path) - lowest
         fixed = [(s[3], s[3] + s[6]) for s in segments if s[0] == 0x6474e552]   # PT_GNU_RELRO
         ranges = []
         for _, flags, _, start, _, _, memory, _ in (s for s in segments if s[0] == 1):
@@ -159,16 +157,15 @@ class Reader:
 
     def held(self, base, ranges, without):
         """The words that are references to objects an interpreter owns, as isan knows: [(address in the file, type)]."""
-        found = []
+        found, without = [], {address for low, high in without for address in range(low, high, 8)}
         for start, end in ranges:
             words = (self.c.c_uint64 * ((end - start) // 8)).from_address(base + start)
             for i, value in enumerate(words):
                 if value < 4096 or value % 16 or value >> 47 or self.owner(value) < 0:
                     continue
-                address = base + start + 8 * i
                 made_of = self.types.get(self.word(value + 8))
-                if made_of is not None and not any(low <= address < high for low, high in without):
-                    found.append((address - base, self.kind(made_of)[1]))
+                if made_of is not None and base + start + 8 * i not in without:
+                    found.append((start + 8 * i, self.kind(made_of)[1]))
         return found
 
 
@@ -188,9 +185,9 @@ def facts(reader, tally, name, file, definition):
     for one in {**values, **reader.types}.values():
         kind, type_name, bound = reader.kind(one)
         if kind == "static":
-            without.append((id(one), id(one) + TP_SIZE))
             if reader.file_at(id(one)) != image:
                 continue
+            without.append((id(one), id(one) + TP_SIZE))
             ready[id(one) - base] = type_name if id(one) in reader.types else None
             # One that is not ready is nobody else's.
             if file or id(one) in made or id(one) not in reader.types:
@@ -203,6 +200,12 @@ def facts(reader, tally, name, file, definition):
     return {"name": name, "file": file, "image": image, "state": state, "early": early,
             "declares": "single-phase" if single else declares, "definition": address and address - base,
             "types": sorted(told, key=lambda each: each[:2]), "ready": ready, "held": reader.held(base, ranges, without)}
+
+
+def selected(names, wanted):
+    """The extensions that a name stands for: itself, what is in its package, or its accelerator (json: _json)."""
+    return ([name for name in names if name == wanted] or [name for name in names if name.startswith(wanted + ".")]
+            or [name for name in names if name.partition(".")[0].strip("_") == wanted.partition(".")[0].strip("_")])
 
 
 def bears(type_name, name):
@@ -219,9 +222,11 @@ def main():
 
     scripts = sys.argv[0].rpartition("/")[0]
     sys.argv[:] = [""]
-    sys.path[:0] = path
-    tally = Tally()
+    tally = Tally(tell)
     tally.watch()
+    import site
+    site.main()
+    sys.path[:0] = path
     try:
         __import__(wanted)
     except BaseException as error:
@@ -230,18 +235,16 @@ def main():
     module = sys.modules[wanted]
     spec = getattr(module, "__spec__", None)
     if wanted not in made and (getattr(spec, "origin", None) == "built-in" or isinstance(
-            getattr(spec, "loader", None), importlib.machinery.ExtensionFileLoader)):
+            getattr(spec, "loader", None), external.ExtensionFileLoader)):
         made[wanted] = None if spec.origin == "built-in" else spec.origin
-    tell("module", getattr(spec, "origin", None))
     try:
         reader = Reader()
     except ImportError as error:
         return tell("failed", "", "this Python has no ctypes (%s), without which its modules cannot be read" % error)
     sys.path.insert(0, scripts)
     from stage import definition
-    for name, file in made.items():
-        if name in sys.modules:
-            tell("made", facts(reader, tally, name, file, definition))
+    for name in selected([name for name in made if name in sys.modules], wanted):
+        tell("made", facts(reader, tally, name, made[name], definition))
     tell("end")
 
 
