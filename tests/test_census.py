@@ -18,7 +18,7 @@ IN_3_13 = {
     "_datetime": ("own-gil", True, dict(static=6, bound=1)),        # IsoCalendarDate alone is a heap type
     "_curses": ("single-phase", False, dict(static=1, called=1, sequence=1)),
     "_curses_panel": ("main-only", True, dict(bound=1, called=1)),
-    "_decimal": ("own-gil", True, dict(bound=4, called=16)),        # 15 exceptions, and DecimalTuple by namedtuple()
+    "_decimal": ("own-gil", True, dict(bound=4, called=16)),        # 14 exceptions, SignalDict, and DecimalTuple by namedtuple()
     "readline": ("single-phase", True, {}),
     "zlib": ("own-gil", True, dict(bound=3, called=1)),
     "array": ("own-gil", True, dict(bound=2)),

@@ -99,7 +99,6 @@ class Census:
             raise Problem("there is no %s; build it with make" % residue.LIBRARY)
         self.directory, self.symbolizer = directory, symbolizer
         self.env = residue.environment(self.preload, log_path=directory, exitcode=0)
-        self.env.pop("PYTHONSTARTUP", None)
         done = subprocess.run([*self.words, "-P", "-c", LIST], executable=self.python, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if done.returncode:
@@ -236,7 +235,7 @@ class Module:
         if self.types:
             self.types.sort(key=lambda one: (one["kind"], one["name"] or one["symbol"] or ""))
         hold = {}
-        for address, type_name in facts["held"] if facts else ():
+        for address, type_name in facts and facts["held"] or ():
             static, part = _part_at(statics, address)
             if self.built_in and static is None:
                 continue        # of another file of CPython's
@@ -253,9 +252,11 @@ class Module:
             hold[static["address"]]["more"] += 1
         for one in hold.values():
             one["more"] -= 1
-        if facts:
+        if facts and facts["held"] is None:
+            self.notes.append("isan does not know this Python, and so not which of its statics hold objects")
+        elif facts:
             self.hold = list(hold.values())
-        if self.debug:
+        if self.debug and self.hold is not None:
             self.may = [_place(static, part) for static in statics if static["address"] not in hold
                         for part in [p for p in static["parts"] if p["what"] == "object"][:1]]
 
@@ -449,8 +450,8 @@ def print_text(census, modules, rows, full):
     lines += ["", LEGEND]
     for module in modules:
         details = module.details(full)
-        if details:
-            lines += [""] + details
+        for line in [""] * bool(details) + details:
+            lines += textwrap.wrap(line, width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False) or [""]
     bare = {module.image for module in modules if module.debug is False}
     advice = packages.advice(sorted(bare))
     for what in sorted(set(advice.values())):

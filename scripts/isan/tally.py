@@ -156,7 +156,10 @@ class Reader:
         return base, ranges
 
     def held(self, base, ranges, without):
-        """The words that are references to objects an interpreter owns, as isan knows: [(address in the file, type)]."""
+        """The words that are references to objects an interpreter owns, as isan knows: [(address in the file, type)]; None: it
+        knows nothing of this Python."""
+        if self.owner(id(self.maps)) < 0:
+            return None
         found, without = [], {address for low, high in without for address in range(low, high, 8)}
         for start, end in ranges:
             words = (self.c.c_uint64 * ((end - start) // 8)).from_address(base + start)
