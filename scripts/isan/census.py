@@ -155,7 +155,7 @@ class Import:
         if failed or self.hung:
             return events, failed or "its import takes more than %d seconds" % TIMEOUT
         what = "crashes with %s" % signal.Signals(-status).name if status < 0 else "ends the process (status %d)" % status
-        return events, "its import %s%s" % (what, ": " + last if last else "")
+        return events, "%s %s%s" % ("reading it" if ("imported",) in events else "its import", what, ": " + last if last else "")
 
 
 class Module:

@@ -2,7 +2,7 @@
 
 `isan/census.py` runs it as  python -S -P tally.py (DESCRIPTOR, MODULE, PATH...)  under isan, and reads the events that it
 writes to the descriptor, a line each: ("creating", name, file or None) for each extension or built-in module, ("failed", type,
-text), or ("made", facts) for each that MODULE stands for and ("end",).
+text), or ("imported",), ("made", facts) for each that MODULE stands for and ("end",).
 
 Until the module is imported it imports next to nothing itself, and what `site` imports, .pth files included, it watches:
 what is there already is not seen coming.
@@ -234,6 +234,7 @@ def main():
         __import__(wanted)
     except BaseException as error:
         return tell("failed", type(error).__name__, str(error))
+    tell("imported")
     made = dict(tally.files)
     module = sys.modules[wanted]
     spec = getattr(module, "__spec__", None)
