@@ -488,7 +488,7 @@ def main(args):
         if interrupted:
             print("isan census: interrupted: %d of %d modules were looked at" % (len(found), len(arguments)), file=sys.stderr)
             return 130
-        for index in found:
+        for index in sorted(found):
             failed = [module for module in found[index] if module.types is None]
             if args.modules and failed:
                 print("isan census: %s: %s" % (text.escape(failed[0].name), text.escape(failed[0].trouble)), file=sys.stderr)
