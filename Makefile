@@ -60,10 +60,11 @@ cpython: deps ## CPython's own tests under fast and debug, compared with plain (
 	set -e; for v in 3.13 3.14; do for f in plain fast debug; do $(call python,$$f,$$v); done; done
 	$(PYTHON) tests/cpython.py $(CPYTHON_ARGS)
 
-races: deps ## CPython's own races, of interpreters that do the same at a time, under tsan (RACES_ARGS=)
+races: deps ## CPython's own races, of interpreters that do the same at a time, under tsan (VERSION= RACES_ARGS=)
 	$(MAKE) all
-	$(call python,tsan,3.13)
-	$(PYTHON) tests/races.py $(RACES_ARGS)
+	set -e; for v in $(or $(VERSION),3.13 3.14); do $(call python,tsan,$$v); done
+	status=0; for v in $(or $(VERSION),3.13 3.14); do \
+	    $(PYTHON) tests/races.py --version $$v $(RACES_ARGS) || status=$$?; done; exit $$status
 
 # What isan costs a stock Python (STOCK=, which is plain 3.13 by default, and
 # then fast is compared with it, too), beside what other tools cost it, and what
