@@ -129,7 +129,7 @@ def main():
     seen, unlisted, defects = {}, 0, suppressions.read(str(ROOT / "tests/cpython-defects.txt"))
     with tempfile.TemporaryDirectory(prefix="isan-races-") as scratch:
         for name in args.workloads or WORKLOADS:
-            directory = os.path.join(os.path.abspath(args.log or scratch), name)
+            directory = os.path.join(os.path.abspath(args.log or scratch), args.version, name)
             os.makedirs(directory)
             seconds, ended, output, report = run(python, WORKLOADS[name], os.path.join(directory, "log"))
             races = [finding for finding in report["findings"] if finding["kind"] == "race" and not any(
