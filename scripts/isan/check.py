@@ -73,8 +73,8 @@ def add_arguments(parser):
 class Step:
     """A step that was run: what it told, and how it ended."""
 
-    def __init__(self, title, kind, log_dir):
-        self.title, self.kind, self.log_dir = title, kind, log_dir
+    def __init__(self, title, kind, module, log_dir):
+        self.title, self.kind, self.module, self.log_dir = title, kind, module, log_dir
         self.events, self.status, self.seconds, self.hung, self.output = [], None, 0, False, ""
         self.silence = 0        # the longest time without a new event, in seconds
 
@@ -118,7 +118,7 @@ class Step:
         """A crash or hang, in words."""
         phase, number, what_of_it = self.last
         what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter"}.get(phase, "starting")
-        if what_of_it:
+        if what_of_it and what_of_it != self.module:
             what += " (%s)" % what_of_it
         how = ("hangs" if self.hung else "crashes with %s" % signal.Signals(-self.status).name if self.status and self.status < 0
                else "ends the process (status %s)" % self.status)
@@ -190,7 +190,7 @@ class Checker:
         """Run one step to its end, or until nothing new has come from it for too long."""
         directory = os.path.join(self.directory, re.sub(r"[^\w.-]", "_", name), title.replace(", ", "-"))
         os.makedirs(directory, exist_ok=True)
-        result = Step(title, kind, directory if isan else None)
+        result = Step(title, kind, module, directory if isan else None)
         job = {"module": module, "path": path, "fd": None, "source": self.source, "file": self.file, "step": step,
                "kind": kind, "interpreters": self.args.interpreters, "force": self.args.force, "memory": MEMORY,
                "given": {"names": list(names), "skip": sorted(skip), "allow": self.args.allow, "tests": self.tests, "runner": runner}}

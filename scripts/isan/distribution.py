@@ -1,6 +1,7 @@
 """Wheels, source archives and project directories for `isan check`: what pip makes of one, in a directory of its own."""
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -13,7 +14,7 @@ from . import Problem, env
 
 ARCHIVES = (".whl", ".tar.gz", ".zip")
 PROJECT = ("pyproject.toml", "setup.py")
-TOLD = 12       # lines of a failed build's output
+TOLD = 12       # lines at the end of a failed build's output, and as many errors before them
 # What builds leave in a project, and may be stale: setuptools compiles again only what is older than its source.
 MADE = shutil.ignore_patterns("*.egg-info", "__pycache__", "*.o", "*.cpython-*.so", "*.abi3.so", ".venv", "venv", ".tox", ".nox",
                               ".*_cache", "node_modules")
@@ -99,8 +100,11 @@ def pip(checker, argument, words, environment, cwd):
         lines = [line for line in output.read().decode("utf-8", "backslashreplace").splitlines() if line.strip()]
     hint = ("; if what its build needs is installed, --pip=--no-build-isolation downloads nothing"
             if any("install build dependencies" in line for line in lines) else "")
-    raise Problem("pip cannot install %s (exit status %d)%s; it ends with:\n%s" % (
-        argument, process.returncode, hint, "\n".join("  " + text.escape(line) for line in lines[-TOLD:])))
+    # pip goes on after that, and the build system after the compiler.
+    end = next((number for number, line in enumerate(lines) if "[end of output]" in line), len(lines))
+    told = [line for line in lines[:max(end - TOLD, 0)] if re.search(r"\berror\b", line, re.I)][:TOLD] + lines[max(end - TOLD, 0):end]
+    raise Problem("pip cannot install %s (exit status %d)%s:\n%s" % (
+        argument, process.returncode, hint, "\n".join("  " + text.escape(line) for line in told)))
 
 
 def modules_in(directory):
