@@ -222,8 +222,9 @@ class Log:
             if begin + n_paired * _pair.size > len(body):
                 raise Damaged("its pairs are cut off")
             pairs = [_pair.unpack_from(body, begin + i * _pair.size) for i in range(n_paired)]
-            (self.owned if look else self.leaks)[f[0]] = Leak(offset, *f[:2], tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:14]),
-                                    Holder(*f[14:18]), {114: "r", 109: "m", 111: "o"}.get(domain, ""), look, pairs, type)
+            (self.owned if look else self.leaks)[f[0]] = Leak(
+                offset, *f[:2], tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:14]), Holder(*f[14:18]),
+                {114: "r", 109: "m", 111: "o"}.get(domain, ""), look, pairs, type)
         elif kind == CRASH:
             self.crashes.append(Crash(offset, *_crash.unpack_from(body)[:-1]))
         elif kind == EXIT:

@@ -74,9 +74,7 @@ tell(struct watched *w, int64_t was, int64_t by, ucontext_t *at)
     if (told != NULL) {
         __atomic_add_fetch(&told->amount, by, __ATOMIC_RELAXED);
     }
-    if (isan__flags.halt_on_error) {
-        isan__halt();
-    }
+    isan__told();
 }
 
 static void

@@ -39,10 +39,9 @@ owned(bool traverse)
     if (!isan__recording || here == 0) {
         return -1;
     }
-    bool own_gil = isan__interp_of(here)->kind == ISAN_INTERP_OWN_GIL;
     for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
         const struct isan__interp *i = isan__interp_of(slot);
-        if (i->finalizing || (slot != here && (own_gil || i->kind == ISAN_INTERP_OWN_GIL))) {
+        if (i->finalizing || !isan__share_gil(slot, here)) {
             continue;
         }
         if (traverse) {

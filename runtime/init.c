@@ -132,8 +132,11 @@ report_now(void)
 }
 
 void
-isan__halt(void)
+isan__told(void)
 {
+    if (!isan__flags.halt_on_error) {
+        return;
+    }
     isan__log_close();
     report_now();
     signal(SIGABRT, SIG_DFL);

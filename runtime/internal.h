@@ -560,7 +560,7 @@ void isan__look_if_wanted(void);            /* if this is a place for it */
 
 /* init.c */
 void isan__loaded(void *handle);            /* by dlopen */
-_Noreturn void isan__halt(void);                        /* halt_on_error: report and abort */
+void isan__told(void);                                  /* there is a finding: report and abort, with halt_on_error */
 
 /* hooks/ */
 extern const struct isan__hooks isan__hook_table;       /* hooks/lifecycle.c */

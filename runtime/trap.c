@@ -365,9 +365,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
     if (isan__self.ensured != NULL && r->holder.address == 0) {
         isan__ensured_shares(isan__interp_of(owner)->serial, serial_of(block));
     }
-    if (isan__flags.halt_on_error) {
-        isan__halt();
-    }
+    isan__told();
     return true;
 }
 
@@ -401,9 +399,7 @@ isan__static_holds(const struct isan_holder *holder, const void *op, char *block
         r->count = 1;
         r->gone = t != NULL ? t->leak : 0;
         isan__table_put(&by_site, exact, (uint64_t)r);
-        if (isan__flags.halt_on_error) {
-            isan__halt();
-        }
+        isan__told();
     }
 }
 
@@ -437,9 +433,7 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
         };
         isan__log_publish(r, ISAN_REC_FINDING);
         isan__table_put(&by_site, exact, (uint64_t)r);
-        if (isan__flags.halt_on_error) {
-            isan__halt();
-        }
+        isan__told();
     }
 }
 

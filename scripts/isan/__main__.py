@@ -12,6 +12,7 @@ import isan  # noqa: E402
 COMMANDS = [
     ("run", "isan.run", "run a program under the sanitizer"),
     ("check", "isan.check", "say whether extension modules are safe in several interpreters"),
+    ("regrtest", "isan.regrtest", "run CPython's own tests under the sanitizer"),
     ("report", "isan.report", "render saved logs"),
     ("env", "isan.env", "build an extension with checked reference counts"),
     ("config", "isan.config", "flags for build systems, and where the built interpreters are"),
