@@ -5,6 +5,7 @@ import re
 import signal
 
 from . import tables
+from .baseline import is_new
 from .model import users
 
 _VERBS = {
@@ -43,7 +44,12 @@ def _article(word):
     return "an" if word[:1].lower() in tuple("aeiou") else "a"
 
 
-class _Text:
+def processes(report):
+    """How many there were: one that executes another program has a log for each, and machines may use the same numbers."""
+    return len({(p["directory"], p["pid"]) for p in report["processes"]})
+
+
+class Text:
     def __init__(self, report, color, full):
         self.report, self.color, self.full = report, color, full
         self.printed = {}           # stack -> finding under which it is
@@ -51,7 +57,7 @@ class _Text:
         self.lines = []
         self.cwd = (report["process"] or {}).get("cwd") or None
         self.by_id = {f["id"]: f for f in report["findings"]}
-        self.several = len({p["pid"] for p in report["processes"]}) > 1
+        self.several = processes(report) > 1
 
     def paint(self, what, text):
         return "\x1b[%sm%s\x1b[0m" % (_COLORS[what], text) if self.color else text
@@ -250,6 +256,8 @@ class _Text:
     # -- findings ------------------------------------------------------------------
 
     def headline(self, f):
+        if f["kind"] == "leak":
+            return self.leak_headline(f)
         if f["kind"] == "gilstate":
             return self.state_headline(f)
         kind, thing = f["kind"], self.thing(f)
@@ -294,18 +302,19 @@ class _Text:
             return "%s ends with %s still in it (%s)" % (owner, plural(left, "other thread"), function)
         return "%s calls %s without a thread state" % (thread, function)
 
-    def fate(self, f):
+    def fate_of(self, f):
+        """What became of the object, a phrase, or None."""
         owner = self.whose(f["owner"])
-        leaks = [id for id in f["paired"] if self.by_id[id]["kind"] == "leak"]
+        leaks = [id for id in f["paired"] if id in self.by_id and self.by_id[id]["kind"] == "leak"]
         if leaks:
-            self.say("  outlived %s: %s%s" % (owner, ", ".join("leak #%d" % id for id in leaks), self.serial(f)))
-        elif f.get("fate") == "leaked":
-            self.say("  outlived %s" % owner)
-        elif f.get("fate") == "freed":
-            if f["object"]["freed"]:
-                self.say("  was freed when %s ended: the pointer dangles" % owner)
-            elif f["holder"]:
-                self.say("  was freed by the time %s ended: a pointer left in that static dangles" % owner)
+            return "outlived %s: %s%s" % (owner, ", ".join("leak #%d" % id for id in leaks), self.serial(f))
+        if f.get("fate") == "leaked":
+            return "outlived %s" % owner
+        if f.get("fate") == "freed" and f["object"]["freed"]:
+            return "was freed when %s ended: the pointer dangles" % owner
+        if f.get("fate") == "freed" and f["holder"]:
+            return "was freed by the time %s ended: a pointer left in that static dangles" % owner
+        return None
 
     @staticmethod
     def serial(f):
@@ -316,7 +325,14 @@ class _Text:
         return "" if n == 1 else " %s times" % format(n, ",")
 
     def process_of(self, f):
-        return " in process %s" % ", ".join(map(str, f["pids"])) if self.several else ""
+        return " in process %s" % self.few(f["pids"]) if self.several else ""
+
+    @staticmethod
+    def few(numbers, most=4):
+        """Such as 1, 2, 3 and 97 more."""
+        if len(numbers) <= most:
+            return ", ".join(map(str, numbers))
+        return "%s and %s more" % (", ".join(map(str, numbers[:most - 1])), format(len(numbers) - most + 1, ","))
 
     def recycled(self, f):
         if f["object"]["recycled"]:
@@ -326,6 +342,20 @@ class _Text:
     def title(self, f, headline):
         self.say("%s %s" % (self.paint("kind", "isan: %s #%d:" % (f["kind"], f["id"])),
                             self.paint("title", headline + self.process_of(f))))
+
+    def use(self, f):
+        """How it was used, and by whom."""
+        current, times = self.who(f["current"]), self.times(f["count"])
+        if f["object"]["static_type"]:
+            return "found%s%s" % (times, "" if f["kind"] == "static" else " in " + current)
+        if f["kind"] == "static":
+            return "reached from %s, which has imported it too: found%s" % (current, times)
+        how = "called" if f["kind"] == "gilstate" else _DONE.get(f["access"], "touched")
+        return "%s%s in %s" % (how, times, current)
+
+    def had_ended(self, f):
+        early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
+        return "%s had ended%s" % (self.whose(f["owner"]), " %.3g s earlier" % early if early >= 0.001 else "")
 
     def trap(self, f):
         self.title(f, self.headline(f))
@@ -340,19 +370,16 @@ class _Text:
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            how = ("found" if f["object"]["static_type"]
-                   else "reached from %s, which has imported it too: found" % self.who(f["current"])
-                   if f["kind"] == "static" else "called" if f["kind"] == "gilstate" else _DONE.get(f["access"], "touched")) + self.times(f["count"])
-            self.location(how if f["kind"] == "static" else "%s in %s" % (how, self.who(f["current"])), used, f)
+            self.location(self.use(f), used, f)
         elif f["count"] > 1:
             self.say("  seen%s" % self.times(f["count"]))
         for place in f["places"]:
             self.location(self.happened(place), place["stack"], f)
         if (f["kind"] == "stale" or f["access"] == "ended") and f["owner_ended_ns"]:
-            early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
-            self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
-                          f["stacks"].get("ended", []), f)
-        self.fate(f)
+            self.location(self.had_ended(f), f["stacks"].get("ended", []), f)
+        fate = self.fate_of(f)
+        if fate:
+            self.say("  " + fate)
         self.hint(f)
 
     # -- races --------------------------------------------------------------------------
@@ -364,6 +391,14 @@ class _Text:
 
     def racer(self, place):
         return self.whose(None) if place["unknown"] else self.who(place["interpreter"])
+
+    def access(self, place):
+        """One access of a race, a phrase."""
+        return "%s,%s%s %s %s%s" % (
+            self.racer(place), " thread %d," % place["tid"] if place["tid"] else "",
+            " without its GIL," if place["detached"] else "",
+            {"frees": "freed", "writes": "wrote", "reads": "read"}[self.verb(place)],
+            plural(place["amount"], "byte"), " atomically" if place["atomic"] else "")
 
     def race_headline(self, f):
         accesses = sorted((p for p in f["places"] if p["role"] == "access"),
@@ -389,15 +424,10 @@ class _Text:
         self.title(f, self.headline(f))
         accesses = [p for p in f["places"] if p["role"] == "access"]
         for i, place in enumerate(accesses):
-            self.location("%s%s,%s%s %s %s%s" % (
-                "before that " * bool(i), self.racer(place), " thread %d," % place["tid"] if place["tid"] else "",
-                " without its GIL," if place["detached"] else "",
-                {"frees": "freed", "writes": "wrote", "reads": "read"}[self.verb(place)],
-                plural(place["amount"], "byte"), " atomically" if place["atomic"] else ""), place["stack"], f)
+            self.location("before that " * bool(i) + self.access(place), place["stack"], f)
         for place in f["places"]:
             if place["role"] != "access":
-                self.location("one of them %s" % PLACES[place["role"]] if place["role"] == "lock"
-                              else self.happened(place), place["stack"], f)
+                self.location(self.happened(place), place["stack"], f)
         self.say("  " + {
             "different": "two GILs: nothing kept them apart",
             "same": "their interpreters have one GIL: at least one did not hold it" if len(
@@ -427,11 +457,14 @@ class _Text:
         return "the reference counts of %s are off: %s" % (
             plural(len(changes), "immortal object"), " and ".join([", ".join(each[:-1])] * bool(each[:-1]) + each[-1:]))
 
+    def change_at(self, place):
+        return "%s changed by %s in %s" % (
+            escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"]))
+
     def immortal(self, f):
         self.title(f, self.headline(f))
         for place in f["places"]:
-            self.location("%s changed by %s in %s" % (
-                escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"])), place["stack"], f)
+            self.location(self.change_at(place), place["stack"], f)
         if f["since"] and f["until"]:
             self.say("  between %s and %s%s" % (escape(f["since"]), escape(f["until"]),
                      ", while there was " + self.several_interps(f["lived"]) if f["lived"] else ""))
@@ -461,6 +494,8 @@ class _Text:
         self.hint(f)
 
     def happened(self, place):
+        if place["role"] == "lock":         # of ThreadSanitizer, which does not say whose
+            return "one of them " + PLACES["lock"]
         return "%s in %s%s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
                                  ", thread %d" % place["tid"] if place["tid"] else "",
                                  ", %s" % escape(place["text"]) if place["text"] else "")
@@ -516,7 +551,7 @@ class _Text:
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
         for f in self.report["findings"]:
-            if crash["pid"] in f["pids"] and any(change["mortal"] for change in f.get("changes", ())):
+            if crash["process"] in f["processes"] and any(change["mortal"] for change in f.get("changes", ())):
                 self.say("  an object that CPython takes for immortal was no more: immortal #%d" % f["id"])
         self.stack(stack)
         self.say()
@@ -525,8 +560,8 @@ class _Text:
         """What interpreters owned when they were asked: a paragraph each."""
         last = None
         for group in self.report["owned"]:
-            whose = (group["pid"], group["owner"] and group["owner"]["serial"])
-            groups = [g for g in self.report["owned"] if (g["pid"], g["owner"] and g["owner"]["serial"]) == whose]
+            whose = (group["process"], group["owner"] and group["owner"]["serial"])
+            groups = [g for g in self.report["owned"] if (g["process"], g["owner"] and g["owner"]["serial"]) == whose]
             if whose != last:
                 self.say("%s%s owned %s, %s, when it was last asked:" % (
                     self.whose(group["owner"]), self.process_of({"pids": [group["pid"]]}),
@@ -556,7 +591,7 @@ class _Text:
         own = self.report["residue"]
         if not own:
             return
-        interps = {(leak["pid"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
+        interps = {(leak["process"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
         blocks, size = (
             sum(l[key] + l["kept"][key] for l in own) for key in ("count", "bytes"))
         n = len(interps)
@@ -603,19 +638,56 @@ class _Text:
             text += ", " + plural(len(report["crashes"]), "crash", "crashes")
         if report["errors"]:
             text += ", " + plural(len(report["errors"]), "error") + " in the logs"
-        n = len({p["pid"] for p in report["processes"]})
-        return "SUMMARY: isan: %s in %s" % (text, plural(n, "process", "processes"))
+        n = processes(report)
+        return "SUMMARY: isan: %s in %s%s" % (text, plural(n, "process", "processes"), self.compared())
+
+    def compared(self):
+        """What has changed since the baseline, for the end of a line."""
+        if not self.report["baseline"]:
+            return ""
+        new = sum(map(is_new, self.report["findings"]))
+        return "; since the baseline: %s new, %s known, %s gone" % tuple(
+            format(n, ",") for n in (new, len(self.report["findings"]) - new, len(self.report["gone"])))
+
+    def known(self, f):
+        """A finding that the baseline has."""
+        self.say("%s %s" % (self.paint("dim", "isan: known: %s #%d:" % (f["kind"], f["id"])),
+                            self.headline(f) + self.process_of(f)))
+
+    def gone(self):
+        for f in self.report["gone"]:
+            self.say("%s %s" % (self.paint("dim", "isan: gone: %s:" % escape(f["kind"])), escape(f["headline"])))
+        if self.report["gone"]:
+            self.say()
+
+    def finding(self, f):
+        {"leak": self.leak, "immortal": self.immortal, "race": self.race}.get(f["kind"], self.trap)(f)
+
+    def alone(self, tell, *about):
+        """The lines of one finding or crash, with its stacks and its hint whatever was told before."""
+        text = Text(self.report, False, self.full)
+        getattr(text, tell)(*about)
+        return "\n".join(text.lines).rstrip("\n")
 
     def render(self, show_residue):
-        for f in self.report["findings"]:
-            {"leak": self.leak, "immortal": self.immortal, "race": self.race}.get(f["kind"], self.trap)(f)
+        known = [f for f in self.report["findings"] if not (self.full or is_new(f))]
+        for f in self.report["findings"][:len(self.report["findings"]) - len(known)]:
+            self.finding(f)
+        for f in known:
+            self.known(f)
+        if known:
+            self.say()
+        self.gone()
         for crash in self.report["crashes"]:
             self.crash(crash)
         self.owned()
         self.residue(show_residue)
+        notes = {}
         for note in self.report["notes"]:
-            who = " (process %d)" % note["pid"] if note["pid"] and self.several else ""
-            self.say("isan: note%s: %s" % (who, escape(note["text"])))
+            notes.setdefault(note["text"], []).extend([note["pid"]] * bool(note["pid"]))
+        for note, pids in notes.items():
+            who = " (process %s)" % self.few(pids) if pids and self.several else ""
+            self.say("isan: note%s: %s" % (who, escape(note)))
         if self.report["dropped"]:
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
@@ -625,13 +697,19 @@ class _Text:
 
 
 def render(report, color=False, show_residue=False, full=False):
-    return _Text(report, color, full).render(show_residue)
+    return Text(report, color, full).render(show_residue)
+
+
+def headlines(report):
+    """What happened, in a line for each finding."""
+    text = Text(report, False, False)
+    return [text.headline(finding) for finding in report["findings"]]
 
 
 def brief(report, finding):
     """One finding in a few lines, without stacks: what, where, what to do about it."""
-    text = _Text(report, False, False)
-    lines = [text.headline(finding) if finding["kind"] != "leak" else text.leak_headline(finding)]
+    text = Text(report, False, False)
+    lines = [text.headline(finding)]
     if finding["kind"] == "leak":
         lines += [text.keeper(finding)] * bool(finding["holder"])
     elif finding["kind"] in ("share", "stale", "free") and finding["holder"]:

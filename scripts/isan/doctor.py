@@ -86,6 +86,9 @@ PROBES = {
     "valgrind": command("valgrind"),
     "clang-19": lambda: pythons.clang_version(pythons.newest_clang() or "") >= pythons.CLANG,
     "libclang-rt-19-dev": has_tsan,
+    "python3-jsonschema": module("jsonschema"),
+    "npm": command("npm"),
+    "chromium": command("chromium"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
 }
