@@ -11,9 +11,9 @@ import sys
 import tempfile
 import time
 
-from reports import json_, log, model, symbols, tables, text
+from reports import fingerprints, log, symbols, tables, text
 
-from . import Problem, __version__, distribution, report as report_, residue, run
+from . import Problem, distribution, report as report_, residue, run, verdicts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY = 4 << 30        # what a step may use; a thread's stack and heap alone reserve some 70 MiB
@@ -24,6 +24,7 @@ RETRIES = 8             # automatic calls to leave out, one after the other, bef
 MOST = 6                # findings of a module to print without --full
 VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE",
             None: "not checked"}
+TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
 AT_A_GLANCE = {"main": "main", "legacy": "legacy", "own-gil": "own-GIL"}
@@ -64,7 +65,7 @@ def add_arguments(parser):
                              " (default: %d; less where the main interpreter was quick)" % SILENT)
     parser.add_argument("--pip", action="append", default=[], metavar="ARG",
                         help="an argument for pip when it installs, such as --pip=--no-build-isolation")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", *verdicts.FORMATS), default="text", help="default: text")
     parser.add_argument("--full", action="store_true", help="print the findings with their stacks")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing), for isan report DIR/MODULE/STEP")
     parser.epilog = EPILOG
@@ -280,7 +281,7 @@ def together(findings):
     """One finding for what was found of the same in several kinds of interpreters; the cause before what came of it."""
     kept = {}
     for finding in findings:
-        same = model.fingerprint(dict(finding, owner=None, current=None))
+        same = fingerprints.identity(dict(finding, owner=None, current=None))
         first = kept.setdefault(same, dict(finding, seen_in=[]))
         first["seen_in"] += [kind for kind in finding["seen_in"] if kind not in first["seen_in"]]
         if first["id"] != finding["id"]:
@@ -399,8 +400,11 @@ class Module:
         """The extension or library that a finding is about - by the static, else by whose code used or made the object,
         else by its type - or None: CPython's own."""
         holder = finding["holder"]
-        if holder and holder.get("address") is not None and holder["module"] and not self.of_python(holder["module"]):
-            return holder["module"]
+        if holder and holder.get("address") is not None and holder["module"]:
+            if not self.of_python(holder["module"]):
+                return holder["module"]
+            if re.match("_?Py[A-Za-z_]+_Type$", holder["symbol"] or ""):
+                return None         # what a type of CPython's has, such as its dict, is for all that share the type
         if finding["kind"] == "immortal":
             return finding["suspects"][0]["module"] if len(finding["suspects"]) == 1 else None
         stacks = [finding["stacks"].get(name, []) for name in ("used", "created")]
@@ -454,6 +458,8 @@ class Module:
         self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
         reached = {kind for kind, mode in self.modes.items() if mode.loads}
         suspects = {}
+        self.static_types = {(f["holder"]["module"], f["holder"]["offset"]) for f in self.report["findings"]
+                             if f["object"]["static_type"] and f["holder"] and f["holder"]["offset"] is not None}
         for finding in self.report["findings"]:
             kinds = {steps[pid].kind for pid in finding["pids"] if pid in steps}
             finding["seen_in"] = [INTERPRETERS[kind] for kind in WHERE if kind in kinds]
@@ -462,15 +468,15 @@ class Module:
                 self.others[culprit] = self.others.get(culprit, 0) + 1
                 if finding["kind"] in ("share", "stale", "free", "race"):   # what crashes come of
                     for pid in finding["pids"]:
-                        suspects.setdefault(steps.get(pid), culprit or "CPython itself")
+                        if culprit or steps.get(pid) not in suspects:       # a module before CPython itself
+                            suspects[steps.get(pid)] = culprit or suspects.get(steps.get(pid)) or "CPython itself"
             elif finding["kind"] == "leak":
                 self.leaks.append(finding)
             elif finding["kind"] == "static" and not kinds & reached:
                 continue        # it refused those that could reach it
             else:
                 for kind in kinds:
-                    # Static types are made for interpreters that share a GIL, and CPython's own were until 3.12.
-                    shared = finding["object"]["static_type"] and kind != "isolated"
+                    shared = kind != "isolated" and self.with_one_gil(finding)
                     (self.modes[kind].limits if shared else self.modes[kind].findings).append(finding)
         for done in self.steps:
             if done.outcome in ("hung", "crashed", "died"):
@@ -479,7 +485,16 @@ class Module:
             if self.args.tests and mode.kind != "main" and mode.failures:      # what is to run them is at fault
                 self.notes += mode.failures
                 mode.failures, mode.unknown = [], True
-        self.decide()
+        self.decide(suspects)
+
+    def with_one_gil(self, finding):
+        """Whether interpreters that share a GIL may do it: they share static types, as CPython's own were until 3.12, with
+        what PyType_Ready() gave them, and interned strings, if a static owns one, also when the first of them ends."""
+        object, holder = finding["object"], finding["holder"]
+        if object["static_type"] or finding["kind"] == "static" and object["interned"] and not object["freed"]:
+            return True
+        return bool(holder) and any(
+            holder["module"] == module and 0 <= (holder["offset"] or 0) - at < TYPE_SIZE for module, at in self.static_types)
 
     def blame(self, done, crashes, suspect):
         """Whose a crash or a hang is: suspect has a finding in that step, too."""
@@ -501,7 +516,7 @@ class Module:
         self.modes[kind].troubles.append(trouble)
         self.crashes += [dict(crash, step=done.title, trouble=trouble) for crash in crashes]
 
-    def decide(self):
+    def decide(self, suspects):
         main, legacy, own = (self.modes[kind] for kind in ("main", "legacy", "isolated"))
         if main.refusal:
             self.reasons.append("it cannot be imported under isan: " + main.refusal)
@@ -529,6 +544,9 @@ class Module:
             if mode.refusal:
                 self.reasons.append("%s: %s (%s)" % (
                     WHERE[mode.kind], "refused" if mode.refusal.startswith("ImportError") else "the import fails", mode.refusal))
+                theirs = {suspects[done] for done in mode.steps if done in suspects and done.failures("import")} - {"CPython itself"}
+                if theirs and not mode.findings and not mode.refusal.startswith("ImportError"):
+                    self.reasons[-1] += ", which seems to be the doing of %s" % ", ".join(map(os.path.basename, sorted(theirs)))
         if forced:
             self.reasons.append("the refusal was lifted by --force; it is right in refusing")
         for mode in legacy, own:
@@ -566,6 +584,9 @@ class Module:
         """The modes it can be imported in, at a glance."""
         return " ".join(AT_A_GLANCE[INTERPRETERS[kind]] for kind, mode in self.modes.items() if mode.loads) if self.report else "-"
 
+    def summary(self):
+        return "%s: %s" % (text.escape(self.name), VERDICTS[self.verdict])
+
     def row(self):
         counts = {}
         for finding in self.deciding:
@@ -579,7 +600,7 @@ class Module:
 
     def details(self, color):
         """What decided it, below the table."""
-        lines = ["%s: %s" % (self.name, VERDICTS[self.verdict])]
+        lines = [self.summary()]
         lines += ["  " + text.escape(reason) for reason in self.reasons]
         if self.args.full and self.report:
             ids = {f["id"] for f in self.deciding + self.leaks}
@@ -681,10 +702,8 @@ def main(args):
             interrupted = True
         except symbols.Missing as error:
             raise Problem(str(error))
-        if args.format == "json":
-            report_.write(sys.stdout, json_.render({
-                "isan": __version__, "python": checker.python, "interrupted": interrupted,
-                "modules": [module.as_json() for module in done]}))
+        if args.format in verdicts.FORMATS:
+            report_.write(sys.stdout, verdicts.FORMATS[args.format](checker, done, interrupted))
         else:
             for module in done:
                 details = module.details(color)
