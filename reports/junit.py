@@ -10,7 +10,7 @@ take for an error.  What a baseline knows or a suppression names was skipped.
 import collections
 import xml.etree.ElementTree as ET
 
-from . import fingerprints
+from . import story
 from .baseline import is_new
 from .model import users
 from .text import Text, escape
@@ -27,13 +27,9 @@ def _subject(f):
     return escape(" ".join(part for part in parts if part) or f["title"])
 
 
-def _module(f):
+def _class(f):
     """The module or file to blame, as the name of a class."""
-    stacks = [f["stacks"].get("used", []), f["stacks"]["created"], *(place["stack"] for place in f.get("places", ()))]
-    user = next((user for user in map(users, stacks) if user and not user["cpython"]), None) or {}
-    path = (f["holder"] or {}).get("module") or user.get("module") or user.get("file") or next(
-        (suspect["module"] for suspect in f.get("suspects", ())), None)
-    return escape(fingerprints.module_name(path).rsplit(".", 1)[0].replace(".", "_") if path else "unknown")
+    return escape(story.blamed(f).rsplit(".", 1)[0].replace(".", "_") or "unknown")
 
 
 class _JUnit:
@@ -53,7 +49,7 @@ class _JUnit:
         element.text = contents
 
     def finding(self, f, suppression=None):
-        case = self.case(_module(f), "%s: %s [%s]" % (f["kind"], _subject(f), f["fingerprint"]))
+        case = self.case(_class(f), "%s: %s [%s]" % (f["kind"], _subject(f), f["fingerprint"]))
         headline = self.text.headline(f)
         if suppression:
             self.not_passed(case, "skipped", "suppressed by %s:%d: %s: %s" % (

@@ -3,7 +3,7 @@ where it was created, stored, used, and where its interpreter ended."""
 
 import collections
 
-from .model import users
+from .fingerprints import module_name, users
 
 # role: created, stored, used, access, place, ended or left; text: a phrase, escaped for terminals; thing: a frame or a
 # variable with its file and line, or None; stack: its frames, innermost first; interpreter: whose doing it was, or None.
@@ -54,3 +54,11 @@ def steps(text, f):
         if fate:
             add("left", fate, interpreter=f["owner"])
     return found
+
+
+def blamed(f):
+    """The file name of the module that a finding is about, or of its Python file; empty if neither is known."""
+    stacks = [f["stacks"].get("used", []), f["stacks"]["created"], *(place["stack"] for place in f.get("places", ()))]
+    user = next((user for user in map(users, stacks) if user and not user["cpython"]), None) or {}
+    return module_name((f["holder"] or {}).get("module") or user.get("module") or user.get("file") or next(
+        (suspect["module"] for suspect in f.get("suspects", ())), ""))

@@ -420,6 +420,16 @@ class Text:
         return "%s %s%s%s" % (who, self.thing(f), " of " + f["owner"]["name"] if f["owner"] else "",
                               " in " + self.holder(f["holder"]) if f["holder"] else "")
 
+    @staticmethod
+    def why_race(f):
+        interps = {p["interpreter"]["serial"] for p in f["places"] if p["role"] == "access" and p["interpreter"]}
+        return {
+            "different": "two GILs: nothing kept them apart",
+            "same": "their interpreters have one GIL: at least one did not hold it" if len(interps) > 1
+            else "one interpreter, one GIL: at least one of the threads did not hold it",
+            "none": "one of the threads was in no interpreter: no GIL kept them apart",
+            None: "which interpreter a thread was in is not known, so neither is whether they had one GIL"}[f["gil"]]
+
     def race(self, f):
         self.title(f, self.headline(f))
         accesses = [p for p in f["places"] if p["role"] == "access"]
@@ -428,14 +438,7 @@ class Text:
         for place in f["places"]:
             if place["role"] != "access":
                 self.location(self.happened(place), place["stack"], f)
-        self.say("  " + {
-            "different": "two GILs: nothing kept them apart",
-            "same": "their interpreters have one GIL: at least one did not hold it" if len(
-                {p["interpreter"]["serial"] for p in accesses if p["interpreter"]}) > 1
-            else "one interpreter, one GIL: at least one of the threads did not hold it",
-            "none": "one of the threads was in no interpreter: no GIL kept them apart",
-            None: "which interpreter a thread was in is not known, so neither is whether they had one GIL"}[f["gil"]]
-            + (", seen" + self.times(f["count"]) if f["count"] > 1 else ""))
+        self.say("  " + self.why_race(f) + (", seen" + self.times(f["count"]) if f["count"] > 1 else ""))
         created = f["stacks"]["created"]
         if created:
             self.location("the memory was allocated" + (" in " + f["owner"]["name"] if f["owner"] else ""), created, f)
@@ -606,6 +609,9 @@ class Text:
                     ", " + keeper if keeper else "", ", keeps alive: " + self.kept(leak) if leak["kept"]["count"] else "",
                     leak["residue"]["rule"]))
         self.say()
+
+    def all_residue(self):
+        self.residue(True)
 
     def suppressed(self):
         """What was left out, a line for CPython's own and one for each file of the user's."""

@@ -455,6 +455,7 @@ class Module:
             for process in self.report["processes"]:
                 if process["log"] == os.path.basename(path):
                     steps[process["pid"]] = done
+        self.titles = {pid: done.title for pid, done in steps.items()}
         self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
         reached = {kind for kind, mode in self.modes.items() if mode.loads}
         suspects = {}
@@ -688,7 +689,7 @@ def main(args):
         table = Table([name for name, _ in modules])
         done, interrupted, color = [], False, text.wants_color(sys.stdout)
         if args.format == "text":
-            print(table.row(["MODULE", "DECLARES", "LOADS IN", "VERDICT", "FOUND"]), flush=True)
+            print(table.row(verdicts.COLUMNS), flush=True)
         try:
             for name, path in modules:
                 module = Module(checker, name, path)

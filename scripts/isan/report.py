@@ -3,7 +3,7 @@
 import os
 import sys
 
-from reports import baseline, json_, junit, log, model, sarif, suppressions, symbols, text
+from reports import baseline, html, json_, junit, log, model, sarif, suggest, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
@@ -13,7 +13,7 @@ DESCRIPTION = "Render and merge saved logs."
 def add_arguments(parser):
     parser.add_argument("logs", nargs="+", metavar="LOG",
                         help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
-    parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "html", "sarif", "junit"), default="text", help="default: text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
     parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
@@ -25,6 +25,8 @@ def add_arguments(parser):
                         help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
                              " functions, variables and types")
     add_baseline(parser)
+    parser.add_argument("--suggest", action="store_true",
+                        help="write lines for a file of suppressions instead, one for each finding; the reasons are yours to add")
     parser.add_argument("--show-suppressed", action="store_true",
                         help="write suppressed findings into SARIF, too, marked as such (GitHub shows them as open alerts)")
     parser.add_argument("--srcroot", metavar="DIR", default=".",
@@ -121,9 +123,12 @@ def main(args):
         return 0
 
     def render(color):
+        if args.suggest:
+            return suggest.render(report)
         return {
             "text": lambda: text.render(report, color, args.residue, args.full),
             "json": lambda: json_.render(report),
+            "html": lambda: html.render(report),
             "junit": lambda: junit.render(report),
             "sarif": lambda: sarif.render(report, args.srcroot, args.show_suppressed),
         }[args.format]()

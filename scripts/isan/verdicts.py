@@ -3,11 +3,13 @@ import json
 import os
 import xml.etree.ElementTree as ET
 
-from reports import sarif as sarif_
+from reports import html as html_, sarif as sarif_
 from reports.json_ import clean
 from reports.text import escape
 
 from . import __version__
+
+COLUMNS = ["MODULE", "DECLARES", "LOADS IN", "VERDICT", "FOUND"]
 
 
 def as_json(checker, modules, interrupted):
@@ -38,6 +40,10 @@ def sarif(checker, modules, interrupted):
     return sarif_.render(merged(modules), os.curdir)
 
 
+def html(checker, modules, interrupted):
+    return html_.render(dict(merged(modules), verdicts=[COLUMNS, *(module.row() for module in modules)]))
+
+
 def merged(modules):
     """One report, as reports/model.py makes them, of what decided the verdicts; `checked` is the module's name."""
     report = {"isan": __version__, "baseline": None, "process": None, "dropped": 0}
@@ -61,7 +67,8 @@ def merged(modules):
         for key in "crashes", "interpreters":
             mine = module.crashes if key == "crashes" else module.report[key]
             report[key] += [dict(one, process=processes + one["process"]) for one in mine]
-        report["processes"] += module.report["processes"]
+        report["processes"] += [dict(process, argv=["isan check", "%s: %s" % (module.name, module.titles.get(process["pid"], "?"))])
+                                for process in module.report["processes"]]
         report["errors"] += module.report["errors"]
         report["dropped"] += module.report["dropped"]
         ids += max((finding["id"] for finding in module.report["findings"]), default=0)
@@ -69,4 +76,4 @@ def merged(modules):
     return report
 
 
-FORMATS = {"json": as_json, "junit": junit, "sarif": sarif}
+FORMATS = {"html": html, "json": as_json, "junit": junit, "sarif": sarif}
