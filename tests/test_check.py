@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -181,7 +182,7 @@ def test_project_before_and_after_it_is_put_right(subject_of, name, project):
     check = Check(subject, "./", cwd=directory, format="text")
     assert check.status == 86, check.err
     line = line_of("exc_static.c", "static PyObject *error;")
-    assert re.search(rf"^mymod  .* UNSAFE  ", check.out, re.M) and f" (mymod.c:{line}) holds a `type` of interpreter 1" in check.out
+    assert re.search(r"^mymod  .* UNSAFE  ", check.out, re.M) and f" (mymod.c:{line}) holds a `type` of interpreter 1" in check.out
     assert "static `error` of mymod." in check.out and "\n  fix: Move the variable into module state" in check.out
     log = directory.parent / "log"
     module = Check(subject, "--log", log, project("exc_state.c")).one()
@@ -197,6 +198,25 @@ def test_wheel(subject_of, project):
                           stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     module = Check(subject, directory.parent / name).one()
     assert (module["name"], module["verdict"], module["findings"][0]["holder"]["symbol"]) == ("mymod", "unsafe", "cache")
+
+
+def test_formats(subject_of, project):
+    """As others read it: unsafe is a failure there, and a result at the line of the static."""
+    subject, directory = subject_of("3.13-plain"), project("exc_static.c")
+    suite = ET.fromstring(Check(subject, "./", "exc_state", cwd=directory, format="junit").out).find("testsuite")
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {"tests": "2", "failures": "1", "errors": "0"}
+    cases = {case.get("name"): case for case in suite}
+    assert "static `error` of mymod." in cases["mymod"].find("failure").text and cases["exc_state"].find("failure") is None
+    run, = json.loads(Check(subject, "--exercise", os.devnull, "./", "cache_static", cwd=directory, format="sarif").out)["runs"]
+    results = {result["properties"]["checked"]: result for result in run["results"]}
+    line = line_of("exc_static.c", "static PyObject *error;")
+    assert results["mymod"]["ruleId"] == results["cache_static"]["ruleId"] == "static"
+    location = results["mymod"]["locations"][0]["physicalLocation"]
+    assert (location["artifactLocation"]["uri"], location["region"]["startLine"]) == ("mymod.c", line)
+    ids = [result["properties"]["id"] for result in run["results"]]
+    assert len(ids) == len(set(ids))
+    page = Check(subject, "--exercise", os.devnull, "./", "exc_state", cwd=directory, format="html").out
+    assert re.search(r">mymod</th>.*>UNSAFE</td>.*>exc_state</th>.*>own-GIL safe</td>", page)
 
 
 def test_what_cannot_be_installed(subject_of, project, tmp_path):

@@ -3,9 +3,9 @@ import os
 
 import pytest
 
+from subject import release
 from test_check import Check, outcomes
 
-pytestmark = pytest.mark.xdist_group("real")
 # Module: verdict, and of the statics that decided it: what each is called or, if it has no symbol, the type it holds.
 # What there is to see was read in their sources and symbol tables.
 VERDICTS = {
@@ -32,7 +32,13 @@ VERDICTS = {
     # Rust, PyO3.
     "cryptography.hazmat.bindings._rust": ("main", set()),
 }
-PACKAGES = {"yaml": "yaml", "cryptography.hazmat.bindings._rust": "cryptography"}
+
+
+def debian_12():
+    return release("/usr/bin/python3") == "3.11"
+
+
+of_debian_12 = pytest.mark.skipif(not debian_12(), reason="the versions that Debian 12 has are known here, in its Python 3.11")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +55,9 @@ def name_of(finding):
 @pytest.mark.parametrize("name", VERDICTS)
 def test_verdict(check, name):
     module, (verdict, statics) = check.modules[name], VERDICTS[name]
+    if not debian_12():
+        assert module["verdict"] in ("own-gil", "legacy", "main", "unsafe"), module["reasons"]
+        return
     assert module["extensions"], f"{name} is not there, or without its extension: {module['reasons']}"
     assert module["verdict"] == verdict, (module["reasons"], module["findings"])
     found = [finding for finding in module["findings"] if finding["kind"] == "static"]
@@ -57,6 +66,7 @@ def test_verdict(check, name):
     assert {finding["holder"]["module"] for finding in found} <= mine
 
 
+@of_debian_12
 def test_why_they_refuse(check):
     assert [reason.partition(" (")[2].partition(" - ")[0] for name in ("yaml", "cryptography.hazmat.bindings._rust")
             for reason in check.modules[name]["reasons"]] == [
@@ -64,6 +74,7 @@ def test_why_they_refuse(check):
         "ImportError: PyO3 modules may only be initialized once per interpreter process)"]
 
 
+@of_debian_12
 def test_pybind11_takes_the_gil_of_the_main_interpreter(check):
     """And waits for itself: its import has that GIL (pybind11's gil_scoped_acquire, PyGILState_Ensure)."""
     module = check.modules["gemmi"]
@@ -72,6 +83,7 @@ def test_pybind11_takes_the_gil_of_the_main_interpreter(check):
     assert [(finding["kind"], finding["access"]) for finding in module["findings"]] == [("gilstate", "ensure")]
 
 
+@of_debian_12
 def test_what_is_another_modules_is_not_counted(check):
     module = check.modules["bcrypt"]
     assert (module["verdict"], module["findings"]) == ("legacy", [])
