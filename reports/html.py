@@ -99,9 +99,8 @@ def _source(path):
 
 class _Page:
     def __init__(self, report):
-        self.report, self.text = report, text.Text(report, False, False)
+        self.report, self.text = report, text.Text(report)
         self.findings = report["findings"]
-        self.headlines = dict(zip((f["id"] for f in self.findings), text.headlines(report)))
         self.modules = {f["id"]: story.blamed(f) or "unknown" for f in self.findings}
         self.kinds = sorted({f["kind"] for f in self.findings}, key=lambda kind: (RANK[kind], KINDS.index(kind)))
 
@@ -171,7 +170,7 @@ class _Page:
         if f.get("suspects"):
             facts.append(("loaded", join(*(join(", " if i else None, element("code", os.path.basename(s["module"])),
                 " (built for the stable ABI of a release before 3.12)" if s["old_abi"] else None) for i, s in enumerate(f["suspects"])))))
-        others = [id for id in f["paired"] if id in self.headlines]
+        others = [id for id in f["paired"] if id in self.text.by_id]
         if others:
             facts.append(("see also", join(*(join(", " if i else None, self.reference(id)) for i, id in enumerate(others)))))
         if self.text.several:
@@ -193,7 +192,7 @@ class _Page:
         state = f["baseline"] and element("span", f["baseline"], class_="tag " + f["baseline"])
         summary = element(
             "summary", element("span", "%s #%d" % (f["kind"], f["id"]), class_="kind"),
-            element("span", prose(self.headlines[f["id"]]), state, self.at(f), class_="what"),
+            element("span", prose(f["headline"]), state, self.at(f), class_="what"),
             element("span", "%s×" % format(f["count"], ",") if f["count"] > 1 else "", class_="many"))
         body = element("div", element("ol", *map(self.step, story.steps(self.text, f)), class_="steps"),
                        element("p", prose(f["hint"]), class_="advice"), self.facts(f), class_="body")
@@ -270,7 +269,7 @@ class _Page:
             for f in mine[:MARKS]:
                 at = f.get("time_ns") or end
                 marks.append(element(
-                    "a", element("title", "%s #%d, %s: %s" % (f["kind"], f["id"], seconds(max(at - began, 0)), self.headlines[f["id"]])),
+                    "a", element("title", "%s #%d, %s: %s" % (f["kind"], f["id"], seconds(max(at - began, 0)), f["headline"])),
                     element("circle", cx=where(at), cy="11", r="5.5", class_="mark"), href="#f%d" % f["id"], class_=gravity(f["kind"])))
             bar = element("rect", x=where(start), y="7", height="8", rx="2", class_="bar",
                           width="%.2f%%" % max((end - max(start, began)) / length * 100, .3))
@@ -310,7 +309,7 @@ class _Page:
         suppressed = [f for f in report["suppressed"] if not f["suppression"]["ours"]]
         if suppressed:
             parts.append(self.more("Suppressed: %d" % len(suppressed), element("ul", *(
-                element("li", "%s: " % f["kind"], prose(self.text.headline(f)), element("span", " (%s:%d: %s)" % (
+                element("li", "%s: " % f["kind"], prose(f["headline"]), element("span", " (%s:%d: %s)" % (
                     f["suppression"]["file"], f["suppression"]["line"], f["suppression"]["reason"]), class_="soft"))
                 for f in suppressed), class_="plain-list")))
         for title, tell in (("What living interpreters owned when they were last asked", "owned"),

@@ -3,8 +3,6 @@
 import json
 import re
 
-from . import text
-
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -20,6 +18,4 @@ def clean(value):
 
 
 def render(report):
-    """The report, each finding with the first line of its text as well."""
-    findings = [dict(f, headline=line) for f, line in zip(report["findings"], text.headlines(report))]
-    return json.dumps(clean(dict(report, findings=findings)), indent=1) + "\n"
+    return json.dumps(clean(report), indent=1) + "\n"

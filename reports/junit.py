@@ -12,8 +12,9 @@ import xml.etree.ElementTree as ET
 
 from . import story
 from .baseline import is_new
-from .model import users
-from .text import Text, escape
+from .fingerprints import users
+from .phrases import escape
+from .text import Text
 
 
 def _subject(f):
@@ -34,7 +35,7 @@ def _class(f):
 
 class _JUnit:
     def __init__(self, report):
-        self.report, self.text = report, Text(report, False, False)
+        self.report, self.text = report, Text(report)
         self.suite = ET.Element("testsuite", name="isan")
         self.counts = collections.Counter()
 
@@ -50,7 +51,7 @@ class _JUnit:
 
     def finding(self, f, suppression=None):
         case = self.case(_class(f), "%s: %s [%s]" % (f["kind"], _subject(f), f["fingerprint"]))
-        headline = self.text.headline(f)
+        headline = f["headline"]
         if suppression:
             self.not_passed(case, "skipped", "suppressed by %s:%d: %s: %s" % (
                 escape(suppression["file"]), suppression["line"], escape(suppression["reason"]), headline))

@@ -9,7 +9,7 @@ import os
 import re
 
 from . import log as logs_
-from . import fingerprints, packages, suppressions, tables
+from . import fingerprints, packages, phrases, suppressions, tables
 from .fingerprints import users
 
 KINDS = {kind.name: kind for kind in tables.KINDS}
@@ -238,7 +238,7 @@ class _Builder:
 
     def common(self, log, kind, access, id, type, object, holder, count):
         return {
-            "kind": kind, "access": access, "id": id, "fingerprint": None, "baseline": None, "title": KINDS[kind].title,
+            "kind": kind, "access": access, "id": id, "fingerprint": None, "baseline": None, "title": KINDS[kind].title, "headline": None,
             "object": self.thing(object, type),
             "owner": self.interp(log, object.owner), "current": None,
             "holder": holder,
@@ -683,6 +683,9 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
             f["holder"]["leak"] = other if other in present and other != f["id"] else None
     fingerprints.assign(findings + report["suppressed"])
     report["findings"] = _ordered(findings)
+    said = phrases.Phrases(report)
+    for f in report["findings"] + report["suppressed"]:
+        f["headline"] = said.headline(f)
     report["notes"] += _debug_notes(findings, builder)
     for path, why in sorted(symbolizer.errors.items()):
         if "/" not in path:         # the kernel's vdso is not a file

@@ -18,9 +18,10 @@ import signal
 import urllib.parse
 
 from . import fingerprints, story, tables
+from .fingerprints import users
 from .json_ import clean
-from .model import RANK, RACES, STATIC_TYPE, users
-from .text import Text, escape, plural
+from .model import RANK, RACES, STATIC_TYPE
+from .phrases import Phrases, escape, plural
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RESULTS, LOCATIONS, FLOW, BYTES = 25000, 100, 1000, 10 << 20
@@ -66,7 +67,7 @@ def _rules():
 class _Sarif:
     def __init__(self, report, root):
         self.report, self.root = report, os.path.abspath(root).rstrip("/") + "/"
-        self.text = Text(report, False, False)
+        self.text = Phrases(report)
         self.rules = _rules()
         self.index = {rule["id"]: i for i, rule in enumerate(self.rules)}
 
@@ -132,14 +133,14 @@ class _Sarif:
             location = self.location(step.thing, step.text) if step.thing else {}
             if "physicalLocation" in location and len(related) < LOCATIONS - 1:
                 related.append(dict(location, id=len(related) + 1))
-                words.append("%s ([%s](%d))" % (_message(step.text)["text"], _message(self.text.place(step.thing))["text"].replace(
-                    "[", "(").replace("]", ")"), len(related)))
+                place = self.text.place(step.thing)
+                words.append("%s ([%s](%d))" % (_message(step.text.removesuffix(" (%s)" % place))["text"],
+                                                re.sub(r"[][]", "_", place), len(related)))
             else:
                 words.append(_message(step.text)["text"])
-        headline = self.text.headline(f)
         result = {
             "ruleId": f["kind"], "ruleIndex": self.index[f["kind"]], "level": _level(f["kind"]), "kind": "fail",
-            "message": {"text": "; ".join([_message(headline)["text"], *words])},
+            "message": {"text": "; ".join([_message(f["headline"])["text"], *words])},
             "locations": [self.location(best.thing) if best else self.fallback()],
             "partialFingerprints": {"isan/v1": f["fingerprint"], "primaryLocationLineHash": f["fingerprint"]},
             "occurrenceCount": max(f["count"], 1),
@@ -151,7 +152,7 @@ class _Sarif:
             result["relatedLocations"] = related
         flows = self.flows(steps, f["kind"])
         if flows:
-            result["codeFlows"] = [{"message": _message(headline), "threadFlows": flows}]
+            result["codeFlows"] = [{"message": _message(f["headline"]), "threadFlows": flows}]
         stacks = []
         for step in [step for step in steps if step.stack][:LOCATIONS]:
             stack = self.stack(step)

@@ -11,7 +11,7 @@ Step = collections.namedtuple("Step", "role text thing stack interpreter")
 
 
 def steps(text, f):
-    """The story of a finding of text's report, in the order in which it happened; text: a text.Text."""
+    """The story of a finding of text's report, in the order in which it happened; text: Phrases."""
     found, stacks = [], f["stacks"]
 
     def add(role, words, stack=(), thing=None, interpreter=None):

@@ -4,7 +4,6 @@ be left out only a person can say: the lines ask, and are refused until they do.
 from .baseline import is_new
 from .fingerprints import module_name, users
 from .suppressions import ASK
-from .text import headlines
 
 PARTS = 3       # of a pattern: enough to tell a finding from others
 
@@ -39,10 +38,8 @@ def pattern(f):
 
 def render(report):
     lines = {}
-    for f, headline in zip(report["findings"], headlines(report)):
-        if not is_new(f):
-            continue
-        said = "# %s #%d: %s" % (f["kind"], f["id"], headline)
+    for f in filter(is_new, report["findings"]):
+        said = "# %s #%d: %s" % (f["kind"], f["id"], f["headline"])
         found = pattern(f)
         line = found and "%s:%s  # %s" % (f["kind"], found, ASK)
         lines.setdefault(line, []).append(said if line else said + ": it has no names to go by")

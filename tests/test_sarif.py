@@ -105,7 +105,7 @@ def test_a_result(made):
     assert (share["level"], share["occurrenceCount"]) == ("error", 3)
     assert share["message"]["text"].startswith(
         "interpreter 2 (own GIL) increfs a `dict` that belongs to interpreter 1 (own GIL);"
-        " created in interpreter 1 (own GIL) ([src/eggs.c:13](1)); stored in static `cache`")
+        " created in interpreter 1 (own GIL) ([src/eggs.c:13](1)); stored in static `cache` of eggs.so ([src/eggs.c:4](2));")
     (flow,), = [f["threadFlows"] for f in share["codeFlows"]]
     assert [step["kinds"] for step in flow["locations"]] == [["created"], ["stored"], ["used"], ["left"]]
     assert [step["location"].get("physicalLocation", {}).get("region", {}).get("startLine") for step in flow["locations"]] == [13, 4, 23, None]
