@@ -352,8 +352,17 @@ class _Page:
             ". Compared with %s: %s." % (self.report["baseline"], self.text.compared().partition(": ")[2]) if self.report["baseline"] else "",
             class_="ran")
 
+    def verdicts(self):
+        """The table of `isan check`."""
+        head, *rows = self.report["verdicts"]
+        return element("div", element("table", element("thead", element("tr", *(element("th", name, scope="col") for name in head))),
+                                      element("tbody", *(element("tr", element("th", row[0], scope="row"), *(
+                                          element("td", cell) for cell in row[1:])) for row in rows))), class_="scroll")
+
     def body(self):
         parts = []
+        if self.report.get("verdicts"):
+            parts += [element("h2", "Verdicts"), self.verdicts()]
         if self.findings:
             parts += [element("h2", "Overview"), self.overview()]
         if self.report["interpreters"]:

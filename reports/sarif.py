@@ -145,7 +145,8 @@ class _Sarif:
             "partialFingerprints": {"isan/v1": f["fingerprint"], "primaryLocationLineHash": f["fingerprint"]},
             "occurrenceCount": max(f["count"], 1),
             "properties": {"tags": [f["kind"]], "hint": f["hint"], "access": f["access"], "id": f["id"],
-                           "interpreters": [interp["name"] for interp in (f["owner"], f["current"]) if interp]},
+                           "interpreters": [interp["name"] for interp in (f["owner"], f["current"]) if interp],
+                           **({"checked": escape(f["checked"])} if "checked" in f else {})},
         }
         if related:
             result["relatedLocations"] = related
