@@ -254,6 +254,15 @@ class Log:
         else:
             raise Damaged("no such type in this format")
 
+    def narrow(self, keep):
+        """Only the findings for which keep(number, leak) is true: the number that isan_findings() gave when this one was
+        made, and whether it is what an interpreter left behind.  Leaks by a rule of CPython's have none (record.c)."""
+        made = sorted([*self.findings.values(), *(l for l in self.leaks.values() if not l.residue)], key=lambda f: f.offset)
+        for number, one in enumerate(made, 1):
+            table = self.leaks if isinstance(one, Leak) else self.findings
+            if not keep(number, table is self.leaks):
+                del table[one.id]
+
     # -- looking things up, in this log and in what a fork inherited --------
 
     def ancestry(self):

@@ -12,6 +12,7 @@ import isan  # noqa: E402
 COMMANDS = [
     ("run", "isan.run", "run a program under the sanitizer"),
     ("check", "isan.check", "say whether extension modules are safe in several interpreters"),
+    ("test", "isan.test", "run a test suite with pytest, and fail the tests that something is found in"),
     ("report", "isan.report", "render saved logs"),
     ("env", "isan.env", "build an extension with checked reference counts"),
     ("config", "isan.config", "flags for build systems, and where the built interpreters are"),
@@ -38,6 +39,8 @@ def main(argv):
     parser = argparse.ArgumentParser(prog=f"isan {name}", description=text[0].upper() + text[1:] + ".")
     command.add_arguments(parser)
     try:
+        if getattr(command, "TAKES_MORE", False):
+            return command.main(*parser.parse_known_args(argv[1:]))
         return command.main(parser.parse_args(argv[1:]))
     except isan.Problem as problem:
         print(f"isan: {problem}", file=sys.stderr)
