@@ -39,10 +39,9 @@ owned(bool traverse)
     if (!isan__recording || here == 0) {
         return -1;
     }
-    bool own_gil = isan__interp_of(here)->kind == ISAN_INTERP_OWN_GIL;
     for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
         const struct isan__interp *i = isan__interp_of(slot);
-        if (i->finalizing || (slot != here && (own_gil || i->kind == ISAN_INTERP_OWN_GIL))) {
+        if (i->finalizing || !isan__share_gil(slot, here)) {
             continue;
         }
         if (traverse) {
@@ -58,6 +57,22 @@ long long
 (isan_owned)(void)
 {
     return owned(true);
+}
+
+int
+(isan_log)(char *path, size_t size)
+{
+    const char *name = isan__log_name();
+    size_t n = strlen(name);
+    if (!isan__recording || n == 0) {
+        return -1;
+    }
+    if (size > 0) {
+        size_t copied = n < size ? n : size - 1;
+        memcpy(path, name, copied);
+        path[copied] = 0;
+    }
+    return (int)n;
 }
 
 long long

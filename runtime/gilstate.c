@@ -161,8 +161,8 @@ place(uint32_t finding, int role, uint32_t serial, uint32_t tid, uint32_t stack,
 static void
 told(uint32_t finding)
 {
-    if (finding != 0 && isan__flags.halt_on_error) {
-        isan__halt();
+    if (finding != 0) {
+        isan__told();
     }
 }
 

@@ -128,37 +128,19 @@ find_statics(void)
     }
 }
 
-/* Its keys are their own values, and are interned. */
 static bool
-is_interned_table(const void *op)
+is_interned(const void *op)
 {
-    enum { ENOUGH = 64 };
+    enum { HEAD = 16 };                     /* count and type: most are something else */
+    const char *table;
     char *block = (uintptr_t)op % ISAN__GRANULE == 0 && (uintptr_t)op >> 47 == 0 && (uintptr_t)op >= 4096
         ? isan__block_of(op) : NULL;
-    struct isan__keys keys;
-    const char *table;
-    size_t n = 0;
-    enum { HEAD = 16 };                     /* count and type: most are something else */
     if (block == NULL || (size_t)((const char *)op - block) + HEAD > isan__block_size(block)
         || isan__type_of(op) != isan__py.dict_type || isan__object_in(block) != op) {
         return false;
     }
     memcpy(&table, (const char *)op + ISAN__MA_KEYS, sizeof table);
-    if (!isan__keys_at(&keys, table, false) || keys.key != 0) {
-        return false;
-    }
-    for (uint64_t i = 0; i < keys.n && n < ENOUGH; i++) {
-        const void *const *entry = (const void *const *)(keys.entries + i * keys.entry_size);
-        uint32_t state;
-        if (entry[1] != NULL) {
-            memcpy(&state, (const char *)entry[1] + isan__py.unicode_state, sizeof state);
-            if (entry[0] != entry[1] || isan__type_of(entry[1]) != isan__py.unicode_type || (state & 3) == 0) {
-                return false;
-            }
-            n++;
-        }
-    }
-    return n == ENOUGH;
+    return isan__block_of(table) == table && isan__is_interned_table(table);
 }
 
 /* The main interpreter is part of _PyRuntime, its end; the
@@ -171,7 +153,7 @@ find_interned(const char *main)
     for (size_t at = 0; main + at + 8 <= end && interned_at == 0; at += 8) {
         const void *dict;
         memcpy(&dict, main + at, sizeof dict);
-        if (is_interned_table(dict)) {
+        if (is_interned(dict)) {
             interned_at = (uint32_t)at;
         }
     }
@@ -366,7 +348,7 @@ look_at_interned(const char *now)
         return;
     }
     memcpy(&dict, (const char *)i->interp + interned_at, sizeof dict);
-    if (!is_interned_table(dict)) {
+    if (!is_interned(dict)) {
         return;
     }
     memcpy(&table, dict + ISAN__MA_KEYS, sizeof table);
@@ -389,7 +371,7 @@ isan__look_at_immortals(const char *format, ...)
 {
     char now[MAX_TEXT];
     va_list args;
-    if (initial == 0 || !isan__recording || isan__main_slot == 0
+    if (initial == 0 || !isan__recording || isan__main_slot == 0 || isan__self.ignoring
         || isan__interp_of(isan__main_slot)->finalizing || __atomic_exchange_n(&looking, 1, __ATOMIC_ACQUIRE)) {
         return;
     }
@@ -417,8 +399,8 @@ isan__look_at_immortals(const char *format, ...)
     last_ns = isan__now();
     bool found = finding != before;
     __atomic_store_n(&looking, 0, __ATOMIC_RELEASE);
-    if (found && isan__flags.halt_on_error && !isan__self.crashing) {
-        isan__halt();
+    if (found && !isan__self.crashing) {
+        isan__told();
     }
 }
 

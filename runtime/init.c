@@ -132,8 +132,11 @@ report_now(void)
 }
 
 void
-isan__halt(void)
+isan__told(void)
 {
+    if (!isan__flags.halt_on_error) {
+        return;
+    }
     isan__log_close();
     report_now();
     signal(SIGABRT, SIG_DFL);
@@ -196,6 +199,8 @@ forked(void)
     isan__immortals_forked();
     isan__threads_forked();
     isan__stores_forked();
+    isan__declared_forked();
+    isan__listeners_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which
@@ -268,6 +273,7 @@ begin(void)
         }
     }
     isan__demand_init();
+    isan__module_init();
     isan__immortals_init();
     isan__stores_init();
     active = true;

@@ -155,9 +155,7 @@ tell(const struct access *mine, const struct access *other)
             .stack = both[i]->stack, .tid = both[i]->tid, .interp = both[i]->interp,
             .amount = both[i]->to.size }, "");
     }
-    if (isan__flags.halt_on_error) {
-        isan__halt();
-    }
+    isan__told();
 }
 
 /* Somebody else's store and this thread's meet if both are here at a time.

@@ -33,4 +33,4 @@ static PyMethodDef methods[] = {
 
 #define NAME "gilstate_callback"
 #define INIT PyInit_gilstate_callback
-#include "gilstate.h"
+#include "module.h"

@@ -98,4 +98,4 @@ static PyMethodDef methods[] = {
 
 #define NAME "gilstate_end"
 #define INIT PyInit_gilstate_end
-#include "gilstate.h"
+#include "module.h"

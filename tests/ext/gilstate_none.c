@@ -85,4 +85,4 @@ static PyMethodDef methods[] = {
 
 #define NAME "gilstate_none"
 #define INIT PyInit_gilstate_none
-#include "gilstate.h"
+#include "module.h"

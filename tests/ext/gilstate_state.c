@@ -44,4 +44,4 @@ static PyMethodDef methods[] = {
 
 #define NAME "gilstate_state"
 #define INIT PyInit_gilstate_state
-#include "gilstate.h"
+#include "module.h"

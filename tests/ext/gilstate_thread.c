@@ -153,4 +153,4 @@ static PyMethodDef methods[] = {
 
 #define NAME "gilstate_thread"
 #define INIT PyInit_gilstate_thread
-#include "gilstate.h"
+#include "module.h"

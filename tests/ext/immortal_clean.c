@@ -3,6 +3,7 @@
 #include <Python.h>
 
 #define NAME "immortal_clean"
+#define INIT PyInit_immortal_clean
 #include "immortal.h"
 
 static void
@@ -25,10 +26,4 @@ change(PyObject *object, long by)
     }
     Py_XDECREF(text);
     Py_XDECREF(PyUnicode_InternFromString("immortal_clean_name"));
-}
-
-PyMODINIT_FUNC
-PyInit_immortal_clean(void)
-{
-    return PyModuleDef_Init(&definition);
 }

@@ -4,6 +4,7 @@
 #include <Python.h>
 
 #define NAME "immortal_stable"
+#define INIT PyInit_immortal_stable
 #include "immortal.h"
 
 struct object {
@@ -23,10 +24,4 @@ change(PyObject *object, long by)
             _Py_Dealloc(object);
         }
     }
-}
-
-PyMODINIT_FUNC
-PyInit_immortal_stable(void)
-{
-    return PyModuleDef_Init(&definition);
 }
