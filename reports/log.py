@@ -260,13 +260,10 @@ class Log:
             raise Damaged("no such type in this format")
 
     def narrow(self, keep):
-        """Only the findings for which keep(number, leak) is true: the number that isan_findings() gave when this one was
-        made, and whether it is what an interpreter left behind.  Leaks by a rule of CPython's have none (record.c)."""
-        made = sorted([*self.findings.values(), *(l for l in self.leaks.values() if not l.residue)], key=lambda f: f.offset)
-        for number, one in enumerate(made, 1):
-            table = self.leaks if isinstance(one, Leak) else self.findings
-            if not keep(number, table is self.leaks):
-                del table[one.id]
+        """Only the findings for which keep(number, leak) is true: the number by which the process knows it, 0 for what
+        CPython leaves by a rule, and whether it is what an interpreter left behind."""
+        self.findings = {f.id: f for f in self.findings.values() if keep(f.number, False)}
+        self.leaks = {l.id: l for l in self.leaks.values() if keep(l.number, True)}
 
     # -- looking things up, in this log and in what a fork inherited --------
 
