@@ -1,5 +1,5 @@
 """isan test, and the pytest plugin: suites of small projects, each run as its author would."""
-import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -11,30 +11,40 @@ from conftest import ROOT
 from subject import EXT, build, line_of
 
 # What Debian's pytest consists of, for interpreters that have none.
-PYTEST = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging", "attr", "attrs"]
+PYTEST = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging"]
+OLDER = ["attr", "attrs", "py"]         # newer ones do without
+SYSTEM = "/usr/bin/python3"
 SUMMARY = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.M)
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     directory = tmp_path_factory.mktemp("site")
-    for name in PYTEST:
-        try:
-            os.symlink(os.path.dirname(importlib.import_module(name).__file__), directory / name)
-        except ImportError:
-            assert name in ("attr", "attrs")        # newer pytests do without
+    for name in PYTEST + [name for name in OLDER if importlib.util.find_spec(name)]:
+        file = importlib.import_module(name).__file__
+        if os.path.basename(file) == "__init__.py":
+            file = os.path.dirname(file)
+        os.symlink(file, directory / os.path.basename(file))
     return directory
 
 
 class Project:
-    """A directory of tests, and what runs them in one Python."""
+    """A directory of tests, the extensions they need, and what runs them in one Python."""
 
-    def __init__(self, subject, directory, site):
-        self.subject, self.directory = subject, directory
-        paths = [directory, subject.extensions] + [site] * (subject.version != "3.11")
-        self.env = dict(subject.environment, PYTHONPATH=":".join(map(str, paths)), COLUMNS="300",
-                        PYTHONPYCACHEPREFIX=str(site / "cache"))
-        self.isan = [subject.isan, "test", *(subject.how or ["--python", subject.python])]
+    def __init__(self, isan, how, python, directory, site, cflags=()):
+        self.isan, self.python, self.directory, self.cflags = isan, python, directory, cflags
+        self.command = [isan, "test", *how]
+        self.path = ":".join(map(str, [directory] + [site] * (python != SYSTEM)))
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(("ISAN_", "PYTHON", "PYTEST"))}
+        self.env.update(PYTHONPATH=self.path, COLUMNS="300", PYTHONPYCACHEPREFIX=str(site / "cache"))
+
+    def extension(self, source, name=None):
+        """One of tests/ext, perhaps under another name."""
+        if name:
+            text = (EXT / source).read_text().replace(source[:-2], name)
+            source = self.directory / (name + ".c")
+            source.write_text(text)
+        build(source, self.python, self.directory, self.cflags)
 
     def file(self, name, text):
         (self.directory / name).write_text(text)
@@ -46,7 +56,7 @@ class Project:
         return Done(done)
 
     def test(self, *arguments, env=()):
-        return self.run(*self.isan, *arguments, env=env)
+        return self.run(*self.command, *arguments, env=env)
 
 
 class Done:
@@ -66,16 +76,21 @@ class Done:
 
 
 @pytest.fixture
-def project_of(subject_of, tmp_path, site):
-    return lambda name: Project(subject_of(name), tmp_path, site)
-
-
-def extension(project, source, name):
-    """The extension of tests/ext/SOURCE under another name."""
-    file = project.directory / (name + ".c")
-    file.write_text((EXT / source).read_text().replace(source[:-2], name))
-    build(file, project.subject.python, project.directory,
-          () if project.subject.stock else project.subject.cflags)
+def project_of(isan, flavor_python, tmp_path, site):
+    """project_of(name, *extensions): name is "system", or version-flavor."""
+    def make(name, *extensions):
+        if name == "system":
+            project = Project(isan, ["--python", SYSTEM], SYSTEM, tmp_path, site)
+        else:
+            version, flavor = name.split("-")
+            python = flavor_python(flavor, version)
+            flags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+            project = (Project(isan, ["--python", python], python, tmp_path, site) if flavor == "plain" else
+                       Project(isan, ["--flavor", flavor, "--version", version], python, tmp_path, site, flags))
+        for source in extensions:
+            project.extension(source)
+        return project
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -85,11 +100,11 @@ def example(root):
         return re.search(r"```python\n(.*?)```", file.read(), re.S)[1]
 
 
-@pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast"])
+@pytest.mark.parametrize("name", ["system", "3.13-fast"])
 def test_exception_class_in_a_static_and_its_healthy_twin(project_of, name, example):
     project = project_of(name)
     project.file("test_mymod.py", example)
-    extension(project, "exc_static.c", "mymod")
+    project.extension("exc_static.c", "mymod")
     done = project.test()
     assert done.status == 86, done
     assert "test_in_the_main_interpreter" not in done.failed and "test_fail" in done.failed, done
@@ -101,7 +116,7 @@ def test_exception_class_in_a_static_and_its_healthy_twin(project_of, name, exam
                      % kind, done.out), done
     assert "Move the variable into module state" in done.out
     assert "_pytest/" not in done.report("test_fail").partition("isan: ")[2]
-    extension(project, "exc_state.c", "mymod")
+    project.extension("exc_state.c", "mymod")
     done = project.test()
     assert (done.status, done.counts()) == (0, {"passed": 4}), done
     assert done.err.splitlines()[-1] == "isan test: 0 tests failed by findings"
@@ -188,8 +203,13 @@ def test_leaks_little():
 
 @pytest.mark.xfail
 def test_expected_leak(make_interpreter):
-    for _ in range(2):
-        make_interpreter().run("import leak_ref; leak_ref.make_object()")
+    interpreters = make_interpreter("legacy"), make_interpreter()
+    for interpreter in interpreters:
+        interpreter.run("import leak_ref; leak_ref.make_object()")
+        interpreter.end()
+
+def test_leak_of_a_fixture(fresh_interpreter):
+    fresh_interpreter.run("import leak_ref; leak_ref.use_block()")
 
 @pytest.mark.limit_leaks("0 B")
 def test_clean():
@@ -202,13 +222,13 @@ def test_interpreter_fails(fresh_interpreter):
 
 
 def test_markers(project_of):
-    project = project_of("3.13-plain")
+    project = project_of("3.13-plain", "cache_static.c", "leak_ref.c", "leak_clean.c")
     project.file("test_all.py", SUITE % os.getpid())
     done = project.test()
     assert done.status == 86
     assert set(done.failed) == {"test_fails", "test_setup_fails", "test_unexpected", "test_leaks", "test_leaks_each_time",
-                                "test_interpreter_fails"}, done
-    assert done.counts() == {"failed": 6, "passed": 6, "skipped": 1, "xfailed": 2}, done
+                                "test_interpreter_fails", "test_leak_of_a_fixture"}, done
+    assert done.counts() == {"failed": 6, "passed": 7, "skipped": 1, "xfailed": 2, "error": 1}, done
     assert done.failed["test_fails"] == "in interpreters 1, 2 of 2 (own GIL): assert [3] == [4]"
     assert "    assert [value] == [4]\nE       assert [3] == [4]" in done.report("test_fails")
     assert "said so" in done.report("test_fails")
@@ -218,22 +238,18 @@ def test_markers(project_of):
         line = project.directory.joinpath("test_all.py").read_text().split("def %s()" % test)[0].count("\n") + 2
         assert "1 object of type `list`, 64 bytes, of interpreter" in done.report(test)
         assert "created at test_all.py:%d in %s\n" % (line, test) in done.report(test)
+    assert "64 bytes, of interpreter" in done.report("ERROR at teardown of test_leak_of_a_fixture")
+    assert "memory that nothing points at: never freed" in done.report("ERROR at teardown of test_leak_of_a_fixture")
     assert "AssertionError: it is 1" in done.report("test_interpreter_fails")
 
 
 def test_option_and_selection(project_of):
     """--isan-interpreters, --isan-kind, -k, -x, and what no test is to blame for."""
-    project = project_of("3.13-plain")
+    project = project_of("3.13-plain", "cache_static.c")
     project.file("test_some.py", """
 import subprocess
 import sys
 import pytest
-
-def kind():
-    try:
-        import _xxtestfuzz, readline
-    except ImportError as error:
-        return "does not support loading in subinterpreters" in str(error)
 
 def test_own():
     import readline
@@ -283,7 +299,7 @@ def test_crash():
 
 
 def test_xdist_and_junit(project_of):
-    project = project_of("system")
+    project = project_of("system", "cache_static.c")
     project.file("test_cache.py", CACHE)
     done = project.test("-n", "2", "--junitxml", "result.xml")
     assert (done.status, list(done.failed), done.counts()) == (86, ["test_one"], {"failed": 1, "passed": 3}), done
@@ -291,12 +307,12 @@ def test_xdist_and_junit(project_of):
     assert {name: len(case) for name, case in cases.items()} == {"test_one": 1, "test_two": 0, "test_three": 0, "test_crash": 0}
     failure = cases["test_one"].find("failure")
     assert re.match(r"isan: (share|static) #\d+: ", failure.get("message"))
-    assert "static `cache` of cache_static" in failure.text and "test_cache.py:4 in <module>" in failure.text
+    assert "static `cache` of cache_static" in failure.text and re.search(r"py <module> +test_cache\.py:4\n", failure.text)
     assert "execnet" not in failure.text and "_pytest/" not in failure.text
 
 
 def test_crash_names_the_test(project_of):
-    project = project_of("system")
+    project = project_of("system", "cache_static.c")
     project.file("test_cache.py", CACHE)
     done = project.test("-k", "two or crash", env={"CRASH": "1"})
     assert done.status == 128 + 11, done
@@ -306,13 +322,13 @@ def test_crash_names_the_test(project_of):
 
 
 def test_loaded_by_an_ordinary_pytest(project_of):
-    project = project_of("system")
+    project = project_of("system", "cache_static.c")
     project.file("test_cache.py", CACHE)
-    path = {"PYTHONPATH": "%s:%s" % (project.env["PYTHONPATH"], os.path.join(ROOT, "scripts"))}
-    done = project.run(project.subject.python, "-m", "pytest", "-p", "isan.pytest", "-x", "-q", env=path)
+    path = {"PYTHONPATH": "%s:%s" % (project.path, os.path.join(ROOT, "scripts"))}
+    done = project.run(project.python, "-m", "pytest", "-p", "isan.pytest", "-x", "-q", env=path)
     assert (done.status, list(done.failed), done.counts()) == (86, ["test_one"], {"failed": 1}), done
     project.file("conftest.py", "pytest_plugins = ['isan.pytest']\nprint('to be captured')\n")
-    done = project.run(project.subject.python, "-m", "pytest", "-k", "two", env=path)
+    done = project.run(project.python, "-m", "pytest", "-k", "two", env=path)
     assert (done.status, done.counts()) == (0, {"passed": 1, "deselected": 3}), done
 
 
@@ -329,8 +345,8 @@ def test_wrong_usage(project_of, plain):
         project.file("test_%d.py" % len(message), "import pytest\n@pytest.mark.%s\ndef test(): pass\n" % mark)
         done = project.test("test_%d.py" % len(message))
         assert done.status == 4 and "ERROR: test_%d.py::test: @pytest.mark.%s" % (len(message), message) in done.err, done
-    done = project.run(project.subject.isan, "run", project.subject.python, "-m", "pytest", "-p", "isan.pytest",
+    done = project.run(project.isan, "run", project.python, "-m", "pytest", "-p", "isan.pytest",
                        env={"PYTHONPATH": os.path.join(ROOT, "scripts")})
     assert done.status == 4 and "ERROR: isan.pytest is for `isan test`, not for `isan run`" in done.err, done
-    done = project.run(project.subject.isan, "test", "--python", plain, env={"PYTHONPATH": ""})
+    done = project.run(project.isan, "test", "--python", plain, env={"PYTHONPATH": ""})
     assert done.status == 2 and done.err.startswith("isan: %s has no pytest: install it there" % plain), done

@@ -262,7 +262,9 @@ class Judge:
                "limit": limit and limit[0], "uncounted": getattr(item, "uncounted", None), "baseline": None,
                "suppressions": os.environ[UNDER], "machinery": self.machinery, "pytest": None}
         if isinstance(item, Item):
-            job["baseline"] = {"n": item.n, "kind": item.kind, "python": sys.executable}
+            plugins = sorted({"%s-%s" % (dist.project_name, dist.version)
+                              for _, dist in item.config.pluginmanager.list_plugin_distinfo()})
+            job["baseline"] = {"kind": item.kind, "python": sys.executable, "plugins": [pytest.__version__, *plugins]}
             if item.kind == "legacy":
                 job["pytest"] = machinery(*PYTEST)
         env = dict(os.environ)

@@ -1,6 +1,7 @@
 """isan test: pytest with the plugin (isan/pytest.py), and what no test could be failed for."""
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -40,26 +41,33 @@ def add_arguments(parser):
 # -- for the plugin: what remains of the findings of a test -------------------------------------
 
 
-def baseline(job, env, directory):
-    """The fingerprints of what a test that does nothing leads to in such interpreters: found by pytest and what it
-    imports, in CPython.  Measured once for all processes with logs in this directory."""
-    file = os.path.join(directory, "baseline-%(kind)s.json" % job)
-    with contextlib.suppress(OSError, ValueError), open(file, encoding="utf-8") as known:
-        return set(json.load(known))
+def baseline(job, process):
+    """The fingerprints of what tests that do nothing lead to in such interpreters: found in CPython by pytest and what it
+    imports.  Measured once for each build of the interpreter and of isan, and each set of pytest's plugins."""
+    preload, executable = process["flavor"] == "stock", process["executable"]
+    what = hashlib.sha256(repr((NOTHING, job["kind"], job["python"], job["plugins"])).encode()).hexdigest()[:16]
+    file = residue.cache() / ("%s-%s.json" % (residue.key(executable), what))
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return set(json.loads(file.read_text(encoding="utf-8"))["pytest"])
     with tempfile.TemporaryDirectory(prefix="isan-baseline-") as scratch:
         test, ini = os.path.join(scratch, "test_nothing.py"), os.path.join(scratch, "pytest.ini")
         for name, content in (test, NOTHING), (ini, "[pytest]\n"):
             with open(name, "w", encoding="utf-8") as new:
                 new.write(content)
         logs = os.path.join(scratch, "log")
-        env = dict(env, ISAN_OPTIONS="log_path=%s:exitcode=0" % logs, ISAN__TEST="baseline")
+        env = dict(residue.environment(preload, log_path=logs, exitcode=0), ISAN__TEST="baseline")
         env.pop("PYTEST_ADDOPTS", None)
-        subprocess.run([job["python"], "-m", "pytest", "-q", "-p", "isan.pytest", "-p", "no:cacheprovider", "-c", ini,
-                        "--rootdir", scratch, "--isan-interpreters", str(max(job["n"], 2)), "--isan-kind", job["kind"], test],
-                       env=env, cwd=scratch, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(
+            [job["python"], "-m", "pytest", "-q", "-p", "isan.pytest", "-p", "no:cacheprovider", "-c", ini, "--rootdir", scratch,
+             "--isan-interpreters=2", "--isan-kind", job["kind"], test],
+            env=env, cwd=scratch, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if done.returncode:     # such as: a plugin that another interpreter refuses, which the tests' own failures tell
+            return set()
         found = {finding["fingerprint"] for finding in report_.make(log.logs_in(logs))["findings"]}
-        with tempfile.NamedTemporaryFile("w", dir=directory, prefix="baseline-", delete=False, encoding="utf-8") as new:
-            json.dump(sorted(found), new)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False, encoding="utf-8") as new:
+            json.dump({"executable": executable, "pytest": sorted(found)}, new)
         os.replace(new.name, file)
     return found
 
@@ -111,8 +119,7 @@ def judge(job):
                           and not (leak and uncounted[0] <= number <= uncounted[1]))
     findings = report["findings"]
     if findings and job["baseline"]:
-        process = report["process"]
-        known = baseline(job["baseline"], residue.environment(process["flavor"] == "stock"), os.path.dirname(job["log"]))
+        known = baseline(job["baseline"], report["process"])
         findings = [finding for finding in findings if finding["fingerprint"] not in known
                     and not (job["pytest"] and of_pytest(finding, job["pytest"]))]
     head = ""
