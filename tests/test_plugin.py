@@ -238,7 +238,7 @@ def test_markers(project_of):
         line = project.directory.joinpath("test_all.py").read_text().split("def %s()" % test)[0].count("\n") + 2
         assert "1 object of type `list`, 64 bytes, of interpreter" in done.report(test)
         assert "created at test_all.py:%d in %s\n" % (line, test) in done.report(test)
-    assert "64 bytes, of interpreter" in done.report("ERROR at teardown of test_leak_of_a_fixture")
+    assert "1 block of memory (PyMem_Malloc), 64 bytes, of interpreter" in done.report("ERROR at teardown of test_leak_of_a_fixture")
     assert "memory that nothing points at: never freed" in done.report("ERROR at teardown of test_leak_of_a_fixture")
     assert "AssertionError: it is 1" in done.report("test_interpreter_fails")
 

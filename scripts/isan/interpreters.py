@@ -1,5 +1,6 @@
 """Interpreters beside the one that runs, made in one way with Python 3.11 to 3.14."""
 import sys
+import tempfile
 
 try:
     import _interpreters
@@ -9,6 +10,22 @@ except ImportError:                 # before 3.13
 OWN_GIL = sys.version_info >= (3, 12)       # whether there are such interpreters (PEP 684)
 KINDS = {"own-gil": "own GIL", "legacy": "legacy"}
 DEFAULT = "own-gil" if OWN_GIL else "legacy"
+
+
+# An exception is told here: _interpreters.exec() of 3.13 loses the memory of what it tells of one
+# (Python/crossinterp.c, _PyXI_excinfo_InitFromException), and those before tell little.
+TASK = """\
+def _isan_task():
+    try:
+        exec(compile({source!r}, "<string>", "exec"), globals())
+    except BaseException as error:
+        import posix, traceback
+        told = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next)).encode(errors="backslashreplace")
+        while told:
+            told = told[posix.write({fd}, told):]
+_isan_task()
+del _isan_task
+"""
 
 
 class Failed(Exception):
@@ -37,17 +54,24 @@ class Interpreter:
         self.run("import sys\nsys.path[:] = %r\ndel sys\n" % (sys.path,))
 
     def run(self, source):
+        __tracebackhide__ = True        # pytest's: a failure is the caller's
         if self.id is None:
             raise Failed("the interpreter has been ended")
-        if hasattr(_interpreters, "exec"):
-            failed = _interpreters.exec(self.id, source)
-            if failed is not None:
-                raise Failed(failed.errdisplay or failed.formatted)
-        else:
-            try:
-                _interpreters.run_string(self.id, source)
-            except _interpreters.RunFailedError as error:
-                raise Failed(str(error)) from None
+        with tempfile.TemporaryFile() as told:
+            task = TASK.format(source=source, fd=told.fileno())
+            if hasattr(_interpreters, "exec"):
+                failed = _interpreters.exec(self.id, task)
+                if failed is not None:
+                    raise Failed(failed.formatted)
+            else:
+                try:
+                    _interpreters.run_string(self.id, task)
+                except _interpreters.RunFailedError as error:
+                    raise Failed(str(error)) from None
+            told.seek(0)
+            text = told.read().decode().rstrip()
+        if text:
+            raise Failed(text)
 
     def end(self):
         if self.id is not None:
