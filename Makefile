@@ -17,8 +17,8 @@ cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no
 LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
-SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py)
-SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh))
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py tests/fuzz/*.py)
+SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
@@ -32,7 +32,7 @@ isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
 python = $(isan) python --flavor $(1) --version $(2)
 
-.PHONY: all help deps python demo test cpython races bench soak lint install clean
+.PHONY: all help deps python demo test cpython races bench fuzz soak lint install wheel clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -92,6 +92,9 @@ bench: deps ## time and memory of isan, tracemalloc, valgrind, and ends of inter
 	$(PYTHON) tests/bench/ending.py --base $(BASE) $(FAST) --test isan $(ENDING_ARGS) || status=$$?; \
 	exit $$status
 
+fuzz: deps ## feed isan's parsers with what they do not expect (FUZZ="log suppressions options" FUZZ_SECONDS=60)
+	set -e; for t in $(or $(FUZZ),log suppressions options); do tests/fuzz/fuzz.sh $$t $(or $(FUZZ_SECONDS),60); done
+
 soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 	$(MAKE) all
 	$(call python,fast,3.13)
@@ -110,11 +113,17 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
 	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
 
 install: all ## install under PREFIX= (and DESTDIR=)
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
 	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
 	    scripts/isan scripts/packages.txt reports include hooks/anchors.txt $(wildcard runtime/*.inc) \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
+	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/lib/isan/include' '' 'Name: isan' \
+	    'Description: The Interpreter Sanitizer for CPython: isan/isan.h' "Version: $$(build/bin/isan --version)" \
+	    'Cflags: -I$${includedir}' > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/isan.pc'
+
+wheel: all ## build/dist/isan-*.whl, for pip install
+	$(PYTHON) scripts/wheel.py build/dist
 
 clean: ## remove build/ (built interpreters stay in the cache)
 	rm -rf build

@@ -23,6 +23,7 @@ PLACE_WRITE, PLACE_ATOMIC, PLACE_DETACHED, PLACE_UNKNOWN, PLACE_FREE = 1, 2, 4, 
 PLACE_MORTAL, PLACE_OLD_ABI = 32, 64
 INTERP_KINDS = ("main", "legacy", "own-gil")
 BEGIN, FINALIZING, END = 1, 2, 3
+STATES = {state.access for state in tables.STATES}
 EDGES = ("field", "item", "key", "value", "attribute", "type", "memory")
 
 _header = struct.Struct("=8sIIQQIIQQ1024s")
@@ -210,8 +211,11 @@ class Log:
             f = _finding.unpack_from(body)
             if f[1] >= len(tables.KINDS) or f[2] >= len(tables.ACCESSES):
                 raise Damaged("kind %d, access %d" % (f[1], f[2]))
+            what, access = tables.KINDS[f[1]].name, tables.ACCESSES[f[2]]
+            if what == "leak" or (what == "gilstate") != (access in STATES):
+                raise Damaged("kind %s, access %s" % (what, access))
             self.findings[f[0]] = Finding(
-                offset, f[0], tables.KINDS[f[1]].name, tables.ACCESSES[f[2]], *f[3:7], Object(*f[7:15]),
+                offset, f[0], what, access, *f[3:7], Object(*f[7:15]),
                 Holder(*f[15:19]), *f[19:], _strings(body[_finding.size:], 1)[0])
         elif kind == LEAK:
             f = _leak.unpack_from(body)
@@ -384,6 +388,9 @@ def read(paths):
                           " before the fork are missing" % (log.parent_name, error.strerror))
                 continue
             queue.append(logs[key])
+        if any(ancestor is log for ancestor, _ in logs[key].ancestry()):
+            log.error(64, "the log of the process it was forked from, %s, is one of its descendants'" % log.parent_name)
+            continue
         log.parent = logs[key]
     for log in logs.values():
         log.index()

@@ -52,7 +52,7 @@ class Project:
     def run(self, *command, env=()):
         done = subprocess.run([*command, "-p", "no:cacheprovider", "-W", "ignore"], cwd=self.directory,
                               env=dict(self.env, **dict(env)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=300)
+                              stderr=subprocess.PIPE, text=True, timeout=600)
         return Done(done)
 
     def test(self, *arguments, env=()):
@@ -152,7 +152,7 @@ class TestClass:
         cls.attribute = 1
 
     @pytest.mark.interpreters(2)
-    @pytest.mark.parametrize("x", [object, len], ids=["a::b[c]", "d"])
+    @pytest.mark.parametrize("x", [object], ids=["a::b[c]"])
     def test_all_that_a_test_has(self, value, x, tmp_path, capsys):
         assert (self.attribute, value, x is not None) == (1, 3, True)
         print(tmp_path)
@@ -169,7 +169,7 @@ def test_fails(value):
 def test_setup_fails(broken):
     pass
 
-@pytest.mark.interpreters(2)
+@pytest.mark.interpreters
 def test_skips():
     pytest.skip("not here")
 
@@ -228,7 +228,7 @@ def test_markers(project_of):
     assert done.status == 86
     assert set(done.failed) == {"test_fails", "test_setup_fails", "test_unexpected", "test_leaks", "test_leaks_each_time",
                                 "test_interpreter_fails", "test_leak_of_a_fixture"}, done
-    assert done.counts() == {"failed": 6, "passed": 7, "skipped": 1, "xfailed": 2, "error": 1}, done
+    assert done.counts() == {"failed": 6, "passed": 6, "skipped": 1, "xfailed": 2, "error": 1}, done
     assert done.failed["test_fails"] == "in interpreters 1, 2 of 2 (own GIL): assert [3] == [4]"
     assert "    assert [value] == [4]\nE       assert [3] == [4]" in done.report("test_fails")
     assert "said so" in done.report("test_fails")

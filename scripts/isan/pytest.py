@@ -25,9 +25,8 @@ from _pytest._io import TerminalWriter
 from _pytest.config import Config
 from isan import interpreters
 
-# Set by `isan test`: the file of suppressions, if any; "baseline": nothing is to be judged.
+# Set by `isan test`, a dictionary: its own command, and the file of suppressions, if any; {}: nothing is to be judged.
 UNDER = "ISAN__TEST"
-COMMAND = os.path.join(isan.ROOT, "build", "bin", "isan")
 MARKERS = [
     "interpreters(n=1, kind=None): run the test in n fresh interpreters in parallel (0: not in any), with GILs of their own"
     " (own-gil) or the main one's (legacy)",
@@ -79,15 +78,19 @@ def enter(pluginmanager):
     if not _COMMAND.search(sys.argv[0]):
         raise pytest.UsageError("isan.pytest cannot start %s again, which is no command of pytest's: run it with isan test"
                                 % (sys.argv[0] or "this program"))
-    if not os.path.exists(COMMAND):
-        raise pytest.UsageError("there is no %s; build it with make" % COMMAND)
     capture = pluginmanager.getplugin("capturemanager")
     if capture:         # loaded by a conftest.py
         capture.stop_global_capturing()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(COMMAND, [COMMAND, "test", "--rerun", "loaded" if loaded else "preload", "--", sys.executable,
-                       *sys.orig_argv[1:]])
+    script, env = os.path.join(isan.ROOT, "build", "bin", "isan"), dict(os.environ)
+    if "LD_PRELOAD" in env:
+        env["ISAN__LD_PRELOAD"] = env.pop("LD_PRELOAD")         # as scripts/isan.sh does
+    # A wheel has no script there.
+    command = [script] if os.path.exists(script) else [
+        sys.executable, "-I", os.path.join(os.path.dirname(os.path.abspath(isan.__file__)), "__main__.py")]
+    os.execve(command[0], [*command, "test", "--rerun", "loaded" if loaded else "preload", "--", sys.executable,
+                           *sys.orig_argv[1:]], env)
 
 
 def pytest_configure(config):
@@ -99,7 +102,7 @@ def pytest_configure(config):
     if config.getoption("isan_kind", None) == "own-gil" and not interpreters.OWN_GIL:
         raise pytest.UsageError("Python %d.%d has no interpreters with GILs of their own: leave --isan-kind out"
                                 % sys.version_info[:2])
-    if not _here and os.environ.get(UNDER) != "baseline":
+    if not _here and json.loads(os.environ[UNDER]):
         if not isan.loaded() or not isan.log():
             raise pytest.UsageError("libisan.so is not loaded in this Python, or has no log: run the tests with isan test")
         config.pluginmanager.register(Judge(), "isan judge")
@@ -213,6 +216,7 @@ class Judge:
 
     def __init__(self):
         self.before, self.machinery = 0, machinery(*PYTEST, "os")
+        self.under = json.loads(os.environ[UNDER])
         self.tell(machinery=self.machinery)
 
     def tell(self, **what):
@@ -260,7 +264,7 @@ class Judge:
         limit = limit_of(item)
         job = {"log": isan.log(), "first": first, "last": last, "test": item.nodeid, "allow": allowed(item),
                "limit": limit and limit[0], "uncounted": getattr(item, "uncounted", None), "baseline": None,
-               "suppressions": os.environ[UNDER], "machinery": self.machinery, "pytest": None}
+               "suppressions": self.under["suppressions"], "machinery": self.machinery, "pytest": None}
         if isinstance(item, Item):
             plugins = sorted({"%s-%s" % (dist.project_name, dist.version)
                               for _, dist in item.config.pluginmanager.list_plugin_distinfo()})
@@ -270,7 +274,7 @@ class Judge:
         env = dict(os.environ)
         env.pop("LD_PRELOAD", None)
         env.pop("ISAN_OPTIONS", None)
-        done = subprocess.run([COMMAND, "test", "--judge", "job"], input=json.dumps(job), env=env, stdout=subprocess.PIPE,
+        done = subprocess.run([*self.under["command"], "test", "--judge", "job"], input=json.dumps(job), env=env, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, errors="backslashreplace")
         try:
             return json.loads(done.stdout)["text"]

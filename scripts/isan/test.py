@@ -55,7 +55,7 @@ def baseline(job, process):
             with open(name, "w", encoding="utf-8") as new:
                 new.write(content)
         logs = os.path.join(scratch, "log")
-        env = dict(residue.environment(preload, log_path=logs, exitcode=0), ISAN__TEST="baseline")
+        env = dict(residue.environment(preload, log_path=logs, exitcode=0), ISAN__TEST="{}")
         env.pop("PYTEST_ADDOPTS", None)
         done = subprocess.run(
             [job["python"], "-m", "pytest", "-q", "-p", "isan.pytest", "-p", "no:cacheprovider", "-c", ini, "--rootdir", scratch,
@@ -220,7 +220,9 @@ def supervise(args, rest):
         before = run.logs_of(directory)
         env = residue.environment(preload)
         env["ISAN_OPTIONS"] = ":".join(options + ["log_path=" + directory, "exitcode=0"])
-        env["ISAN__TEST"] = os.path.abspath(suppressed) if suppressed else ""
+        main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+        env["ISAN__TEST"] = json.dumps({"command": [sys.executable, "-I", main],
+                                        "suppressions": os.path.abspath(suppressed) if suppressed else ""})
         here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
         env["PYTHONPATH"] = os.pathsep.join([here, *([env["PYTHONPATH"]] if env.get("PYTHONPATH") else [])])
         try:
