@@ -112,8 +112,8 @@ def test_exception_class_in_a_static_and_its_healthy_twin(project_of, name, exam
     assert re.search(r"isan: static #\d+: static `error` of mymod\.cpython-\S+\.so \(mymod\.c:%d\) holds a `type` of"
                      r" interpreter 0 \(main\)\n  created in interpreter 0 \(main\) at mymod\.c:%d in exc_exec:\n" % (
                          line, line_of("exc_static.c", "PyErr_NewException")), done.report("test_fail")), done
-    assert re.search(r"  reached from interpreter [12] \(%s\), which has imported it too: found at test_mymod\.py:3 in <module>:"
-                     % kind, done.out), done
+    # Where is a matter of chance: whichever of the two next imports an extension finds it.
+    assert re.search(r"  reached from interpreter [12] \(%s\), which has imported it too: found " % kind, done.out), done.out
     assert "Move the variable into module state" in done.out
     assert "_pytest/" not in done.report("test_fail").partition("isan: ")[2]
     project.extension("exc_state.c", "mymod")
