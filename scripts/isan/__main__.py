@@ -15,6 +15,7 @@ COMMANDS = [
     ("run", "isan.run", "run a program under the sanitizer"),
     ("check", "isan.check", "say whether extension modules are safe in several interpreters"),
     ("test", "isan.test", "run a test suite with pytest, and fail the tests that something is found in"),
+    ("census", "isan.census", "say how isolated a Python's extension modules are"),
     ("regrtest", "isan.regrtest", "run CPython's own tests under the sanitizer"),
     ("report", "isan.report", "render saved logs"),
     ("env", "isan.env", "build an extension with checked reference counts"),
