@@ -173,7 +173,8 @@ slow_free(struct domain *d, void *p, void *pc)
         d->real.free(d->real.ctx, p);       /* from before isan, or no multiple of 16 */
         return;
     }
-    isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
+    isan__slot_t slot = isan__slot, owner = word & ISAN__WATCHED && d->id != RAW
+        ? isan__transfer_over(p, slot) : (isan__slot_t)word;
     bool ended = isan__interp_of(owner)->ended;
     if (word & ISAN__FREED) {
         isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, p, pc);
@@ -242,7 +243,8 @@ hook_realloc(void *ctx, void *p, size_t size)
     size = size < least ? least : size;
     isan__refresh(d->id == RAW);
     uint32_t word = isan__load(p);
-    isan__slot_t owner = (isan__slot_t)word, slot = isan__slot;
+    isan__slot_t slot = isan__slot, owner = word & ISAN__WATCHED && d->id != RAW
+        ? isan__transfer_over(p, slot) : (isan__slot_t)word;
     if (!(word & ISAN__START)) {
         return REAL(d->id == RAW, d->real.realloc(d->real.ctx, p, size));
     }

@@ -15,8 +15,8 @@ import struct
 
 from . import linetable, tables
 
-MAGIC, VERSION, HEADER = b"ISANLOG1", 3, 4096
-(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON, PLACE) = range(15)
+MAGIC, VERSION, HEADER = b"ISANLOG1", 4, 4096
+(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON, PLACE, IGNORED) = range(16)
 FRAME_ENTRY = 1
 OBJ_OBJECT, OBJ_FREED, OBJ_ORIGIN_STACK, OBJ_INTERNED, OBJ_RECYCLED, OBJ_STATIC_TYPE = 1, 2, 4, 8, 16, 32
 PLACE_WRITE, PLACE_ATOMIC, PLACE_DETACHED, PLACE_UNKNOWN, PLACE_FREE = 1, 2, 4, 8, 16
@@ -34,10 +34,10 @@ _code = struct.Struct("=IIiIII")
 _stack = struct.Struct("=IHH")
 _frame = struct.Struct("=IHHII")
 _interp = struct.Struct("=IHHqQII")
-_object = "QQIIII"
+_object = "QQIIIIII"
 _holder = "QQII"
-_finding = struct.Struct("=IHHQQII" + _object + _holder + "II")
-_leak = struct.Struct("=IHHQQQQQ" + _object + _holder + "IIII")
+_finding = struct.Struct("=IHHQQII" + _object + _holder + "IIII")
+_leak = struct.Struct("=IHHQQQQQ" + _object + _holder + "IIIIII")
 _step = struct.Struct("=II" + _object + _object + "IIQQ")
 _kept = struct.Struct("=IIQQ")
 _reason = struct.Struct("=IIIIQQ")
@@ -45,18 +45,19 @@ _place = struct.Struct("=IHHIIIIq")
 _crash = struct.Struct("=iiQIIII")
 _exit = struct.Struct("=Q")
 _pair = struct.Struct("=II")
+_ignored = struct.Struct("=Q")
 
 Module = collections.namedtuple("Module", "offset bias start end path build_id")
 Code = collections.namedtuple("Code", "base units first table file function")
 Stack = collections.namedtuple("Stack", "offset native python")
 Frame = collections.namedtuple("Frame", "site flags interp")
 Event = collections.namedtuple("Event", "serial event kind id time tid stack")
-Object = collections.namedtuple("Object", "address size serial owner origin flags")
+Object = collections.namedtuple("Object", "address size serial owner origin flags maker pad")
 Finding = collections.namedtuple(
-    "Finding", "offset id kind access count time tid current object holder used gone type")
+    "Finding", "offset id kind access count time tid current object holder used gone number pad type")
 Holder = collections.namedtuple("Holder", "address tls tid pad")
 Leak = collections.namedtuple(
-    "Leak", "offset id residue keeper count bytes kept kept_bytes extra object holder domain look pairs type")
+    "Leak", "offset id residue keeper count bytes kept kept_bytes extra object holder domain look number pairs type")
 Step = collections.namedtuple(
     "Step", "offset leak position from_ to edge basicsize at code from_type to_type label member")
 Kept = collections.namedtuple("Kept", "leak count bytes type")
@@ -109,7 +110,7 @@ class Log:
         self.modules, self.codes, self.events = [], [], []
         self.stacks, self.findings, self.leaks, self.owned = {}, {}, {}, {}
         self.steps, self.kept, self.reasons, self.places = [], [], [], []
-        self.crashes, self.notes = [], []
+        self.crashes, self.notes, self.ignored = [], [], []
         self.offsets = {}           # ("code", base) etc. -> offset, for the border of a fork
 
     # -- reading ----------------------------------------------------------
@@ -215,11 +216,11 @@ class Log:
             if what == "leak" or (what == "gilstate") != (access in STATES):
                 raise Damaged("kind %s, access %s" % (what, access))
             self.findings[f[0]] = Finding(
-                offset, f[0], what, access, *f[3:7], Object(*f[7:13]),
-                Holder(*f[13:17]), *f[17:], _strings(body[_finding.size:], 1)[0])
+                offset, f[0], what, access, *f[3:7], Object(*f[7:15]),
+                Holder(*f[15:19]), *f[19:], _strings(body[_finding.size:], 1)[0])
         elif kind == LEAK:
             f = _leak.unpack_from(body)
-            n_paired, domain, text_size, look = f[18:]
+            n_paired, domain, text_size, look, number, _ = f[20:]
             if f[1] >= len(tables.RESIDUES) or f[2] >= len(tables.KEEPERS):
                 raise Damaged("residue rule %d, keeper %d" % f[1:3])
             type = _strings(body[_leak.size:_leak.size + text_size], 1)[0] if text_size else ""
@@ -228,17 +229,17 @@ class Log:
                 raise Damaged("its pairs are cut off")
             pairs = [_pair.unpack_from(body, begin + i * _pair.size) for i in range(n_paired)]
             (self.owned if look else self.leaks)[f[0]] = Leak(
-                offset, *f[:2], tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:14]), Holder(*f[14:18]),
-                {114: "r", 109: "m", 111: "o"}.get(domain, ""), look, pairs, type)
+                offset, *f[:2], tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:16]), Holder(*f[16:20]),
+                {114: "r", 109: "m", 111: "o"}.get(domain, ""), look, number, pairs, type)
         elif kind == CRASH:
             self.crashes.append(Crash(offset, *_crash.unpack_from(body)[:-1]))
         elif kind == EXIT:
             self.exit_time = _exit.unpack_from(body)[0]
         elif kind == STEP:
             f = _step.unpack_from(body)
-            if f[14] >= len(EDGES):
-                raise Damaged("edge %d" % f[14])
-            self.steps.append(Step(offset, *f[:2], Object(*f[2:8]), Object(*f[8:14]), EDGES[f[14]], *f[15:],
+            if f[18] >= len(EDGES):
+                raise Damaged("edge %d" % f[18])
+            self.steps.append(Step(offset, *f[:2], Object(*f[2:10]), Object(*f[10:18]), EDGES[f[18]], *f[19:],
                                    *_strings(body[_step.size:], 4)[:4]))
         elif kind == KEPT:
             leak, _, count, size = _kept.unpack_from(body)
@@ -255,10 +256,19 @@ class Log:
                 raise Damaged("role %d" % f[1])
             self.places.append(Place(offset, f[0], tables.PLACES[f[1]].name, *f[2:6], f[7],
                                      _strings(body[_place.size:], 1)[0]))
+        elif kind == IGNORED:
+            count, = _ignored.unpack_from(body)
+            self.ignored.append((_strings(body[_ignored.size:], 1)[0], count))
         elif kind == NOTE:
             self.notes.append(_strings(body, 1)[0])
         else:
             raise Damaged("no such type in this format")
+
+    def narrow(self, keep):
+        """Only the findings for which keep(number, leak) is true: the number by which the process knows it, 0 for what
+        CPython leaves by a rule, and whether it is what an interpreter left behind."""
+        self.findings = {f.id: f for f in self.findings.values() if keep(f.number, False)}
+        self.leaks = {l.id: l for l in self.leaks.values() if keep(l.number, True)}
 
     # -- looking things up, in this log and in what a fork inherited --------
 

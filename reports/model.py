@@ -142,8 +142,8 @@ class _Builder:
         if not object.origin:
             return []
         if object.flags & logs_.OBJ_ORIGIN_STACK:
-            return self.stack(log, object.origin, creator=object.owner)
-        return [self.python_frame(log, object.origin, self.interp(log, object.owner))]
+            return self.stack(log, object.origin, creator=object.maker or object.owner)
+        return [self.python_frame(log, object.origin, self.interp(log, object.maker or object.owner))]
 
     @staticmethod
     def thing(object, type):
@@ -236,19 +236,20 @@ class _Builder:
         return interp.ended, (interp.finalizing and self.stack(log, interp.finalizing.stack)
                               or self.stack(log, interp.ended.stack))
 
-    def common(self, log, kind, access, id, type, object, holder, count):
+    def common(self, log, kind, access, id, type, object, holder, count, number):
         return {
             "kind": kind, "access": access, "id": id, "fingerprint": None, "baseline": None, "title": KINDS[kind].title, "headline": None,
             "object": self.thing(object, type),
-            "owner": self.interp(log, object.owner), "current": None,
+            "owner": self.interp(log, object.owner), "maker": self.interp(log, object.maker), "current": None,
             "holder": holder,
             "stacks": {"created": self.created(log, object)},
-            "paired": [], "count": count, "pid": log.pid, "process": log.number, "hint": KINDS[kind].hint,
+            "paired": [], "count": count, "pid": log.pid, "process": log.number,
+            "numbers": [{"pid": log.pid, "number": number}] if number else [], "hint": KINDS[kind].hint,
         }
 
     def trap(self, log, f):
         finding = self.common(log, f.kind, f.access, f.id, f.type, f.object,
-                              self.holder(log, f.holder, f.offset), f.count)
+                              self.holder(log, f.holder, f.offset), f.count, f.number)
         finding["current"] = self.interp(log, f.current)
         finding["stacks"]["used"] = self.stack(log, f.used)
         finding["tid"], finding["time_ns"] = f.tid, f.time
@@ -338,7 +339,7 @@ class _Builder:
 
     def leak(self, log, l):
         steps = log.of("steps", l.id)
-        leak = self.common(log, "leak", "none", l.id, l.type, l.object, self.keeper(log, l, steps), l.count)
+        leak = self.common(log, "leak", "none", l.id, l.type, l.object, self.keeper(log, l, steps), l.count, l.number)
         leak["bytes"], leak["domain"], leak["extra"] = l.bytes, DOMAINS.get(l.domain), l.extra
         leak["kept"] = {"count": l.kept, "bytes": l.kept_bytes, "types": [
             {"type": k.type or None, "count": k.count, "bytes": k.bytes} for k in log.of("kept", l.id)]}
@@ -488,6 +489,7 @@ def _merge(findings):
         for key, value in _together(finding):
             if value not in (None, "", *first[key]):
                 first[key].append(value)
+        first["numbers"] += finding["numbers"]
         first["paired"] += finding["paired"]
     return list(kept.values()), renamed
 
@@ -570,7 +572,8 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
     gives the suppressions for its findings."""
     builder = _Builder(symbolizer)
     report = {"isan": version, "baseline": None, "gone": [], "findings": [], "interpreters": [], "process": None, "processes": [],
-              "owned": [], "crashes": [], "residue": [], "suppressed": [], "suppressions": [], "notes": [], "errors": [],
+              "owned": [], "crashes": [], "residue": [], "suppressed": [], "suppressions": [], "ignored": [], "notes": [],
+              "errors": [],
               "dropped": 0}
     findings, next_id, ids, suppressions_for = [], 1, {}, {}
     for log in logs:
@@ -648,6 +651,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
                 "process": log.number,
                 "tid": crash.tid, "current": builder.interp(log, crash.current),
                 "stack": builder.stack(log, crash.stack, ours=True)})
+        report["ignored"] += [{"pid": log.pid, "reason": reason, "count": count} for reason, count in log.ignored]
         report["notes"] += [{"pid": log.pid, "text": note} for note in log.notes]
         if log.torn is not None:
             report["notes"].append({"pid": log.pid, "text": "the process was killed while it recorded; the log ends at"

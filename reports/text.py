@@ -91,6 +91,10 @@ class Text(Phrases):
             self.say("    (or an earlier object in the same memory was: before Python 3.13, and with origin=none,"
                      " recycled floats, lists, tuples and dicts are not seen)")
 
+    def transferred(self, f):
+        if f["maker"]:
+            self.say("  given by %s to %s (isan_transfer)" % (self.whose(f["maker"]), self.whose(f["owner"])))
+
     def title(self, f, headline):
         self.say("%s %s" % (self.paint("kind", "isan: %s #%d:" % (f["kind"], f["id"])),
                             self.paint("title", headline + self.process_of(f))))
@@ -98,12 +102,13 @@ class Text(Phrases):
     def trap(self, f):
         self.title(f, self.headline(f))
         owner = self.whose(f["owner"])
-        created = f["stacks"]["created"]
+        created, maker = f["stacks"]["created"], self.whose(f["maker"]) if f["maker"] else owner
         if created:
-            self.location("created in %s" % owner, created, f)
+            self.location("created in %s" % maker, created, f)
             self.recycled(f)
         elif not f["object"]["static_type"] and f["kind"] != "gilstate":
-            self.say("  created in %s, where is not known" % owner)
+            self.say("  created in %s, where is not known" % maker)
+        self.transferred(f)
         if f["holder"] and f["kind"] != "static":
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
@@ -181,6 +186,7 @@ class Text(Phrases):
             self.recycled(f)
         else:
             self.say("  created where no Python code ran, or before isan could see it")
+        self.transferred(f)
         keeper, way = self.keeper(f), self.way(f)
         if keeper:
             self.say("  " + keeper)
@@ -293,6 +299,14 @@ class Text(Phrases):
             self.say("suppressed by %s: %s%s" % (self.file(file), plural(sum(line["count"] for line in used), "finding"),
                                                  "; " + ", ".join(parts) if parts else ""))
 
+    def ignored(self):
+        """What the program itself has left out."""
+        reasons = {}
+        for line in self.report["ignored"]:
+            reasons[line["reason"]] = reasons.get(line["reason"], 0) + line["count"]
+        for reason, count in reasons.items():
+            self.say("ignored by the program (isan_ignore_begin): %s: %s" % (plural(count, "use"), escape(reason) or "no reason given"))
+
     def summary(self):
         findings, report = self.report["findings"], self.report
         kinds = {}
@@ -352,6 +366,7 @@ class Text(Phrases):
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
         self.suppressed()
+        self.ignored()
         self.say(self.summary())
         return "\n".join(self.lines) + "\n"
 

@@ -56,7 +56,7 @@ tell(struct watched *w, int64_t was, int64_t by, ucontext_t *at)
     struct { uint64_t op, pc; } key = { (uint64_t)w->op, (uint64_t)pc };
     uint64_t hash = isan__hash(&key, sizeof key, 6) | 1;
     struct isan_rec_place *told = (void *)isan__table_get(&by_place, hash);
-    if (told == NULL && may_be_healthy(was, by)) {
+    if ((told == NULL && may_be_healthy(was, by)) || isan__ignores()) {
         return;
     }
     if (told == NULL) {

@@ -59,6 +59,22 @@ long long
     return owned(true);
 }
 
+int
+(isan_log)(char *path, size_t size)
+{
+    const char *name = isan__log_name();
+    size_t n = strlen(name);
+    if (!isan__recording || n == 0) {
+        return -1;
+    }
+    if (size > 0) {
+        size_t copied = n < size ? n : size - 1;
+        memcpy(path, name, copied);
+        path[copied] = 0;
+    }
+    return (int)n;
+}
+
 long long
 (isan_owner)(const void *object)
 {

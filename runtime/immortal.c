@@ -371,7 +371,7 @@ isan__look_at_immortals(const char *format, ...)
 {
     char now[MAX_TEXT];
     va_list args;
-    if (initial == 0 || !isan__recording || isan__main_slot == 0
+    if (initial == 0 || !isan__recording || isan__main_slot == 0 || isan__self.ignoring
         || isan__interp_of(isan__main_slot)->finalizing || __atomic_exchange_n(&looking, 1, __ATOMIC_ACQUIRE)) {
         return;
     }

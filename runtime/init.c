@@ -199,6 +199,8 @@ forked(void)
     isan__immortals_forked();
     isan__threads_forked();
     isan__stores_forked();
+    isan__declared_forked();
+    isan__listeners_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which
@@ -271,6 +273,7 @@ begin(void)
         }
     }
     isan__demand_init();
+    isan__module_init();
     isan__immortals_init();
     isan__stores_init();
     active = true;

@@ -116,6 +116,7 @@ void isan__log_remove(void);
 void *isan__log_reserve(size_t size);
 void isan__log_publish(void *record, uint32_t type);
 void isan__log_dropped(void);
+const struct isan_rec *isan__log_next(const struct isan_rec *rec);
 uint32_t isan__log_findings(void);          /* published so far, but for residue */
 void isan__log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -284,6 +285,8 @@ struct isan__thread {
     uint8_t depth;                          /* used entries of outer[] */
     uint32_t maker, maker_stack, maker_tid; /* who started this thread, when it was in another
                                              * interpreter than the main one (hooks/thread.c) */
+    uint8_t ignoring;                       /* scopes of isan_ignore_begin() that it is in */
+    const char *reason[ISAN__NESTED];       /* why, the outer ones first */
     uint32_t ending;                        /* serial of the interpreter that it ends (gilstate.c) */
     void *ending_pc;                        /* where that was asked for */
     void *ensured;                          /* where PyGILState_Ensure put it into the main interpreter */
@@ -440,10 +443,14 @@ bool isan__within_arg_parser(uint64_t where, const void *op);
 void isan__runtime_reaches(struct isan__table *seen);
 
 /* watch.c: blocks with a story: a registered code object, an interpreter, an
- * object that was in a finding, a thread state. */
-enum { ISAN__WATCH_CODE = 1, ISAN__WATCH_INTERP = 2, ISAN__WATCH_OBJECT = 4, ISAN__WATCH_TSTATE = 8 };
+ * object that was in a finding, a thread state, what the program has declared. */
+enum {
+    ISAN__WATCH_CODE = 1, ISAN__WATCH_INTERP = 2, ISAN__WATCH_OBJECT = 4, ISAN__WATCH_TSTATE = 8,
+    ISAN__WATCH_SHARED = 16, ISAN__WATCH_TRANSFERRED = 32,
+};
 void isan__watch(char *block, unsigned what, uint32_t value);
 uint32_t isan__watched_serial(const char *block);       /* 0: none */
+bool isan__is_shared(const char *block);              /* the program says so */
 uint32_t isan__watched_user(const char *block);         /* tid of who first attached it; 0: nobody */
 isan__slot_t isan__watched_block_gone(char *block);
 void isan__watched_block_moved(char *from, char *to);
@@ -552,6 +559,30 @@ void isan__stores_init(void);               /* exits the process if it cannot be
 void isan__stores_loaded(uintptr_t base);   /* this module, and those it needs, new or not */
 void isan__stores_forked(void);             /* in the child */
 void isan__arm_stores(void);                /* other interpreters have imported what there is */
+
+/* declare.c: what the program declares. */
+uint32_t isan__maker_of(const char *block);             /* who created it, if it was transferred; 0: its owner */
+isan__slot_t isan__transfer_over(char *block, isan__slot_t by);
+void isan__transfers_over(isan__slot_t ended);
+void isan__transferred_gone(const char *block);
+void isan__transferred_moved(const char *from, const char *to);
+bool isan__ignored(void);
+void isan__declared_forked(void);           /* in the child */
+/* Is this thread's finding, which is about to be made, none? */
+static inline bool
+isan__ignores(void)
+{
+    return ISAN__UNLIKELY(isan__self.ignoring != 0) && isan__ignored();
+}
+
+/* listen.c: who is told of findings. */
+void isan__wake(void);                      /* a finding, or waiting is to end: from anywhere */
+uint32_t isan__event(void);                 /* changes with that */
+void isan__wait(uint32_t seen);             /* until it is no longer that */
+void isan__listeners_forked(void);          /* in the child */
+
+/* module.c */
+void isan__module_init(void);               /* before Python is initialised */
 
 /* demand.c */
 extern uint8_t isan__wanted;                /* a signal has asked for a look */

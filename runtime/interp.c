@@ -280,6 +280,7 @@ isan__interp_ended(isan__slot_t slot)
     __atomic_store_n(&i->ended, 1, __ATOMIC_SEQ_CST);
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
+    isan__transfers_over(slot);
     uint32_t left = isan__leaks_of(slot);
     isan__traverse_forget(slot);
     if (isan__quarantine_holds(i->serial) == 0) {

@@ -174,6 +174,9 @@ collect(char *block, void *arg)
     else if (word & ISAN__RAW && a->wrapped) {
         residue = ISAN__RESIDUE_tracemalloc;
     }
+    else if (word & ISAN__RAW && isan__is_shared(block)) {
+        residue = ISAN__RESIDUE_shared;
+    }
     else if (word & ISAN__RAW && isan__of_process(&a->graph, block)) {
         residue = ISAN__RESIDUE_process;
     }
@@ -724,7 +727,7 @@ owned_by(isan__slot_t slot, uint32_t look)
 {
     uint32_t left = 0;
     isan__blocks_of(slot, count, &left);
-    if (!isan__flags.leaks || left == 0) {
+    if (!isan__flags.leaks || left == 0 || (look == 0 && isan__self.ignoring)) {
         return left;
     }
     struct analysis *a = isan__map(sizeof *a);

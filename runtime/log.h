@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define ISAN_LOG_MAGIC   "ISANLOG1"
-#define ISAN_LOG_VERSION 3u
+#define ISAN_LOG_VERSION 4u
 #define ISAN_LOG_HEADER  4096u      /* bytes before the first record */
 
 struct isan_log_header {
@@ -51,6 +51,7 @@ enum isan_rec_type {
     ISAN_REC_KEPT,
     ISAN_REC_REASON,
     ISAN_REC_PLACE,
+    ISAN_REC_IGNORED,
 };
 
 struct isan_rec {
@@ -148,6 +149,8 @@ struct isan_object {
     uint32_t owner;                 /* interpreter serial, 0: unknown */
     uint32_t origin;                /* site or stack id that created it, 0: unknown */
     uint32_t flags;
+    uint32_t maker;                 /* who created it, if the program has transferred it since; 0: its owner */
+    uint32_t pad;
 };
 
 /* A static (or other module data) that holds a pointer to the object. */
@@ -172,6 +175,8 @@ struct isan_rec_finding {
     struct isan_holder holder;
     uint32_t used;                  /* stack id */
     uint32_t gone;                  /* what the object came to when its owner ended: the leak's id, 0: freed properly or still alive */
+    uint32_t number;                /* what isan_findings() (isan.h) gave when it was made */
+    uint32_t pad;
     char     text[];                /* type name */
 };
 
@@ -213,6 +218,7 @@ struct isan_rec_leak {
     uint32_t domain;                /* 'r' raw, 'm' mem, 'o' object, 0 mixed */
     uint32_t text_size;
     uint32_t look;                  /* of the groups of one look the same number; 0: at its end */
+    uint32_t number, pad;           /* as a finding's, if it is one */
     char     text[];                /* type name ("" for raw memory); then the pairs, 8-aligned */
 };
 
@@ -278,6 +284,14 @@ struct isan_rec_crash {
 struct isan_rec_exit {
     struct isan_rec rec;
     uint64_t time_ns;
+};
+
+/* Uses that would have been findings, but for the program's isan_ignore_begin().
+ * text: the reason it gave. */
+struct isan_rec_ignored {
+    struct isan_rec rec;
+    uint64_t count;                 /* updated in place */
+    char     text[];
 };
 
 /* One line for the reader of the report. text: the line. */

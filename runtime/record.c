@@ -53,6 +53,17 @@ extend(size_t room)
     return posix_fallocate(file.fd, 0, (off_t)room) == 0;
 }
 
+/* The program may be in another directory when it asks. */
+static void
+make_absolute(void)
+{
+    char cwd[PATH_MAX], path[PATH_MAX];
+    if (file.name[0] != '/' && getcwd(cwd, sizeof cwd) != NULL
+        && snprintf(path, sizeof path, "%s/%s", cwd, file.name) < (int)sizeof path) {
+        strcpy(file.name, path);
+    }
+}
+
 static int
 create(const char *directory, bool anonymous)
 {
@@ -67,6 +78,9 @@ create(const char *directory, bool anonymous)
             return -1;
         }
         int fd = open(file.name, flags, 0600);
+        if (fd >= 0) {
+            make_absolute();
+        }
         if (fd >= 0 || errno != EEXIST) {
             return fd;
         }
@@ -253,9 +267,38 @@ isan__log_publish(void *record, uint32_t type)
     if (type == ISAN_REC_FINDING
         || (type == ISAN_REC_LEAK && ((struct isan_rec_leak *)record)->residue == 0
             && ((struct isan_rec_leak *)record)->look == 0)) {
-        __atomic_add_fetch(&findings, 1, __ATOMIC_RELAXED);
+        uint32_t number = __atomic_add_fetch(&findings, 1, __ATOMIC_RELAXED);
+        *(type == ISAN_REC_FINDING ? &((struct isan_rec_finding *)record)->number
+          : &((struct isan_rec_leak *)record)->number) = number;
     }
     __atomic_store_n(&((struct isan_rec *)record)->type, type, __ATOMIC_RELEASE);
+    if (type == ISAN_REC_FINDING || type == ISAN_REC_LEAK) {
+        isan__wake();
+    }
+}
+
+/* After rec, or the first one (NULL): only those that are published.  NULL: there
+ * is none, or somebody is just about to write one. */
+const struct isan_rec *
+isan__log_next(const struct isan_rec *rec)
+{
+    if (file.base == NULL) {
+        return NULL;
+    }
+    uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
+    uint64_t at = rec ? (uint64_t)((const char *)rec - file.base) + rec->size : ISAN_LOG_HEADER;
+    while (at < tail) {
+        rec = (const struct isan_rec *)(file.base + at);
+        uint32_t size = __atomic_load_n(&rec->size, __ATOMIC_RELAXED);
+        if (size == 0) {
+            break;
+        }
+        if (__atomic_load_n(&rec->type, __ATOMIC_ACQUIRE) != ISAN_REC_NONE) {
+            return rec;
+        }
+        at += size;
+    }
+    return NULL;
 }
 
 void

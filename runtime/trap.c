@@ -231,6 +231,7 @@ isan__describe(struct isan_object *o, const void *op, char *block)
         o->flags |= ISAN_OBJ_FREED;
     }
     o->serial = isan__watched_serial(block);
+    o->maker = isan__maker_of(block);
     return o->serial;
 }
 
@@ -329,6 +330,9 @@ isan__trap(int kind, int access, const void *op, void *pc)
     if (excused(access, op, block, object && !freed, owner, current)) {
         return false;
     }
+    if (isan__ignores()) {
+        return true;                        /* what is kept from being freed is, all the same */
+    }
     if (kind == ISAN__KIND_share && isan__interp_of(owner)->ended) {
         kind = ISAN__KIND_stale;
     }
@@ -389,6 +393,9 @@ isan__static_holds(const struct isan_holder *holder, const void *op, char *block
     if (isan__table_get(&by_site, exact) != 0) {
         return;                             /* looked at before */
     }
+    if (isan__ignores()) {
+        return;
+    }
     if (!isan__type_name(op, type, sizeof type)) {
         strcpy(type, "?");
     }
@@ -419,6 +426,9 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
     uint64_t exact = isan__hash(&key, sizeof key, 4) | 1;
     if (isan__table_get(&by_site, exact) != 0) {
         return;                             /* told before */
+    }
+    if (isan__ignores()) {
+        return;
     }
     if (!isan__peek_string(text, name, sizeof text)) {
         strcpy(text, "?");
@@ -459,6 +469,9 @@ isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uin
         (uint64_t)pc, (uint64_t)access, isan__hash(function, strlen(function), 0),
     };
     uint64_t exact = isan__hash(&key, sizeof key, 5) | 1;
+    if (isan__ignores()) {
+        return 0;
+    }
     struct isan_rec_finding *r = (void *)isan__table_get(&by_site, exact);
     if (r != NULL) {
         __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
@@ -482,6 +495,9 @@ isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uin
 struct isan_rec_finding *
 isan__race(const struct isan__race *race)
 {
+    if (isan__ignores()) {
+        return NULL;
+    }
     struct isan_rec_finding *r = (void *)isan__table_get(&by_site, race->key);
     if (r != NULL) {
         __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);

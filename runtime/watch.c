@@ -29,6 +29,13 @@ isan__watched_serial(const char *block)
     return entry >> 32 & ISAN__WATCH_OBJECT ? (uint32_t)entry : 0;
 }
 
+bool
+isan__is_shared(const char *block)
+{
+    return (isan__load(block) & (ISAN__WATCHED | ISAN__FREED)) == ISAN__WATCHED
+        && isan__table_get(&watched, (uint64_t)block) >> 32 & ISAN__WATCH_SHARED;
+}
+
 uint32_t
 isan__watched_user(const char *block)
 {
@@ -53,6 +60,9 @@ isan__watched_block_gone(char *block)
         __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
         isan__state_gone(block, entry >> 32 & ISAN__WATCH_OBJECT ? 0 : (uint32_t)entry);
     }
+    if (entry >> 32 & ISAN__WATCH_TRANSFERRED) {
+        isan__transferred_gone(block);
+    }
     if (entry >> 32 & ISAN__WATCH_INTERP) {
         isan__interp_gone(block, (isan__slot_t)entry);
     }
@@ -64,6 +74,9 @@ void
 isan__watched_block_moved(char *from, char *to)
 {
     uint64_t entry = isan__table_take(&watched, (uint64_t)from);
+    if (entry >> 32 & ISAN__WATCH_TRANSFERRED) {
+        isan__transferred_moved(from, to);
+    }
     if (entry != 0) {
         isan__watch(to, (unsigned)(entry >> 32), (uint32_t)entry);
     }

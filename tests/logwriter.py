@@ -76,22 +76,22 @@ class Writer:
                                             tid, stack))
 
     @staticmethod
-    def object(address=None, size=64, serial=0, owner=0, origin=0, flags=log.OBJ_OBJECT):
-        return struct.pack("=QQIIII", address or next(ADDRESSES), size, serial, owner, origin, flags)
+    def object(address=None, size=64, serial=0, owner=0, origin=0, flags=log.OBJ_OBJECT, maker=0):
+        return struct.pack("=QQIIIIII", address or next(ADDRESSES), size, serial, owner, origin, flags, maker, 0)
 
     def finding(self, id, kind, access="incref", count=1, current=0, holder=0, used=0, gone=0, type="dict", time=0,
-                tid=1, **object):
+                tid=1, number=0, **object):
         kinds = [k.name for k in tables.KINDS]
         self.record(log.FINDING, struct.pack("=IHHQQII", id, kinds.index(kind), tables.ACCESSES.index(access), count,
                                              time, tid, current)
-                    + self.object(**object) + struct.pack("=QQIIII", holder, 0, 0, 0, used, gone) + strings(type))
+                    + self.object(**object) + struct.pack("=QQIIIIII", holder, 0, 0, 0, used, gone, number, 0) + strings(type))
 
     def leak(self, id, count=1, bytes=64, kept=(0, 0), holder=0, residue=0, domain="o", pairs=(), type="dict",
-             keeper="unknown", extra=0, tls=0, tid=0, look=0, **object):
+             keeper="unknown", extra=0, tls=0, tid=0, look=0, number=0, **object):
         text = strings(type)
         keepers = [k.name for k in tables.KEEPERS]
         self.record(log.LEAK, struct.pack("=IHHQQQQQ", id, residue, keepers.index(keeper), count, bytes, *kept, extra)
-                    + self.object(**object) + struct.pack("=QQIIIIII", holder, tls, tid, 0, len(pairs), ord(domain), len(text), look)
+                    + self.object(**object) + struct.pack("=QQIIIIIIII", holder, tls, tid, 0, len(pairs), ord(domain), len(text), look, number, 0)
                     + text + b"\0" * (-len(text) % 8) + b"".join(struct.pack("=II", *p) for p in pairs))
 
     def step(self, leak, position, edge, offset=0, texts=("", "", "", ""), basicsize=0, code=0, from_=None, to=None):
@@ -118,6 +118,9 @@ class Writer:
 
     def exit(self, time=0):
         self.record(log.EXIT, struct.pack("=Q", time))
+
+    def ignored(self, reason, count):
+        self.record(log.IGNORED, struct.pack("=Q", count) + strings(reason))
 
     def note(self, text):
         self.record(log.NOTE, strings(text))

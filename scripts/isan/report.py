@@ -1,5 +1,6 @@
 """isan report: render and merge saved logs."""
 
+import functools
 import os
 import sys
 
@@ -71,11 +72,14 @@ def suppressions_in(files):
     return found
 
 
-def make(paths, debuginfo_path="", suppressed=(), defaults=True):
-    """The report of these log files."""
+def make(paths, debuginfo_path="", suppressed=(), defaults=True, keep=None):
+    """The report of these log files; keep(log, number, leak): of these findings of theirs only (Log.narrow)."""
+    logs = log.read(paths)
+    for one in logs if keep else ():
+        one.narrow(functools.partial(keep, one))
     with symbols.Symbolizer(debuginfo_path=debuginfo_path) as symbolizer:
         return model.build(
-            log.read(paths), symbolizer, residue.of, version=__version__,
+            logs, symbolizer, residue.of, version=__version__,
             suppressions_of=lambda log: [*suppressed, *(suppressions.of_cpython(log) if defaults else [])])
 
 

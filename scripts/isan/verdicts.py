@@ -48,7 +48,7 @@ def merged(modules):
     """One report, as reports/model.py makes them, of what decided the verdicts; `checked` is the module's name."""
     report = {"isan": __version__, "baseline": None, "process": None, "dropped": 0}
     report.update((key, []) for key in ("gone", "findings", "interpreters", "processes", "owned", "crashes", "residue",
-                                        "suppressed", "suppressions", "notes", "errors"))
+                                        "suppressed", "suppressions", "ignored", "notes", "errors"))
     ids = 0
     for module in modules:
         report["notes"].append({"pid": None, "text": module.summary()})
