@@ -78,7 +78,7 @@ share(char *block, isan__slot_t unused)
 static char *
 own_block(const void *p, isan__slot_t owner)
 {
-    char *block = p == NULL ? NULL : isan__block_of((void *)((uintptr_t)p & ~(uintptr_t)7));
+    char *block = isan__block_at((void *)((uintptr_t)p & ~(uintptr_t)7));
     uint32_t word = block ? isan__load(block) : 0;
     return (isan__slot_t)word == owner && !(word & ISAN__FREED) ? block : NULL;
 }
@@ -138,7 +138,7 @@ int
 {
     isan__here();
     isan__slot_t to = isan__slot;
-    char *block = isan__main_slot == 0 || (uintptr_t)object >> 47 != 0 ? NULL : isan__block_of(object);
+    char *block = isan__block_at(object);
     if (to == 0 || block == NULL || isan__load(block) & ISAN__FREED) {
         return -1;
     }
@@ -156,7 +156,7 @@ int
 (isan_share)(const void *object)
 {
     isan__here();
-    char *block = isan__main_slot == 0 || (uintptr_t)object >> 47 != 0 ? NULL : isan__block_of(object);
+    char *block = isan__block_at(object);
     if (block == NULL || isan__load(block) & ISAN__FREED) {
         return -1;
     }

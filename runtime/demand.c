@@ -78,11 +78,11 @@ int
 long long
 (isan_owner)(const void *object)
 {
-    if (isan__main_slot == 0 || (uintptr_t)object >> 47 != 0) {
+    const char *block = isan__block_at(object);
+    if (block == NULL) {
         return -1;
     }
-    const char *block = isan__block_of(object);
-    const struct isan__interp *i = isan__interp_of(block ? (isan__slot_t)isan__load(block) : 0);
+    const struct isan__interp *i = isan__interp_of((isan__slot_t)isan__load(block));
     return i->serial != 0 ? (long long)i->id : -1;
 }
 

@@ -167,6 +167,13 @@ isan__block_of(const void *op)
     return NULL;
 }
 
+/* The same of whatever a program gives. */
+static inline char *
+isan__block_at(const void *p)
+{
+    return isan__main_slot != 0 && (uintptr_t)p >= 4096 && (uintptr_t)p >> 47 == 0 ? isan__block_of(p) : NULL;
+}
+
 /* Can a pointer to this granule be one to a block or an object?  Unmarked ones
  * begin at one of the first granules, which are those that have a tag. */
 static inline bool

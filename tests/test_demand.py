@@ -234,12 +234,24 @@ PROGRAM = """
 #include <isan/isan.h>
 #include <stdio.h>
 
+static void
+found(int number, void *data)
+{
+    (void)number, (void)data;
+}
+
 int
 main(void)
 {
     static int number;
+    struct isan_finding finding;
+    finding.size = sizeof finding;
     printf("%d %d %d %lld\\n", isan_loaded(), isan_look(), isan_findings(), isan_owner(&number));
-    return 0;
+    isan_ignore_begin("for no reason");
+    isan_ignore_end();
+    isan_ignore_end();
+    return isan_owner(0) + isan_log(0, 0) + isan_transfer(&number) + isan_share(0) + isan_get_finding(1, &finding)
+        + isan_on_finding(found, &number) + isan_off_finding(found, &number) + (int)isan_owned() + 8;
 }
 """
 

@@ -9,6 +9,7 @@ def add_arguments(parser):
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--cflags", action="store_true", help="compiler flags that instrument an extension; put them before the -I of CPython's headers")
     what.add_argument("--libs", action="store_true", help="linker flags for a program that calls isan itself")
+    what.add_argument("--pythonpath", action="store_true", help="the directory of the Python module isan, for PYTHONPATH")
     what.add_argument("--isan-version", action="store_true", help="isan's version")
     what.add_argument("--python", action="store_true", help="path of a built interpreter")
     parser.add_argument("--flavor", metavar="|".join(pythons.FLAVORS), help="with --python (default: fast)")
@@ -34,6 +35,8 @@ def main(args):
         print(" ".join(cflags()))
     elif args.libs:
         print(f"-L{isan.ROOT}/build/lib -lisan")
+    elif args.pythonpath:
+        print(os.path.dirname(os.path.dirname(os.path.abspath(isan.__file__))))
     elif args.isan_version:
         print(isan.__version__)
     else:

@@ -47,6 +47,7 @@ def logs():
     w.leak(7, look=1, serial=3, owner=2, keeper="static")
     w.crash(11, 4096, stack, 2)
     w.note("a note")
+    w.ignored("a reason", 3)
     yield "crash", w.bytes()
 
 
