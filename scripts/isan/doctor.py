@@ -83,6 +83,7 @@ PROBES = {
     "weechat-plugins": file("/usr/lib/*/weechat/plugins/fifo.so"),
     "g++": command("g++"),
     "python3-setuptools": module("setuptools"),
+    "groff-base": command("groff"),
     "valgrind": command("valgrind"),
     "clang-19": lambda: pythons.clang_version(pythons.newest_clang() or "") >= pythons.CLANG,
     "libclang-rt-19-dev": has_tsan,
