@@ -32,7 +32,7 @@ isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
 python = $(isan) python --flavor $(1) --version $(2)
 
-.PHONY: all help deps python demo test cpython races bench fuzz soak lint install clean
+.PHONY: all help deps python demo test cpython races bench fuzz soak lint install wheel clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -113,12 +113,18 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
 	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
 
 install: all ## install under PREFIX= (and DESTDIR=)
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
 	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
 	    scripts/isan scripts/packages.txt reports include hooks/anchors.txt $(wildcard runtime/*.inc) \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
 	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
+	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/lib/isan/include' '' 'Name: isan' \
+	    'Description: The Interpreter Sanitizer for CPython: isan/isan.h' "Version: $$(build/bin/isan --version)" \
+	    'Cflags: -I$${includedir}' > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/isan.pc'
+
+wheel: all ## build/dist/isan-*.whl, for pip install
+	$(PYTHON) scripts/wheel.py build/dist
 
 clean: ## remove build/ (built interpreters stay in the cache)
 	rm -rf build

@@ -4,9 +4,11 @@ import importlib
 import os
 import sys
 
-sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *up) for up in ([".."], ["..", ".."])]
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import isan  # noqa: E402
+
+sys.path.insert(1, isan.ROOT)       # where the reporter is
 
 # (subcommand, module with add_arguments(parser) and main(args) -> exit status, help)
 COMMANDS = [
@@ -49,6 +51,14 @@ def main(argv):
         # The reader of our output went away; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def command():
+    """What a wheel installs as `isan`; like scripts/isan.sh it does not want to be under the sanitizer itself."""
+    if os.environ.get("LD_PRELOAD"):
+        os.environ["ISAN__LD_PRELOAD"] = os.environ.pop("LD_PRELOAD")
+        os.execv(sys.executable, [sys.executable, "-I", os.path.abspath(__file__), *sys.argv[1:]])
+    sys.exit(main(sys.argv[1:]))
 
 
 if __name__ == "__main__":
