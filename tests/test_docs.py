@@ -185,6 +185,16 @@ def test_links(page):
         assert (ROOT / path).exists() or "." not in os.path.basename(path), f"{page.name} names {path}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: os.fspath(page.relative_to(ROOT)))
+def test_commands_and_options_exist(page):
+    shell = "\n".join(block.text for block in blocks(page) if block.language in ("sh", ""))
+    text = page.read_text()
+    commands = re.findall(r"(?:`|bin/)isan ([a-z]+)", text) + re.findall(r"(?:^|\$ )isan ([a-z]+)", shell, re.M)
+    assert set(commands) <= {name for name, _, _ in command.COMMANDS}
+    options = [option for given in re.findall(r"ISAN_OPTIONS='?([\w/.$]+=[^`'\s]*)", text) for option in given.split(":")]
+    assert {option.partition("=")[0] for option in options} - {"name"} <= set(tables.OPTIONS)
+
+
 def test_every_page_is_listed():
     listed = re.findall(r"\]\((docs/[^)#]+)\)", (ROOT / "README.md").read_text())
     pages = [os.fspath(page.relative_to(ROOT)) for page in PAGES if page.parent == DOCS]
