@@ -378,6 +378,9 @@ def read(paths):
                           " before the fork are missing" % (log.parent_name, error.strerror))
                 continue
             queue.append(logs[key])
+        if any(ancestor is log for ancestor, _ in logs[key].ancestry()):
+            log.error(64, "the log of the process it was forked from, %s, is one of its descendants'" % log.parent_name)
+            continue
         log.parent = logs[key]
     for log in logs.values():
         log.index()

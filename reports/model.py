@@ -656,10 +656,10 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
                 leak_of[serial] = l.id
                 pair(l.id, other)
                 pair(other, l.id)
-                if other in log.findings:
+                if other in by_id:
                     by_id[other]["fate"] = "leaked"
         for f in log.findings.values():         # those made after the leak was recorded
-            if f.object.serial and f.object.serial in leak_of:
+            if f.object.serial and f.object.serial in leak_of and f.id in by_id:
                 pair(f.id, leak_of[f.object.serial])
                 pair(leak_of[f.object.serial], f.id)
                 by_id[f.id]["fate"] = "leaked"
