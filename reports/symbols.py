@@ -80,3 +80,10 @@ class Symbolizer:
         """The C name of what objects of this size have at an offset, if there
         is debug information that tells; code is a function of their type."""
         return self._ask("member", module, code - module.bias, size, offset).get("member")
+
+    def statics(self, module):
+        """(the static variables that hold or may hold objects, or are some, as debug information has them; the names of
+        Python's that the file takes from elsewhere); no variables are known without debug information.  What they
+        are is in symbolize.c; addresses are the file's."""
+        answer = self._ask("statics", module)
+        return answer.get("statics", []), answer.get("imports", [])

@@ -14,6 +14,7 @@ sys.path.insert(1, isan.ROOT)       # where the reporter is
 COMMANDS = [
     ("run", "isan.run", "run a program under the sanitizer"),
     ("check", "isan.check", "say whether extension modules are safe in several interpreters"),
+    ("census", "isan.census", "say how isolated a Python's extension modules are"),
     ("regrtest", "isan.regrtest", "run CPython's own tests under the sanitizer"),
     ("report", "isan.report", "render saved logs"),
     ("env", "isan.env", "build an extension with checked reference counts"),

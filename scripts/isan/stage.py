@@ -190,22 +190,31 @@ def declared(name, origin, single):
         kind = ctypes.cast(address + tuple.__itemsize__, ctypes.POINTER(ctypes.c_void_p))[0]
         if ctypes.cast(kind, ctypes.py_object).value.__name__ != "moduledef":
             return "single-phase", None
+    size, _, support = definition(address)
+    return support, size
+
+
+def definition(address):
+    """What a PyModuleDef has: the size of the module state, whether it has slots, and what a module with
+    multi-phase initialisation declares by it."""
+    import ctypes
 
     # Include/moduleobject.h: PyModuleDef_Base is an object and three words, then m_name, m_doc, m_size, m_methods, m_slots.
     word = tuple.__itemsize__
     words = ctypes.cast(address + object.__basicsize__ + 3 * word, ctypes.POINTER(ctypes.c_ssize_t))
     size, slots = words[2], words[4]
     if sys.version_info < (3, 12):      # they cannot say more
-        return "multi-phase", size
+        return size, bool(slots), "multi-phase"
     support = 1         # Objects/moduleobject.c: what there is without the slot
-    while slots:
-        slot = ctypes.cast(slots, ctypes.POINTER(ctypes.c_int))[0]
-        if not slot:
+    slot = slots
+    while slot:
+        kind = ctypes.cast(slot, ctypes.POINTER(ctypes.c_int))[0]
+        if not kind:
             break
-        if slot == 3:   # Py_mod_multiple_interpreters
-            support = ctypes.cast(slots, ctypes.POINTER(ctypes.c_ssize_t))[1]
-        slots += 2 * word
-    return ("main-only", "shared-gil", "own-gil")[support], size
+        if kind == 3:   # Py_mod_multiple_interpreters
+            support = ctypes.cast(slot, ctypes.POINTER(ctypes.c_ssize_t))[1]
+        slot += 2 * word
+    return size, bool(slots), ("main-only", "shared-gil", "own-gil")[support]
 
 
 def limit_memory(more):
@@ -229,4 +238,5 @@ def main():
     stage.tell("end")
 
 
-main()
+if __name__ == "__main__":
+    main()
