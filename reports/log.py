@@ -96,6 +96,7 @@ class Log:
         self.errors = []            # (offset, sentence)
         self.valid = False          # the header was readable
         self.pid = self.ppid = 0
+        self.number = None          # of its process in the report (model.build)
         self.start = 0
         self.dropped = 0
         self.torn = None            # offset at which the writer died

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
+from everything import everything
 from logwriter import Writer
-from reports import log, model, suppressions, tables, text
+from reports import log, model, suggest, suppressions, tables, text
 
 PYTHON, JSON_, EXT = "/opt/bin/python3.13", "/opt/lib/python3.13/lib-dynload/_json.so", "/home/me/eggs.so"
 BASES = {PYTHON: 0x10000000, JSON_: 0x20000000, EXT: 0x30000000}
@@ -191,6 +192,52 @@ def test_a_reason_is_required(isan, tmp_path, line, says):
 def test_no_such_file(isan, tmp_path):
     done = command(isan, "--suppressions", tmp_path / "none.supp", shared("Spam").write(tmp_path))
     assert (done.returncode, done.stdout) == (2, "") and "none.supp: No such file" in done.stderr
+
+
+# -- suggested lines -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+def test_suggested_lines_match(tmp_path, hostile):
+    """Each its finding, in a file that is refused until it says why."""
+    made = everything(tmp_path, hostile)
+    suggested = suggest.render(made)
+    assert all(c == "\n" or c.isprintable() for c in suggested)
+    lines = [line for line in suggested.splitlines() if not line.startswith("#")]
+    assert len(lines) == len(set(lines)) and sum(line.startswith("# ") for line in suggested.splitlines()) == len(made["findings"])
+    with pytest.raises(suppressions.Malformed, match=r":2: say why, in place of WHY\?"):
+        suppressions.read(lines_of(tmp_path, *suggested.splitlines(), name="raw.supp"))
+    (tmp_path / "again").mkdir()
+    left = everything(tmp_path / "again", hostile, suppressed=suggested.replace("WHY?", "because"))
+    assert left["findings"] == [] and [s["pattern"] for s in left["suppressions"] if not s["count"]] == []
+
+
+def test_suggested_lines_are_narrow(tmp_path):
+    lines = [line for line in suggest.render(everything(tmp_path)).splitlines() if not line.startswith("#")]
+    assert {"share:cache+eggs.so  # WHY?", "race:counter+eggs.so  # WHY?", "static:Egg_Type+eggs.so  # WHY?",
+            "immortal:eggs.so  # WHY?", "gilstate:PyGILState_Ensure+eggs_use+eggs.so  # WHY?",
+            "free:eggs_use+serve+eggs.so  # WHY?"} <= set(lines)
+
+
+@pytest.mark.parametrize("path,expected", [
+    ("/a/eggs.cpython-313-x86_64-linux-gnu.so", "eggs.*so"), ("/a/eggs.so", "eggs.so"), ("/a/libc.so.6", "libc.so.6"),
+    ("/a/e*g+s.abi3.so", "e[*]g[+]s.*so")])
+def test_modules_of_suggested_lines(path, expected):
+    assert suggest._module(path) == expected
+
+
+def test_suggest_command(isan, tmp_path):
+    path = shared("Spam", "Eggs and bacon").write(tmp_path)
+    done = command(isan, "--suggest", path)
+    assert done.returncode == 86 and done.stdout == (
+        "# share #1: interpreter 1 (own GIL) increfs a `Spam` that belongs to interpreter 0 (main)\n"
+        "share:Spam  # WHY?\n"
+        "# share #2: interpreter 1 (own GIL) increfs an `Eggs and bacon` that belongs to interpreter 0 (main)\n"
+        "share:Eggs?and?bacon  # WHY?\n")
+    refused = command(isan, "--suppressions", lines_of(tmp_path, *done.stdout.splitlines()), path)
+    assert refused.returncode == 2 and refused.stderr.endswith("known.supp:2: say why, in place of WHY?\n")
+    file = lines_of(tmp_path, *done.stdout.replace("WHY?", "it is meant so").splitlines())
+    assert command(isan, "--suppressions", file, path).returncode == 0
 
 
 SHARE = """
