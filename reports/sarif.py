@@ -263,9 +263,9 @@ def _fit(log, most=BYTES):
         for result in run["results"]:
             result.pop("stacks", None)
         text = write()
-    while not fits(text):
+    while run["results"] and not fits(text):
         half = len(run["results"]) // 2
-        run.setdefault("properties", {"left_out": 0}).setdefault("left_out", 0)
+        run.setdefault("properties", {}).setdefault("left_out", 0)
         run["properties"]["left_out"] += len(run["results"]) - half
         del run["results"][half:]
         text = write()

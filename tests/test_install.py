@@ -1,4 +1,5 @@
 """isan where users have it: under a PREFIX, and as a wheel in an environment of a stock Python."""
+import json
 import os
 import shutil
 import subprocess
@@ -6,6 +7,8 @@ import sys
 
 import pytest
 
+from everything import everything
+from schema import PATH, validate
 from subject import EXT, build, line_of
 
 
@@ -69,6 +72,16 @@ def test_does_not_check_itself(installed, root, plain, clean):
     env = dict(clean, LD_PRELOAD=f"{root}/build/lib/libisan.so:libm.so.6")
     assert run(installed, "--version", env=env) == run(installed, "--version", env=clean)
     assert run(installed, "env", "--", "printenv", "LD_PRELOAD", env=env) == "libm.so.6\n"
+
+
+def test_formats(installed, root, clean, tmp_path):
+    """All that they need is there, and the schema of the JSON with it."""
+    everything(tmp_path)
+    for format, beginning in ("html", "<!DOCTYPE html>"), ("sarif", '{"$schema":'), ("junit", "<?xml "):
+        assert run(installed, "report", "--format", format, tmp_path, env=clean, status=86).startswith(beginning)
+    validate(json.loads(run(installed, "report", "--format", "json", tmp_path, env=clean, status=86)))
+    schema, = installed.parent.parent.rglob("reports/schema.json")
+    assert schema.read_bytes() == PATH.read_bytes()
 
 
 def test_pkg_config(prefix, clean, tmp_path):

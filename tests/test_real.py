@@ -7,7 +7,7 @@ from subject import release
 from test_check import Check, outcomes
 
 # Module: verdict, and of the statics that decided it: what each is called or, if it has no symbol, the type it holds.
-# What there is to see was read in their sources and symbol tables.
+# Of markupsafe, brotli, netifaces, xxhash and hiredis that was compared with their sources.
 VERDICTS = {
     # C: the exception class, a module, a Python class.
     "ujson": ("unsafe", {"JSONDecodeError"}),

@@ -181,6 +181,7 @@ def test_limits(tmp_path, monkeypatch):
         fitted = sarif._fit({"$schema": sarif.SCHEMA, "version": "2.1.0", "runs": [sarif._Sarif(report, tmp_path).run(False)]}, most)
         assert len(gzip.compress(fitted.encode(), 6)) <= most
         validator().validate(json.loads(fitted))
+    assert json.loads(sarif._fit({"runs": [run]}, 10))["runs"][0]["results"] == []      # it has an end
 
 
 def test_nothing_found(tmp_path):
