@@ -92,6 +92,11 @@ def test_pkg_config(prefix, clean, tmp_path):
     assert run("pkg-config", "--modversion", "isan", env=env) == run(prefix / "bin/isan", "--version", env=clean)
 
 
+def test_man_page(prefix, root):
+    with open(prefix / "share/man/man1/isan.1") as page, open(os.path.join(root, "docs/isan.1")) as ours:
+        assert page.read() == ours.read()
+
+
 def test_wheel_is_the_same_each_time_and_all_of_it_is_used(root, clean, venv, tmp_path):
     one, two = (run(sys.executable, "scripts/wheel.py", tmp_path / name, cwd=root, env=clean).strip() for name in "ab")
     with open(one, "rb") as a, open(two, "rb") as b:
