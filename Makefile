@@ -69,10 +69,11 @@ cpython: deps ## CPython's own tests under fast and debug, compared with plain (
 	    [ $$f = plain ] || $(isan) regrtest --compare $$logs/$$v-plain $$logs/$$v-$$f || status=1; \
 	done; done; [ -n '$(CPYTHON_LOG)' ] || rm -rf $$logs; exit $$status
 
-races: deps ## CPython's own races, of interpreters that do the same at a time, under tsan (RACES_ARGS=)
+races: deps ## CPython's own races, of interpreters that do the same at a time, under tsan (VERSION= RACES_ARGS=)
 	$(MAKE) all
-	$(call python,tsan,3.13)
-	$(PYTHON) tests/races.py $(RACES_ARGS)
+	set -e; for v in $(or $(VERSION),3.13 3.14); do $(call python,tsan,$$v); done
+	status=0; for v in $(or $(VERSION),3.13 3.14); do \
+	    $(PYTHON) tests/races.py --version $$v $(RACES_ARGS) || status=$$?; done; exit $$status
 
 # What isan costs a stock Python (STOCK=, which is plain 3.13 by default, and
 # then fast is compared with it, too), beside what other tools cost it, and what
@@ -118,6 +119,7 @@ install: all ## install under PREFIX= (and DESTDIR=)
 	    scripts/isan scripts/packages.txt reports include hooks/anchors.txt $(wildcard runtime/*.inc) \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
+	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/lib/isan/include' '' 'Name: isan' \
 	    'Description: The Interpreter Sanitizer for CPython: isan/isan.h' "Version: $$(build/bin/isan --version)" \
 	    'Cflags: -I$${includedir}' > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/isan.pc'

@@ -6,16 +6,16 @@ import re
 _LONE = re.compile("[\ud800-\udfff]")
 
 
-def _clean(value):
+def clean(value):
     """Bytes that are not text are written out, as \\xff; JSON has no place for them."""
     if isinstance(value, str):
         return _LONE.sub(lambda m: "\\x%02x" % (ord(m[0]) & 0xff), value)
     if isinstance(value, dict):
-        return {_clean(k): _clean(v) for k, v in value.items()}
+        return {clean(k): clean(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_clean(v) for v in value]
+        return [clean(v) for v in value]
     return value
 
 
 def render(report):
-    return json.dumps(_clean(report), indent=1) + "\n"
+    return json.dumps(clean(report), indent=1) + "\n"

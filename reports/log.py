@@ -97,6 +97,7 @@ class Log:
         self.errors = []            # (offset, sentence)
         self.valid = False          # the header was readable
         self.pid = self.ppid = 0
+        self.number = None          # of its process in the report (model.build)
         self.start = 0
         self.dropped = 0
         self.torn = None            # offset at which the writer died
@@ -263,6 +264,12 @@ class Log:
         else:
             raise Damaged("no such type in this format")
 
+    def narrow(self, keep):
+        """Only the findings for which keep(number, leak) is true: the number by which the process knows it, 0 for what
+        CPython leaves by a rule, and whether it is what an interpreter left behind."""
+        self.findings = {f.id: f for f in self.findings.values() if keep(f.number, False)}
+        self.leaks = {l.id: l for l in self.leaks.values() if keep(l.number, True)}
+
     # -- looking things up, in this log and in what a fork inherited --------
 
     def ancestry(self):
@@ -382,6 +389,9 @@ def read(paths):
                           " before the fork are missing" % (log.parent_name, error.strerror))
                 continue
             queue.append(logs[key])
+        if any(ancestor is log for ancestor, _ in logs[key].ancestry()):
+            log.error(64, "the log of the process it was forked from, %s, is one of its descendants'" % log.parent_name)
+            continue
         log.parent = logs[key]
     for log in logs.values():
         log.index()

@@ -5,12 +5,12 @@ read it and nothing else.
 """
 
 import collections
-import hashlib
 import os
 import re
 
 from . import log as logs_
-from . import packages, suppressions, tables
+from . import fingerprints, packages, phrases, suppressions, tables
+from .fingerprints import users
 
 KINDS = {kind.name: kind for kind in tables.KINDS}
 KEEPERS = {keeper.name: keeper for keeper in tables.KEEPERS}
@@ -238,13 +238,13 @@ class _Builder:
 
     def common(self, log, kind, access, id, type, object, holder, count, number):
         return {
-            "kind": kind, "access": access, "id": id, "fingerprint": None, "title": KINDS[kind].title,
+            "kind": kind, "access": access, "id": id, "fingerprint": None, "baseline": None, "title": KINDS[kind].title, "headline": None,
             "object": self.thing(object, type),
             "owner": self.interp(log, object.owner), "maker": self.interp(log, object.maker), "current": None,
             "holder": holder,
             "stacks": {"created": self.created(log, object)},
-            "paired": [], "count": count, "pid": log.pid, "numbers": [{"pid": log.pid, "number": number}] if number else [],
-            "hint": KINDS[kind].hint,
+            "paired": [], "count": count, "pid": log.pid, "process": log.number,
+            "numbers": [{"pid": log.pid, "number": number}] if number else [], "hint": KINDS[kind].hint,
         }
 
     def trap(self, log, f):
@@ -374,64 +374,11 @@ def _largest_first(changes):
     return sorted(changes, key=lambda change: -abs(change["amount"]))
 
 
-# -- fingerprints ------------------------------------------------------------
-
-def _place(frame):
-    """A frame without what changes from build to build and edit to edit: the
-    line counts from the start of its function."""
-    line = frame["line"] - frame["start"] if frame["line"] and frame["start"] else frame["line"]
-    return [frame["function"], os.path.basename(frame["file"] or frame.get("module") or ""), line]
-
-
-def users(frames):
-    """The innermost frame that is not CPython's own, else the innermost."""
-    return next((f for f in frames if not f["cpython"]), frames[0] if frames else None)
-
-
 def _called(frames):
     """The function of the C API that the innermost frame of the user's has called, if it is in the stack."""
     user = next((i for i, f in enumerate(frames) if not f["cpython"]), 0)
     native = user and frames[user]["kind"] == frames[user - 1]["kind"] == "native"
     return frames[user - 1]["function"] if native else None
-
-
-def _holder_print(holder):
-    """What holds it, but for what differs from one round of a loop to the next."""
-    if holder is None:
-        return None
-    parts = [holder["kind"]]
-    if holder["address"] is not None:       # whatever element of an array, and of all that have no name
-        parts += [os.path.basename(holder["module"] or ""), holder["symbol"] or holder["section"],
-                  holder["symbol"] and re.sub(r"\[\d+\]", "[]", holder["path"] or "")]
-    if "object" in holder:
-        parts += [holder["object"]["type"], holder["edge"],
-                  holder["path"] if holder["edge"] in ("attribute", "field") else None,
-                  os.path.basename(holder["file"] or ""), holder["line"]]
-    return parts
-
-
-def fingerprint(finding):
-    holder = finding["holder"]
-    parts = [finding["kind"], finding["access"], _holder_print(holder)]
-    if finding["kind"] == "race":                   # one for each variable, from wherever it is accessed
-        parts.append(finding["gil"])
-        if finding["object"]["size"] or not holder or not holder["symbol"]:     # not the variable itself
-            parts += [finding["object"]["type"], sorted(
-                str(_place(users(place["stack"]))) for place in finding["places"]
-                if place["role"] == "access" and place["stack"])]
-        return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    if finding["kind"] == "static" and holder:      # one for each variable, whatever it holds
-        parts += [finding["object"]["static_type"], not holder["symbol"] and finding["object"]["type"]]
-    elif finding["kind"] == "immortal":             # one for each culprit, whatever it changes
-        parts += [sorted(os.path.basename(suspect["module"]) for suspect in finding["suspects"])]
-    else:
-        parts += [finding["object"]["type"] or finding.get("function"), finding.get("domain"), [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
-        for name in ("created", "used"):
-            frames = finding["stacks"].get(name, [])
-            # CPython has several ways to make an object, with and without a free list.
-            parts.append([_place(f) for f in frames[:name == "used"] + [users(frames)] * bool(frames)
-                          + [f for f in frames if f["kind"] == "python"][:1]])
-    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 # -- residue -------------------------------------------------------------------
@@ -464,7 +411,7 @@ def subtract_residue(leaks, measured):
         if not owner or key not in measured.get(owner["kind"], {}):
             users.append(leak)
             continue
-        allowance = (leak["pid"], owner["serial"]) + key
+        allowance = (leak["process"], owner["serial"]) + key
         left.setdefault(allowance, measured[owner["kind"]][key])
         covered = min(leak["count"], left[allowance])
         if leak["paired"]:      # nothing trapped while the empty ones were measured
@@ -488,7 +435,7 @@ def _together(finding):
     """What is kept of each finding that is merged into one."""
     holder = finding["holder"]
     return (("owners", finding["owner"]), ("currents", finding["current"]), ("pids", finding["pid"]),
-            ("elements", holder and (holder["path"] if holder["symbol"] else holder["offset"])))
+            ("processes", finding["process"]), ("elements", holder and (holder["path"] if holder["symbol"] else holder["offset"])))
 
 
 def _add_leak(first, leak):
@@ -523,15 +470,14 @@ def _add_immortal(first, finding):
 
 
 def _merge(findings):
-    """One finding a fingerprint; returns them and old id -> kept id."""
+    """One of each identity; returns them and old id -> kept id."""
     kept, renamed = {}, {}
     for finding in findings:
-        finding["fingerprint"] = fingerprint(finding)
-        first = kept.setdefault(finding["fingerprint"], finding)
+        first = kept.setdefault(fingerprints.identity(finding), finding)
         renamed[finding["id"]] = first["id"]
         if first is finding:
             for key, value in _together(finding):
-                finding[key] = [value] if value else []
+                finding[key] = [] if value in (None, "") else [value]
             continue
         first["count"] += finding["count"]
         if "bytes" in finding:
@@ -541,7 +487,7 @@ def _merge(findings):
         if first.get("fate") != "leaked" and finding.get("fate") == "leaked":
             first["fate"] = "leaked"
         for key, value in _together(finding):
-            if value and value not in first[key]:
+            if value not in (None, "", *first[key]):
                 first[key].append(value)
         first["numbers"] += finding["numbers"]
         first["paired"] += finding["paired"]
@@ -553,14 +499,14 @@ def _variable(finding):
     holder = finding["holder"]
     if not holder or holder["address"] is None or not holder["symbol"]:
         return None
-    return finding["pid"], holder["module"], holder["symbol"], bool(holder["thread_local"])
+    return finding["process"], holder["module"], holder["symbol"], bool(holder["thread_local"])
 
 
 def _pair_races(findings):
     """Races with what else was found about their variable or object."""
     about = {}
     for f in findings:
-        for key in {_variable(f), f["object"]["serial"] and (f["pid"], f["object"]["serial"])} - {None}:
+        for key in {_variable(f), f["object"]["serial"] and (f["process"], f["object"]["serial"])} - {None}:
             about.setdefault(key, []).append(f)
     for some in about.values():
         for race in (f for f in some if f["kind"] == "race"):
@@ -576,7 +522,7 @@ def _ordered(findings):
     same_object = {}
     for f in findings:
         if f["object"]["serial"]:
-            same_object.setdefault((f["pid"], f["object"]["serial"]), []).append(f["id"])
+            same_object.setdefault((f["process"], f["object"]["serial"]), []).append(f["id"])
     stories, seen = [], set()
     for finding in sorted(findings, key=lambda f: (RANK[f["kind"]], f["id"])):
         if finding["id"] in seen:
@@ -588,7 +534,7 @@ def _ordered(findings):
                 continue
             seen.add(id)
             story.append(by_id[id])
-            queue += by_id[id]["paired"] + same_object.get((by_id[id]["pid"], by_id[id]["object"]["serial"]), [])
+            queue += by_id[id]["paired"] + same_object.get((by_id[id]["process"], by_id[id]["object"]["serial"]), [])
         story.sort(key=lambda f: (f["kind"] == "leak", RANK[f["kind"]], f["id"]))
         stories.append(story)
     # Leaks without a trap: the largest first.
@@ -625,8 +571,9 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
     it is asked only about processes that have leaks.  suppressions_of(log)
     gives the suppressions for its findings."""
     builder = _Builder(symbolizer)
-    report = {"isan": version, "findings": [], "interpreters": [], "process": None, "processes": [],
-              "owned": [], "crashes": [], "residue": [], "suppressed": [], "suppressions": [], "ignored": [], "notes": [], "errors": [],
+    report = {"isan": version, "baseline": None, "gone": [], "findings": [], "interpreters": [], "process": None, "processes": [],
+              "owned": [], "crashes": [], "residue": [], "suppressed": [], "suppressions": [], "ignored": [], "notes": [],
+              "errors": [],
               "dropped": 0}
     findings, next_id, ids, suppressions_for = [], 1, {}, {}
     for log in logs:
@@ -640,6 +587,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
         report["errors"] += [{"log": log.path, "offset": offset, "text": text} for offset, text in log.errors]
         if not log.valid:
             continue
+        log.number = len(report["processes"])
         traps = [trap for trap in (builder.trap(log, f) for f in log.findings.values()) if not builder.all_atomic(log, trap)]
         leaks = [builder.leak(log, l) for l in log.leaks.values()]
         by_id = {f["id"]: f for f in traps + leaks}
@@ -658,10 +606,10 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
                 leak_of[serial] = l.id
                 pair(l.id, other)
                 pair(other, l.id)
-                if other in log.findings:
+                if other in by_id:
                     by_id[other]["fate"] = "leaked"
         for f in log.findings.values():         # those made after the leak was recorded
-            if f.object.serial and f.object.serial in leak_of:
+            if f.object.serial and f.object.serial in leak_of and f.id in by_id:
                 pair(f.id, leak_of[f.object.serial])
                 pair(leak_of[f.object.serial], f.id)
                 by_id[f.id]["fate"] = "leaked"
@@ -689,17 +637,18 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
         report["residue"] += own
         process = {"pid": log.pid, "ppid": log.ppid, "executable": log.exe, "cwd": log.cwd, "argv": log.argv,
                    "flavor": log.flavor, "python": _release(log.hexversion), "options": log.options,
-                   "started_ns": log.start, "ended_ns": log.exit_time, "log": log.name,
+                   "started_ns": log.start, "ended_ns": log.exit_time, "log": log.name, "directory": os.path.dirname(log.path),
                    "leaks_checked": "leaks=0" not in log.options.split(":")}
         report["processes"].append(process)
         for interp in log.interps.values():
             report["interpreters"].append(dict(
-                builder.interp(log, interp.serial), pid=log.pid,
+                builder.interp(log, interp.serial), pid=log.pid, process=log.number,
                 began_ns=interp.began.time if interp.began else None,
                 ended_ns=interp.ended.time if interp.ended else None))
         for crash in log.crashes:
             report["crashes"].append({
                 "signal": crash.signal, "code": crash.code, "address": crash.address, "pid": log.pid,
+                "process": log.number,
                 "tid": crash.tid, "current": builder.interp(log, crash.current),
                 "stack": builder.stack(log, crash.stack, ours=True)})
         report["ignored"] += [{"pid": log.pid, "reason": reason, "count": count} for reason, count in log.ignored]
@@ -736,7 +685,11 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
         if f["holder"] and f["holder"].get("leak"):
             other = renamed.get(f["holder"]["leak"])
             f["holder"]["leak"] = other if other in present and other != f["id"] else None
+    fingerprints.assign(findings + report["suppressed"])
     report["findings"] = _ordered(findings)
+    said = phrases.Phrases(report)
+    for f in report["findings"] + report["suppressed"]:
+        f["headline"] = said.headline(f)
     report["notes"] += _debug_notes(findings, builder)
     for path, why in sorted(symbolizer.errors.items()):
         if "/" not in path:         # the kernel's vdso is not a file

@@ -19,6 +19,7 @@ import re
 from . import tables
 
 _LINE = re.compile(r"(\w+):(\S+)\s+#\s*(\S.*)")
+ASK = "WHY?"        # in place of a reason, where none was given yet (suggest.py)
 _KINDS = [kind.name for kind in tables.KINDS]
 
 Suppression = collections.namedtuple("Suppression", "file line kind pattern reason ours")
@@ -42,6 +43,8 @@ def read(path, ours=False):
                 raise Malformed("%s:%d: write kind:pattern  # reason" % (path, number))
             if match[1] not in _KINDS:
                 raise Malformed("%s:%d: there is no kind %s; give one of %s" % (path, number, match[1], ", ".join(_KINDS)))
+            if match[3].startswith(ASK):
+                raise Malformed("%s:%d: say why, in place of %s" % (path, number, ASK))
             found.append(Suppression(path, number, *match.groups(), ours))
     return found
 

@@ -13,6 +13,15 @@
  *     "atomic": is it, or the member or element there, _Atomic or a std::atomic?
  *   tls<TAB>PATH<TAB>BUILDID<TAB>HEXOFFSET
  *     the same for a thread-local variable, by its offset in the module's block
+ *   statics<TAB>PATH<TAB>BUILDID
+ *     {"statics":[{"symbol":..,"address":..,"size":..,"file":..,"line":..,
+ *                  "parts":[{"what":..,"offset":..,"element":..}, ..]}, ..],"imports":[..]}
+ *     the variables in writable memory that debug information has, but for
+ *     thread-local ones, that consist of or have as members ("what"):
+ *     "object", a pointer to one of Python's; "type", a PyTypeObject;
+ *     "definition", a PyModuleDef; "parser", a _PyArg_Parser; "instance",
+ *     another object; and the names of functions and variables of Python's that
+ *     the file takes from elsewhere
  *   member<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR<TAB>HEXSIZE<TAB>HEXOFFSET
  *     {"member":..}: what the C structs of Python objects that are SIZE bytes
  *     long have at OFFSET, null unless all agree; those of the compilation unit
@@ -677,14 +686,15 @@ static struct variable *variable_at(const struct variables *list, Dwarf_Addr add
     return NULL;
 }
 
-static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool *atomic)
+/* The element type of an array, its size, and the array's dimensions; 0 of them:
+ * it cannot be told. */
+static int array_dimensions(Dwarf_Die *type, Dwarf_Die *element, Dwarf_Word *size, Dwarf_Word counts[8])
 {
-    Dwarf_Word counts[8], size;
     int n = 0;
-    Dwarf_Die child, element;
-    if (!type_of(type, &element) || dwarf_aggregate_size(&element, &size) != 0 || size == 0
+    Dwarf_Die child;
+    if (!type_of(type, element) || dwarf_aggregate_size(element, size) != 0 || *size == 0
         || dwarf_child(type, &child) != 0)
-        return false;
+        return 0;
     do {
         Dwarf_Attribute attr;
         Dwarf_Word bound;
@@ -697,6 +707,14 @@ static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool 
         else
             counts[n++] = 0;
     } while (dwarf_siblingof(&child, &child) == 0);
+    return n;
+}
+
+static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool *atomic)
+{
+    Dwarf_Word counts[8], size;
+    Dwarf_Die element;
+    int n = array_dimensions(type, &element, &size, counts);
     for (int i = 0; i < n; i++) {
         Dwarf_Word stride = size;
         for (int j = i + 1; j < n; j++)
@@ -706,9 +724,11 @@ static bool array_element(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool 
         fprintf(path, "[%" PRIu64 "]", *offset / stride);
         *offset %= stride;
     }
+    if (n == 0)
+        return false;
     *atomic |= is_atomic(type);
     *type = element;
-    return n > 0;
+    return true;
 }
 
 /* A member, or in C++ a base class. */
@@ -746,8 +766,9 @@ static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool 
 }
 
 /* The member and element at an offset in a thing of this type, "" if it is the
- * thing itself; what is left of the offset is "+N".  atomic: set if one of them is. */
-static char *element_at(Dwarf_Die type, Dwarf_Word offset, bool *atomic)
+ * thing itself; what is left of the offset is "+N".  atomic: set if one of them is.
+ * struct_at: stop at the outermost struct there that this holds of. */
+static char *element_at(Dwarf_Die type, Dwarf_Word offset, bool *atomic, const char *(*struct_at)(Dwarf_Die *))
 {
     char *string = NULL;
     size_t length;
@@ -756,6 +777,8 @@ static char *element_at(Dwarf_Die type, Dwarf_Word offset, bool *atomic)
         abort();
     bool deeper = true;
     for (int depth = 0; depth < MAX_DEPTH && deeper; depth++) {
+        if (offset == 0 && struct_at && struct_at(&type))
+            break;
         switch (dwarf_tag(&type)) {
         case DW_TAG_array_type:
             deeper = array_element(&type, &offset, path, atomic);
@@ -777,7 +800,7 @@ static void put_element(FILE *out, Dwarf_Die *variable, Dwarf_Word offset)
 {
     Dwarf_Die type;
     bool atomic = is_atomic(variable);
-    char *string = type_of(variable, &type) ? element_at(type, offset, &atomic)
+    char *string = type_of(variable, &type) ? element_at(type, offset, &atomic, NULL)
         : offset ? text("+%" PRIu64, offset) : NULL;
     put_string(out, string && *string ? string : NULL);
     fprintf(out, ",\"atomic\":%s", atomic ? "true" : "false");
@@ -953,7 +976,7 @@ static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, D
         if (near < 0 || near < nearest)
             continue;
         bool atomic = false;
-        char *path = element_at(layout->die, offset, &atomic);
+        char *path = element_at(layout->die, offset, &atomic, NULL);
         agreed = near > nearest || (agreed && strcmp(path, name) == 0);
         nearest = near;
         free(name);
@@ -965,6 +988,178 @@ static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, D
     put_string(out, agreed ? name + 1 : NULL);
     put_end(out, m);
     free(name);
+}
+
+/* ---- statics that have to do with objects ---------------------------------- */
+
+/* What is looked for in a variable, and where it is. */
+struct parts { FILE *out; int n; };
+
+static bool is_type_object(Dwarf_Die *type)
+{
+    const char *name = dwarf_diename(type);
+    return name && strcmp(name, "_typeobject") == 0;
+}
+
+/* What a struct is to Python, or NULL (the tags are CPython's: Include/cpython/object.h,
+ * Include/moduleobject.h, Include/cpython/modsupport.h). */
+static const char *python_struct(Dwarf_Die *type)
+{
+    const char *name = dwarf_diename(type);
+    if (dwarf_tag(type) != DW_TAG_structure_type && dwarf_tag(type) != DW_TAG_class_type)
+        return NULL;
+    if (is_type_object(type))
+        return "type";
+    if (name && strcmp(name, "PyModuleDef") == 0)
+        return "definition";
+    if (name && strcmp(name, "_PyArg_Parser") == 0)
+        return "parser";
+    return begins_with_object(*type) ? "instance" : NULL;
+}
+
+static void put_part(struct parts *parts, const char *what, Dwarf_Die whole, Dwarf_Word offset)
+{
+    bool atomic = false;
+    char *element = element_at(whole, offset, &atomic, python_struct);
+    fputs(parts->n++ ? ",{\"what\":" : "{\"what\":", parts->out);
+    put_string(parts->out, what);
+    fprintf(parts->out, ",\"offset\":%" PRIu64 ",\"element\":", offset);
+    put_string(parts->out, element);
+    putc('}', parts->out);
+    free(element);
+}
+
+static bool points_to_object(Dwarf_Die *pointer)
+{
+    Dwarf_Die to;
+    return type_of(pointer, &to) && begins_with_object(to);
+}
+
+static void find_parts(struct parts *parts, Dwarf_Die whole, Dwarf_Die type, Dwarf_Word offset, int depth)
+{
+    enum { MOST_PARTS = 1000 };
+    Dwarf_Die child, inner;
+    Dwarf_Word size, counts[8];
+    const char *what;
+    if (depth > MAX_DEPTH || parts->n >= MOST_PARTS)
+        return;
+    switch (dwarf_tag(&type)) {
+    case DW_TAG_pointer_type:
+        if (points_to_object(&type))
+            put_part(parts, "object", whole, offset);
+        break;
+    case DW_TAG_array_type: {
+        int n = array_dimensions(&type, &inner, &size, counts), before = parts->n;
+        Dwarf_Word count = n > 0;
+        while (n-- > 0)
+            count *= counts[n];
+        for (; count > 0 && parts->n < MOST_PARTS; count--, offset += size) {
+            find_parts(parts, whole, inner, offset, depth + 1);
+            if (parts->n == before)
+                break;              /* nor have the others any */
+        }
+        break;
+    }
+    case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type:
+        what = python_struct(&type);
+        if (what)
+            put_part(parts, what, whole, offset);
+        if ((what && strcmp(what, "instance") != 0) || dwarf_child(&type, &child) != 0)
+            break;
+        do {
+            Dwarf_Attribute attr;
+            Dwarf_Word at = 0;
+            if (!is_part(&child) || dwarf_hasattr(&child, DW_AT_declaration)
+                || (dwarf_attr(&child, DW_AT_data_member_location, &attr) && dwarf_formudata(&attr, &at) != 0)
+                || !type_of(&child, &inner))
+                continue;
+            if (what && at == 0 && !is_type_object(&inner))
+                continue;           /* the object's header */
+            find_parts(parts, whole, inner, offset + at, depth + 1);
+        } while (dwarf_siblingof(&child, &child) == 0);
+        break;
+    }
+}
+
+/* In memory that stays writable once the dynamic linker is done. */
+static bool is_writable(struct module *m, Dwarf_Addr address)
+{
+    GElf_Addr bias;
+    Elf *elf = dwfl_module_getelf(m->mod, &bias);
+    size_t n = 0;
+    bool writable = false;
+    if (!elf || elf_getphdrnum(elf, &n) != 0)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        GElf_Phdr segment;
+        if (!gelf_getphdr(elf, i, &segment) || address - (segment.p_vaddr + bias) >= segment.p_memsz)
+            continue;
+        if (segment.p_type == PT_GNU_RELRO)
+            return false;
+        writable |= segment.p_type == PT_LOAD && segment.p_flags & PF_W;
+    }
+    return writable;
+}
+
+/* The undefined symbols of the dynamic symbol table. */
+static void put_imports(FILE *out, struct module *m)
+{
+    GElf_Addr bias;
+    Elf *elf = dwfl_module_getelf(m->mod, &bias);
+    bool first = true;
+    for (Elf_Scn *scn = NULL; elf && (scn = elf_nextscn(elf, scn)) != NULL;) {
+        GElf_Shdr shdr;
+        Elf_Data *data;
+        if (!gelf_getshdr(scn, &shdr) || shdr.sh_type != SHT_DYNSYM || shdr.sh_entsize == 0
+            || !(data = elf_getdata(scn, NULL)))
+            continue;
+        for (size_t i = 1; i < shdr.sh_size / shdr.sh_entsize; i++) {
+            GElf_Sym sym;
+            const char *name = gelf_getsym(data, (int)i, &sym) ? elf_strptr(elf, shdr.sh_link, sym.st_name) : NULL;
+            if (!name || sym.st_shndx != SHN_UNDEF || (strncmp(name, "Py", 2) != 0 && strncmp(name, "_Py", 3) != 0))
+                continue;
+            fputs(first ? "" : ",", out);
+            put_string(out, name);
+            first = false;
+        }
+    }
+}
+
+static void answer_statics(struct module *m, FILE *out)
+{
+    bool first = true;
+    if (!m->data_done)
+        index_data(m);
+    fputs("{\"statics\":[", out);
+    for (size_t i = 0; i < m->vars[0].n; i++) {
+        struct variable *v = &m->vars[0].at[i];
+        char *found = NULL;
+        size_t length;
+        struct parts parts = { open_memstream(&found, &length), 0 };
+        Dwarf_Die type, cu;
+        int line = 0;
+        if (!parts.out)
+            abort();
+        if (type_of(&v->die, &type) && is_writable(m, v->lo))
+            find_parts(&parts, type, type, 0, 0);
+        fclose(parts.out);
+        if (parts.n) {
+            const char *file = declared_in(&v->die);
+            dwarf_decl_line(&v->die, &line);
+            fputs(first ? "{\"symbol\":" : ",{\"symbol\":", out);
+            put_string(out, v->name);
+            fprintf(out, ",\"address\":%" PRIu64 ",\"size\":%" PRIu64 ",\"file\":", v->lo, v->size);
+            put_file(out, dwarf_diecu(&v->die, &cu, NULL, NULL), file);
+            fprintf(out, file && line > 0 ? ",\"line\":%d" : ",\"line\":null", line);
+            fprintf(out, ",\"parts\":[%s]}", found);
+            first = false;
+        }
+        free(found);
+    }
+    fputs("],\"imports\":[", out);
+    put_imports(out, m);
+    putc(']', out);
+    put_end(out, m);
 }
 
 /* ---- requests ------------------------------------------------------------ */
@@ -985,9 +1180,9 @@ static void unescape(char *s)
 static void answer(char *request, FILE *out)
 {
     static const struct { const char *name; int numbers; } requests[] = {
-        { "code", 1 }, { "data", 1 }, { "tls", 1 }, { "member", 3 },
+        { "code", 1 }, { "data", 1 }, { "tls", 1 }, { "member", 3 }, { "statics", 0 },
     };
-    enum { CODE, DATA, TLS, MEMBER, REQUESTS };
+    enum { CODE, DATA, TLS, MEMBER, STATICS, REQUESTS };
     char *rest = request, *word = strsep(&rest, "\t"), *path = strsep(&rest, "\t"), *build_id = strsep(&rest, "\t");
     uint64_t number[3] = { 0 };
     int what = 0, n = 0;
@@ -1001,7 +1196,7 @@ static void answer(char *request, FILE *out)
             break;
     }
     if (what == REQUESTS || !build_id || n != requests[what].numbers || rest) {
-        put_error(out, "a request is code, data, tls or member, then path, build-id and hexadecimal numbers,"
+        put_error(out, "a request is code, data, tls, member or statics, then path, build-id and hexadecimal numbers,"
                        " with tabs between");
         return;
     }
@@ -1011,6 +1206,8 @@ static void answer(char *request, FILE *out)
         put_error(out, m->error);
     else if (what == CODE)
         answer_code(m, number[0], out);
+    else if (what == STATICS)
+        answer_statics(m, out);
     else if (what == MEMBER)
         answer_member(m, number[0], number[1], number[2], out);
     else
@@ -1115,9 +1312,10 @@ int main(int argc, char **argv)
     else if (argc > 1) {
         bool help = strcmp(argv[1], "--help") == 0;
         fputs("usage: isan-symbolize [--debuginfo-path=DIR:..] <REQUESTS\n"
-              "Each line: code|data|tls|member, path, build-id or nothing, hexadecimal numbers; tabs between.\n"
+              "Each line: code|data|tls|member|statics, path, build-id or nothing, hexadecimal numbers; tabs between.\n"
               "Answers each with a line of JSON: the frames at a code address, the variable at a data address\n"
-              "or an offset of thread-local ones, the member of an object at an offset.\n",
+              "or an offset of thread-local ones, the member of an object at an offset,\n"
+              "the statics that have to do with objects.\n",
               help ? stdout : stderr);
         return help ? 0 : 2;
     }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 from .tables import ROOT
@@ -68,15 +69,41 @@ class Symbolizer:
 
     def data(self, module, address):
         """What lies at a run-time address: the answer's fields, or {}."""
-        answer = self._ask("data", module, address - module.bias)
-        return {} if "error" in answer else answer
+        return self._variable(self._ask("data", module, address - module.bias))
 
     def tls(self, module, offset):
         """The same for a thread-local variable."""
-        answer = self._ask("tls", module, offset)
-        return {} if "error" in answer else answer
+        return self._variable(self._ask("tls", module, offset))
+
+    @staticmethod
+    def _variable(answer):
+        if "error" in answer:
+            return {}
+        return dict(answer, symbol=demangled(answer["symbol"])) if answer.get("symbol") else answer
 
     def member(self, module, code, size, offset):
         """The C name of what objects of this size have at an offset, if there
         is debug information that tells; code is a function of their type."""
         return self._ask("member", module, code - module.bias, size, offset).get("member")
+
+    def statics(self, module):
+        """(the static variables that hold or may hold objects, or are some, as debug information has them; the names of
+        Python's that the file takes from elsewhere); no variables are known without debug information.  What they
+        are is in symbolize.c; addresses are the file's."""
+        answer = self._ask("statics", module)
+        return answer.get("statics", []), answer.get("imports", [])
+
+
+def demangled(symbol):
+    """The symbol of a C++ variable as its name is written: a::b of _ZN1a1bE (Itanium C++ ABI, <nested-name> of
+    <source-name>s); anything else as it is."""
+    rest = symbol[3:-1] if symbol.startswith("_ZN") and symbol.endswith("E") else symbol[2:] if symbol.startswith("_Z") else ""
+    names = []
+    while rest:
+        length = re.match(r"L?(\d+)", rest)        # L: not seen outside of its file
+        end = length.end() + int(length[1]) if length else 0
+        if not length or end > len(rest):
+            return symbol
+        names.append(rest[length.end():end])
+        rest = rest[end:]
+    return "::".join("(anonymous namespace)" if name.startswith("_GLOBAL__N_") else name for name in names) or symbol

@@ -1,192 +1,29 @@
 """The report as text: what happened, where, and what to do about it."""
 
+import copy
 import os
-import re
 import signal
 
-from . import tables
-from .model import users
+from .baseline import is_new
+from .fingerprints import users
+from .phrases import Phrases, escape, plural, processes
 
-_VERBS = {
-    "none": "uses", "incref": "increfs", "decref": "decrefs", "attribute": "accesses an attribute of",
-    "argument": "passes the C API", "return": "gets from the C API", "dealloc": "deallocates", "free": "frees",
-    "realloc": "resizes",
-}
-# What an object's reference is called, before its label.
-_REFERENCES = {"item": "item", "value": "value", "attribute": "attribute", "field": "member"}
-_DONE = {"dealloc": "deallocated", "free": "freed", "realloc": "resized"}
-PLACES = {place.name: place.text for place in tables.PLACES}
 _COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
 
 
-def escape(text):
-    """Names come from the program under test: nothing in them may reach the
-    terminal as anything but text."""
-    out = []
-    for c in text:
-        if c.isprintable():
-            out.append(c)
-        elif 0xdc80 <= ord(c) <= 0xdcff:
-            out.append("\\x%02x" % (ord(c) & 0xff))
-        elif ord(c) < 0x100:
-            out.append("\\x%02x" % ord(c))
-        else:
-            out.append("\\u%04x" % ord(c))
-    return "".join(out)
-
-
-def plural(n, one, many=None):
-    return "%s %s" % (format(n, ","), one if n == 1 else many or one + "s")
-
-
-def _article(word):
-    return "an" if word[:1].lower() in tuple("aeiou") else "a"
-
-
-class _Text:
-    def __init__(self, report, color, full):
-        self.report, self.color, self.full = report, color, full
+class Text(Phrases):
+    def __init__(self, report, color=False, full=False):
+        super().__init__(report)
+        self.color, self.full = color, full
         self.printed = {}           # stack -> finding under which it is
         self.hinted = {}            # hint -> finding with it
         self.lines = []
-        self.cwd = (report["process"] or {}).get("cwd") or None
-        self.by_id = {f["id"]: f for f in report["findings"]}
-        self.several = len({p["pid"] for p in report["processes"]}) > 1
 
     def paint(self, what, text):
         return "\x1b[%sm%s\x1b[0m" % (_COLORS[what], text) if self.color else text
 
     def say(self, text=""):
         self.lines.append(text)
-
-    # -- phrases -----------------------------------------------------------------
-
-    def file(self, path):
-        if self.cwd and path.startswith(self.cwd.rstrip("/") + "/"):
-            path = path[len(self.cwd.rstrip("/")) + 1:]
-        return escape(path if path.startswith("<") else os.path.normpath(path))
-
-    def place(self, thing):
-        """file:line, or what there is instead."""
-        if thing["file"]:
-            return self.file(thing["file"]) + (":%d" % thing["line"] if thing["line"] else "")
-        if thing.get("module"):
-            return "%s+0x%x" % (escape(os.path.basename(thing["module"])), thing["offset"])
-        return "0x%x" % thing["address"] if thing.get("address") else "?"
-
-    def where(self, frame):
-        if frame["kind"] == "python" and frame["file"] is None:
-            return "Python code that was not recorded"
-        return self.place(frame) + (" in " + escape(frame["function"]) if frame["function"] else "")
-
-    @staticmethod
-    def who(interp):
-        return interp["name"] if interp else "a thread without an interpreter"
-
-    @staticmethod
-    def whose(interp):
-        return interp["name"] if interp else "an unknown interpreter"
-
-    def thing(self, finding, article=True):
-        object = finding["object"]
-        if object["type"] and object["python"]:
-            name = "`%s`" % escape(object["type"])
-            return (_article(object["type"]) + " " + name) if article else name
-        return plural(object["size"], "byte") + " of memory"
-
-    def several_interps(self, interps):
-        """A few by name: a host may have ended thousands."""
-        names = [self.whose(interp) for interp in interps]
-        if len(names) > 2:
-            return "%s and %d more" % (names[0], len(names) - 1)
-        return " and ".join(names)
-
-    def variable(self, holder):
-        """What a static is called, without its module and place."""
-        kind = "thread-local static" if holder["thread_local"] else "static"
-        if holder["symbol"]:
-            return "%s `%s%s`" % (kind, escape(holder["symbol"]), escape(holder["path"] or ""))
-        return "a " + kind + (" in " + escape(holder["section"]) if holder["section"] else "")
-
-    def holder(self, holder, elements=()):
-        text = self.variable(holder)
-        if len(elements) > 1:
-            text += (" (and %s of it)" % plural(len(elements) - 1, "more element") if holder["symbol"]
-                     else ", with %s there" % plural(len(elements) - 1, "more that has no name", "more that have no names"))
-        if holder["module"]:
-            text += " of " + escape(os.path.basename(holder["module"]))
-        if holder["file"] or not holder["symbol"]:
-            text += " (%s)" % self.place(holder)
-        return text + (" in thread %d" % holder["tid"] if holder["tid"] else "")
-
-    def object_holding(self, f):
-        """The object that refers to a leak, where it is, and how it does."""
-        holder = f["holder"]
-        thing = self.thing(holder)
-        text = "%s of %s" % (thing, self.whose(holder["owner"]))
-        created = f["stacks"].get("holder")
-        if created:
-            text += ", created at " + self.where(users(created))
-        what, label = _REFERENCES.get(holder["edge"]), escape(holder["path"])
-        text += ": its %s" % ("%s %s" % (what, label) if what and not label.startswith(what) else label)
-        if holder["leak"] in self.by_id:
-            other = self.by_id[holder["leak"]]["holder"]
-            text += " (it was left behind itself: leak #%d%s)" % (
-                holder["leak"], ", kept alive by " + self.holder(other) if other and other["address"] is not None else "")
-        return text
-
-    def keeper(self, f):
-        """What keeps a leak alive, a sentence; None if nothing is known."""
-        holder = f["holder"]
-        if holder is None:
-            return None
-        if holder["kind"] == "memory":
-            return "memory that nothing points at: never freed"
-        if holder["kind"] == "reference":
-            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % (
-                plural(f["extra"], "reference") if f["extra"] else "a reference")
-        where = [self.holder(holder, f.get("elements", ()))] if holder["address"] is not None else []
-        where += [self.object_holding(f)] if "object" in holder else []
-        if holder["kind"] == "cycle":
-            text = ("a cycle of garbage, for the next collection" if f["look"] and not f["reasons"]
-                    else "a cycle the garbage collector cannot clear") + "".join(
-                (": ", "; ")[i > 0] + escape(reason) for i, reason in enumerate(f["reasons"]))
-        elif holder["kind"] == "runtime":
-            text = ": ".join(["the runtime"] + where)
-        else:
-            text = ", and ".join(where) or "what the log does not tell"
-        return "kept alive by " + text
-
-    def kept(self, f, more="more "):
-        kept = f["kept"]
-        types = kept["types"]
-        what = "object" if types and all(t["type"] for t in types) else "block"
-        names = ["%s %s" % (format(t["count"], ","), "`%s`" % escape(t["type"]) if t["type"] else "of raw memory")
-                 for t in types[:6]]
-        if len(types) > 6:
-            names.append("%s of %d other types" % (format(sum(t["count"] for t in types[6:]), ","), len(types) - 6))
-        return "%s, %s" % (plural(kept["count"], more + what), plural(kept["bytes"], "byte")) \
-            + (": " + ", ".join(names) if names else "")
-
-    def way(self, f):
-        """From what keeps a leak alive to a sample of what it keeps; None where that is plain."""
-        holder, steps = f["holder"], f["way"]
-        if len(steps) < 1 + bool(holder and "object" in holder):
-            return None
-        name = lambda type: "`%s`" % escape(type) if type else "memory"
-        parts = [self.variable(holder)] if holder and holder["address"] is not None else []
-        for step in steps:
-            if step["label"] == "memory":       # somewhere in what it points at, or is
-                parts += [name(step["from"])] * bool(step["from"]) + ["memory"]
-            else:
-                parts.append("%s %s" % (name(step["from"]), escape(step["label"])))
-        parts.append(name(steps[-1]["to"]))
-        if len(parts) > 12:
-            parts[6:-5] = ["... %d steps ..." % (len(parts) - 11)]
-        return " -> ".join(parts)
-
-    def reference(self, id):
-        return "%s #%d" % (self.by_id[id]["kind"], id)
 
     # -- stacks ------------------------------------------------------------------
 
@@ -249,75 +86,6 @@ class _Text:
 
     # -- findings ------------------------------------------------------------------
 
-    def headline(self, f):
-        if f["kind"] == "gilstate":
-            return self.state_headline(f)
-        kind, thing = f["kind"], self.thing(f)
-        owner, current = self.whose(f["owner"]), self.who(f["current"])
-        verb = _VERBS[f["access"]]
-        if kind == "share":
-            return "%s %s %s that belongs to %s" % (current, verb, thing, owner)
-        if kind == "stale":
-            return "%s %s %s of %s, which has ended" % (current, verb, thing, owner)
-        if kind == "free":
-            verb = verb if f["access"] != "none" else "frees"
-            how = "that belongs to" if f["object"]["python"] else "allocated by"
-            return "%s %s %s %s %s" % (current, verb, thing, how, owner)
-        if kind == "static":
-            if f["object"]["static_type"]:
-                names = f["owners"] + [interp for interp in f["currents"] if interp not in f["owners"]]
-                return "static type `%s`, %sis used by %s" % (
-                    escape(f["object"]["type"] or "?"),
-                    re.sub("^(a )?static ", "", self.holder(f["holder"])) + ", " if f["holder"] else "",
-                    self.several_interps(names))
-            held = self.holder(f["holder"], f["elements"]) if f["holder"] else "a C static"
-            return "%s holds %s of %s" % (held, thing, self.several_interps(f["owners"] or [None]))
-        if kind == "race":
-            return self.race_headline(f)
-        if kind == "immortal":
-            return (self.changes(f["changes"]) if f["changes"]
-                    else "the reference count of %s, which is immortal, was changed" % escape(f["object"]["type"] or "?"))
-        return "%s: %s" % (current, f["title"])
-
-    def state_headline(self, f):
-        """What a thread does with thread states that it must not."""
-        thread, function, owner = "thread %d" % f["tid"], escape(f["function"]), self.whose(f["owner"])
-        if f["access"] == "ensure":
-            return "%s calls %s for %s and lands in %s" % (thread, function, owner, self.who(f["current"]))
-        if f["access"] == "thread":
-            return "%s attaches a thread state of %s that is another thread's (%s)" % (thread, owner, function)
-        if f["access"] == "ended":
-            what = "which has ended" if f["owner_ended_ns"] else "which was deleted"
-            return "%s attaches a thread state of %s, %s (%s)" % (thread, owner, what, function)
-        if f["access"] == "end":
-            left = sum(place["role"] == "remains" for place in f["places"])
-            return "%s ends with %s still in it (%s)" % (owner, plural(left, "other thread"), function)
-        return "%s calls %s without a thread state" % (thread, function)
-
-    def fate(self, f):
-        owner = self.whose(f["owner"])
-        leaks = [id for id in f["paired"] if self.by_id[id]["kind"] == "leak"]
-        if leaks:
-            self.say("  outlived %s: %s%s" % (owner, ", ".join("leak #%d" % id for id in leaks), self.serial(f)))
-        elif f.get("fate") == "leaked":
-            self.say("  outlived %s" % owner)
-        elif f.get("fate") == "freed":
-            if f["object"]["freed"]:
-                self.say("  was freed when %s ended: the pointer dangles" % owner)
-            elif f["holder"]:
-                self.say("  was freed by the time %s ended: a pointer left in that static dangles" % owner)
-
-    @staticmethod
-    def serial(f):
-        serial = f["object"]["serial"]
-        return " (object serial %d)" % serial if serial else ""
-
-    def times(self, n):
-        return "" if n == 1 else " %s times" % format(n, ",")
-
-    def process_of(self, f):
-        return " in process %s" % ", ".join(map(str, f["pids"])) if self.several else ""
-
     def recycled(self, f):
         if f["object"]["recycled"]:
             self.say("    (or an earlier object in the same memory was: before Python 3.13, and with origin=none,"
@@ -345,72 +113,29 @@ class _Text:
             self.say("  stored in %s" % self.holder(f["holder"]))
         used = f["stacks"]["used"]
         if used:
-            how = ("found" if f["object"]["static_type"]
-                   else "reached from %s, which has imported it too: found" % self.who(f["current"])
-                   if f["kind"] == "static" else "called" if f["kind"] == "gilstate" else _DONE.get(f["access"], "touched")) + self.times(f["count"])
-            self.location(how if f["kind"] == "static" else "%s in %s" % (how, self.who(f["current"])), used, f)
+            self.location(self.use(f), used, f)
         elif f["count"] > 1:
             self.say("  seen%s" % self.times(f["count"]))
         for place in f["places"]:
             self.location(self.happened(place), place["stack"], f)
         if (f["kind"] == "stale" or f["access"] == "ended") and f["owner_ended_ns"]:
-            early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
-            self.location("%s had ended%s" % (owner, " %.3g s earlier" % early if early >= 0.001 else ""),
-                          f["stacks"].get("ended", []), f)
-        self.fate(f)
+            self.location(self.had_ended(f), f["stacks"].get("ended", []), f)
+        fate = self.fate_of(f)
+        if fate:
+            self.say("  " + fate)
         self.hint(f)
 
     # -- races --------------------------------------------------------------------------
-
-    @staticmethod
-    def verb(place, third=True):
-        """What an access did: writes, write."""
-        return ("free" if place["free"] else "write" if place["write"] else "read") + "s" * third
-
-    def racer(self, place):
-        return self.whose(None) if place["unknown"] else self.who(place["interpreter"])
-
-    def race_headline(self, f):
-        accesses = sorted((p for p in f["places"] if p["role"] == "access"),
-                          key=lambda p: p["interpreter"]["id"] if p["interpreter"] else -1)
-        if len(accesses) != 2:                  # of a log that is not complete
-            return "%s: %s" % (self.who(f["current"]), f["title"])
-        one, other = accesses
-        interps = [p["interpreter"] for p in accesses]
-        alike = self.verb(one) == self.verb(other)
-        if all(interps) and interps[0] == interps[1]:
-            who = "two threads of %s %s" % (interps[0]["name"], self.verb(one, False) if alike else "access")
-        elif all(interps) and interps[0]["kind"] == interps[1]["kind"] and alike:
-            who = "interpreters %s and %s (%s) %s" % (interps[0]["id"], interps[1]["id"], {
-                "legacy": "legacy", "own-gil": "own GIL"}.get(interps[0]["kind"], "main"), self.verb(one, False))
-        else:
-            who = " and ".join("%s %s" % (self.racer(p), self.verb(p)) for p in accesses)
-        if f["holder"] and not f["object"]["size"]:
-            return "%s %s" % (who, self.holder(f["holder"], f["elements"]))
-        return "%s %s%s%s" % (who, self.thing(f), " of " + f["owner"]["name"] if f["owner"] else "",
-                              " in " + self.holder(f["holder"]) if f["holder"] else "")
 
     def race(self, f):
         self.title(f, self.headline(f))
         accesses = [p for p in f["places"] if p["role"] == "access"]
         for i, place in enumerate(accesses):
-            self.location("%s%s,%s%s %s %s%s" % (
-                "before that " * bool(i), self.racer(place), " thread %d," % place["tid"] if place["tid"] else "",
-                " without its GIL," if place["detached"] else "",
-                {"frees": "freed", "writes": "wrote", "reads": "read"}[self.verb(place)],
-                plural(place["amount"], "byte"), " atomically" if place["atomic"] else ""), place["stack"], f)
+            self.location("before that " * bool(i) + self.access(place), place["stack"], f)
         for place in f["places"]:
             if place["role"] != "access":
-                self.location("one of them %s" % PLACES[place["role"]] if place["role"] == "lock"
-                              else self.happened(place), place["stack"], f)
-        self.say("  " + {
-            "different": "two GILs: nothing kept them apart",
-            "same": "their interpreters have one GIL: at least one did not hold it" if len(
-                {p["interpreter"]["serial"] for p in accesses if p["interpreter"]}) > 1
-            else "one interpreter, one GIL: at least one of the threads did not hold it",
-            "none": "one of the threads was in no interpreter: no GIL kept them apart",
-            None: "which interpreter a thread was in is not known, so neither is whether they had one GIL"}[f["gil"]]
-            + (", seen" + self.times(f["count"]) if f["count"] > 1 else ""))
+                self.location(self.happened(place), place["stack"], f)
+        self.say("  " + self.why_race(f) + (", seen" + self.times(f["count"]) if f["count"] > 1 else ""))
         created = f["stacks"]["created"]
         if created:
             self.location("the memory was allocated" + (" in " + f["owner"]["name"] if f["owner"] else ""), created, f)
@@ -421,22 +146,10 @@ class _Text:
 
     # -- immortal objects ---------------------------------------------------------------
 
-    @staticmethod
-    def changes(changes, most=3):
-        """What is wrong with the counts of immortal objects, a sentence."""
-        each = ["%s by %s" % (escape(change["object"] or "?"), format(change["amount"], "+,")) for change in changes]
-        if len(each) == 1:
-            return "the reference count of %s, which is immortal, is off by %s" % tuple(each[0].rsplit(" by ", 1))
-        more = ["%d more" % (len(each) - most)] if len(each) > most + 1 else []
-        each = each[:most + (not more)] + more
-        return "the reference counts of %s are off: %s" % (
-            plural(len(changes), "immortal object"), " and ".join([", ".join(each[:-1])] * bool(each[:-1]) + each[-1:]))
-
     def immortal(self, f):
         self.title(f, self.headline(f))
         for place in f["places"]:
-            self.location("%s changed by %s in %s" % (
-                escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"])), place["stack"], f)
+            self.location(self.change_at(place), place["stack"], f)
         if f["since"] and f["until"]:
             self.say("  between %s and %s%s" % (escape(f["since"]), escape(f["until"]),
                      ", while there was " + self.several_interps(f["lived"]) if f["lived"] else ""))
@@ -464,20 +177,6 @@ class _Text:
             self.say("  no longer immortal, so that it is deallocated when its count falls to 0: %s%s" % (
                 ", ".join(mortal[:6]), " and %d more" % (len(mortal) - 6) if len(mortal) > 6 else ""))
         self.hint(f)
-
-    def happened(self, place):
-        return "%s in %s%s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
-                                 ", thread %d" % place["tid"] if place["tid"] else "",
-                                 ", %s" % escape(place["text"]) if place["text"] else "")
-
-    def leak_headline(self, f, owner=True):
-        type = f["object"]["type"] if f["object"]["python"] else None
-        if type:
-            what = "%s of type `%s`" % (plural(f["count"], "object"), escape(type))
-        else:
-            what = plural(f["count"], "block") + " of memory" + (" (%s)" % f["domain"] if f["domain"] else "")
-        return "%s, %s" % (what, plural(f["bytes"], "byte")) + (
-            ", of " + self.several_interps(f.get("owners") or [f["owner"]]) if owner else "")
 
     def leak(self, f):
         self.title(f, self.leak_headline(f))
@@ -522,7 +221,7 @@ class _Text:
             head += ", accessing address 0x%x" % crash["address"]
         self.say("%s %s" % (self.paint("kind", "isan: crash:"), self.paint("title", head)))
         for f in self.report["findings"]:
-            if crash["pid"] in f["pids"] and any(change["mortal"] for change in f.get("changes", ())):
+            if crash["process"] in f["processes"] and any(change["mortal"] for change in f.get("changes", ())):
                 self.say("  an object that CPython takes for immortal was no more: immortal #%d" % f["id"])
         self.stack(stack)
         self.say()
@@ -531,8 +230,8 @@ class _Text:
         """What interpreters owned when they were asked: a paragraph each."""
         last = None
         for group in self.report["owned"]:
-            whose = (group["pid"], group["owner"] and group["owner"]["serial"])
-            groups = [g for g in self.report["owned"] if (g["pid"], g["owner"] and g["owner"]["serial"]) == whose]
+            whose = (group["process"], group["owner"] and group["owner"]["serial"])
+            groups = [g for g in self.report["owned"] if (g["process"], g["owner"] and g["owner"]["serial"]) == whose]
             if whose != last:
                 self.say("%s%s owned %s, %s, when it was last asked:" % (
                     self.whose(group["owner"]), self.process_of({"pids": [group["pid"]]}),
@@ -562,7 +261,7 @@ class _Text:
         own = self.report["residue"]
         if not own:
             return
-        interps = {(leak["pid"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
+        interps = {(leak["process"], leak["owner"] and leak["owner"]["serial"]) for leak in own}
         blocks, size = (
             sum(l[key] + l["kept"][key] for l in own) for key in ("count", "bytes"))
         n = len(interps)
@@ -577,6 +276,9 @@ class _Text:
                     ", " + keeper if keeper else "", ", keeps alive: " + self.kept(leak) if leak["kept"]["count"] else "",
                     leak["residue"]["rule"]))
         self.say()
+
+    def all_residue(self):
+        self.residue(True)
 
     def suppressed(self):
         """What was left out, a line for CPython's own and one for each file of the user's."""
@@ -617,19 +319,49 @@ class _Text:
             text += ", " + plural(len(report["crashes"]), "crash", "crashes")
         if report["errors"]:
             text += ", " + plural(len(report["errors"]), "error") + " in the logs"
-        n = len({p["pid"] for p in report["processes"]})
-        return "SUMMARY: isan: %s in %s" % (text, plural(n, "process", "processes"))
+        n = processes(report)
+        return "SUMMARY: isan: %s in %s%s" % (text, plural(n, "process", "processes"), self.compared())
+
+    def known(self, f):
+        """A finding that the baseline has."""
+        self.say("%s %s" % (self.paint("dim", "isan: known: %s #%d:" % (f["kind"], f["id"])),
+                            self.headline(f) + self.process_of(f)))
+
+    def gone(self):
+        for f in self.report["gone"]:
+            self.say("%s %s" % (self.paint("dim", "isan: gone: %s:" % escape(f["kind"])), escape(f["headline"])))
+        if self.report["gone"]:
+            self.say()
+
+    def finding(self, f):
+        {"leak": self.leak, "immortal": self.immortal, "race": self.race}.get(f["kind"], self.trap)(f)
+
+    def alone(self, tell, *about):
+        """The lines of one finding or crash, with its stacks and its hint whatever was told before."""
+        text = copy.copy(self)
+        text.printed, text.hinted, text.lines = {}, {}, []
+        getattr(text, tell)(*about)
+        return "\n".join(text.lines).rstrip("\n")
 
     def render(self, show_residue):
-        for f in self.report["findings"]:
-            {"leak": self.leak, "immortal": self.immortal, "race": self.race}.get(f["kind"], self.trap)(f)
+        known = [f for f in self.report["findings"] if not (self.full or is_new(f))]
+        for f in self.report["findings"][:len(self.report["findings"]) - len(known)]:
+            self.finding(f)
+        for f in known:
+            self.known(f)
+        if known:
+            self.say()
+        self.gone()
         for crash in self.report["crashes"]:
             self.crash(crash)
         self.owned()
         self.residue(show_residue)
+        notes = {}
         for note in self.report["notes"]:
-            who = " (process %d)" % note["pid"] if note["pid"] and self.several else ""
-            self.say("isan: note%s: %s" % (who, escape(note["text"])))
+            notes.setdefault(note["text"], []).extend([note["pid"]] * bool(note["pid"]))
+        for note, pids in notes.items():
+            who = " (process %s)" % self.few(pids) if pids and self.several else ""
+            self.say("isan: note%s: %s" % (who, escape(note)))
         if self.report["dropped"]:
             self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
                      % plural(self.report["dropped"], "record"))
@@ -640,13 +372,13 @@ class _Text:
 
 
 def render(report, color=False, show_residue=False, full=False):
-    return _Text(report, color, full).render(show_residue)
+    return Text(report, color, full).render(show_residue)
 
 
 def brief(report, finding):
     """One finding in a few lines, without stacks: what, where, what to do about it."""
-    text = _Text(report, False, False)
-    lines = [text.headline(finding) if finding["kind"] != "leak" else text.leak_headline(finding)]
+    text = Phrases(report)
+    lines = [text.headline(finding)]
     if finding["kind"] == "leak":
         lines += [text.keeper(finding)] * bool(finding["holder"])
     elif finding["kind"] in ("share", "stale", "free") and finding["holder"]:

@@ -12,6 +12,8 @@ if ! command -v apt-get >/dev/null; then
 fi
 missing=
 for package in $wanted; do
+    # NodeSource's nodejs brings an npm of its own, which Debian's npm conflicts with.
+    [ "$package" != npm ] || ! command -v npm >/dev/null || continue
     case "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" in
         "install ok installed" | "hold ok installed") ;;
         *) missing="$missing $package" ;;

@@ -19,6 +19,7 @@ sys.path[:0] = [str(TREE / "scripts")]
 import isan  # noqa: E402
 
 FILES = ["build/lib/libisan.so.0", "build/lib/libisan.so", "build/libexec/*", "reports/*.py", "reports/*.supp",
+         "reports/*.css", "reports/*.js", "reports/*.json",
          "include/**/*.h", "hooks/anchors.txt", "runtime/*.inc", "scripts/packages.txt"]
 METADATA = """\
 Metadata-Version: 2.1

@@ -59,13 +59,22 @@ def subject_of(isan, flavor_python, tmp_path_factory):
     return make
 
 
+# Interpreters that are not among what make test builds: 3.14-tsan, or a stock Python's path.
+MORE = os.environ.get("ISAN_TEST_PYTHONS", "").split()
 FAST = [version + "-fast" for version in VERSIONS]
-STOCK = ["system", *(version + "-plain" for version in VERSIONS), *os.environ.get("ISAN_TEST_PYTHONS", "").split()]
+TSAN = ["3.13-tsan", *(name for name in MORE if name.endswith("-tsan"))]
+STOCK = ["system", *(version + "-plain" for version in VERSIONS), *(name for name in MORE if name not in TSAN)]
 
 
 @pytest.fixture(scope="session", params=FAST)
 def subject(request, subject_of):
     """The fast interpreter of each release, to run programs under isan with."""
+    return subject_of(request.param)
+
+
+@pytest.fixture(scope="session", params=TSAN)
+def tsan(request, subject_of):
+    """The interpreter built with ThreadSanitizer, of 3.13 and what ISAN_TEST_PYTHONS names."""
     return subject_of(request.param)
 
 

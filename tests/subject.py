@@ -13,6 +13,7 @@ EXT = Path(__file__).resolve().parent / "ext"
 sys.path.insert(0, str(EXT))
 from build import build  # noqa: E402
 from isan import pythons  # noqa: E402
+import schema  # noqa: E402
 
 LIBRARY = EXT.parents[1] / "build" / "lib" / "libisan.so.0"
 VERSIONS = ["3.13", "3.14"]
@@ -100,7 +101,9 @@ class Run:
         done = subprocess.run([self.isan, "report", "--format", "json", self.log], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
         assert done.returncode in (0, 86), done.stderr + self.err
-        return json.loads(done.stdout)
+        report = json.loads(done.stdout)
+        schema.validate(report)
+        return report
 
     def findings(self, *kinds, **wanted):
         """Those of these kinds (all, if none is given) with these values; `type` and `python` are the object's."""

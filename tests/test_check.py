@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -54,6 +55,13 @@ def test_object_in_a_static_is_unsafe_and_its_twin_is_not(subject_of, name, bug,
     assert set(outcomes(safe).values()) == {"ended"}
     assert safe["declares"] == own(subject, "multi-phase") and safe["extensions"][0]["state"] > 0
     assert any("has no interpreters with GILs of their own" in note for note in safe["notes"]) == (subject.hexversion < (3, 12))
+
+
+def test_the_same_in_legacy_and_own_gil_interpreters_is_one_finding(subject_of):
+    module = Check(subject_of("3.14-plain"), "exc_static").one()
+    kinds = [finding["kind"] for finding in module["findings"]]
+    assert kinds[0] == "static" and sorted(set(kinds)) == sorted(kinds), module["findings"]
+    assert {tuple(finding["seen_in"]) for finding in module["findings"]} == {("legacy", "own-gil")}
 
 
 @PYTHONS
@@ -131,6 +139,165 @@ def test_exercise_file_runs_in_every_interpreter(subject_of, tmp_path):
     assert check.one()["reasons"] == ["main: the exercise fails in interpreter 0: ZeroDivisionError: division by zero"]
 
 
+# Builds a wheel with what is there: a C file of the project's own name.
+BACKEND = """\
+import os, shlex, subprocess, sysconfig, zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    open("left behind", "w").close()
+    module, tag = "mymod" + sysconfig.get_config_var("EXT_SUFFIX"), "cp" + sysconfig.get_config_var("py_version_nodot")
+    paths = sysconfig.get_paths()
+    subprocess.run(["gcc", "-shared", "-fPIC", "-g", *shlex.split(os.environ.get("CFLAGS", "")), "-I" + paths["include"],
+                    "-I" + paths["platinclude"], "-o", module, "mymod.c"], check=True)
+    info, name = "mymod-1.dist-info/", f"mymod-1-{tag}-{tag}-linux_x86_64.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        wheel.write(module)
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: mymod\\nVersion: 1\\n")
+        wheel.writestr(info + "WHEEL", f"Wheel-Version: 1.0\\nRoot-Is-Purelib: false\\nTag: {tag}-{tag}-linux_x86_64\\n")
+        wheel.writestr(info + "RECORD", "".join(f"{file},,\\n" for file in wheel.namelist() + [info + "RECORD"]))
+    return name
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """project(source) -> the directory of a project that is that extension, called mymod."""
+    def make(source):
+        directory = tmp_path / "my project"
+        directory.mkdir(exist_ok=True)
+        (directory / "backend.py").write_text(BACKEND)
+        (directory / "pyproject.toml").write_text(
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+            '[project]\nname = "mymod"\nversion = "1"\n')
+        (directory / "mymod.c").write_text((EXT / source).read_text().replace(source.partition(".")[0], "mymod"))
+        return directory
+    return make
+
+
+@pytest.mark.parametrize("name", ["system", "3.13-fast", "3.14-plain"])
+def test_project_before_and_after_it_is_put_right(subject_of, name, project):
+    """As their author would: the static, and then the module state."""
+    subject, directory = subject_of(name), project("exc_static.c")
+    files = sorted(directory.iterdir())
+    check = Check(subject, "./", cwd=directory, format="text")
+    assert check.status == 86, check.err
+    line = line_of("exc_static.c", "static PyObject *error;")
+    assert re.search(r"^mymod  .* UNSAFE  ", check.out, re.M) and f" (mymod.c:{line}) holds a `type` of interpreter 1" in check.out
+    assert "static `error` of mymod." in check.out and "\n  fix: Move the variable into module state" in check.out
+    log = directory.parent / "log"
+    module = Check(subject, "--log", log, project("exc_state.c")).one()
+    assert (module["verdict"], module["findings"], module["leaks"]) == (own(subject), [], [])
+    assert sorted(directory.iterdir()) == files
+    built, = log.glob("installed/*/mymod.*.so")
+    assert "isan__slot" in subprocess.run(["nm", "-D", built], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def test_wheel(subject_of, project):
+    subject, directory = subject_of("3.13-plain"), project("cache_static.c")
+    name = subprocess.run([subject.python, "-c", "import backend; print(backend.build_wheel('..'))"], cwd=directory,
+                          stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    module = Check(subject, directory.parent / name).one()
+    assert (module["name"], module["verdict"], module["findings"][0]["holder"]["symbol"]) == ("mymod", "unsafe", "cache")
+
+
+def test_formats(subject_of, project):
+    """As others read it: unsafe is a failure there, and a result at the line of the static."""
+    subject, directory = subject_of("3.13-plain"), project("exc_static.c")
+    suite = ET.fromstring(Check(subject, "./", "exc_state", cwd=directory, format="junit").out).find("testsuite")
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {"tests": "2", "failures": "1", "errors": "0"}
+    cases = {case.get("name"): case for case in suite}
+    assert "static `error` of mymod." in cases["mymod"].find("failure").text and cases["exc_state"].find("failure") is None
+    run, = json.loads(Check(subject, "--exercise", os.devnull, "./", "cache_static", cwd=directory, format="sarif").out)["runs"]
+    results = {result["properties"]["checked"]: result for result in run["results"] if result["ruleId"] == "static"}
+    line = line_of("exc_static.c", "static PyObject *error;")
+    assert set(results) == {"mymod", "cache_static"}
+    location = results["mymod"]["locations"][0]["physicalLocation"]
+    assert (location["artifactLocation"]["uri"], location["region"]["startLine"]) == ("mymod.c", line)
+    ids = [result["properties"]["id"] for result in run["results"]]
+    assert len(ids) == len(set(ids))
+    page = Check(subject, "--exercise", os.devnull, "./", "exc_state", cwd=directory, format="html").out
+    assert re.search(r">mymod</th>.*>UNSAFE</td>.*>exc_state</th>.*>own-GIL safe</td>", page)
+
+
+def test_what_cannot_be_installed(subject_of, project, tmp_path):
+    subject, directory = subject_of("3.13-plain"), project("exc_state.c")
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([subject.python, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    check = Check(subject, "--python", python, directory)
+    assert (check.status, check.err) == (2, f"isan: {python} has no pip, which is to install {directory}: install it"
+                                            f" (Debian: python3-pip; else {python} -m ensurepip)\n")
+    with open(directory / "mymod.c", "a") as file:
+        file.write("#error not yet\n")
+    check = Check(subject, directory)
+    assert (check.status, check.out) == (2, "") and "#error not yet" in check.err, check.err
+    assert f"isan: pip cannot install {directory} (exit status 1):\n" in check.err
+    check = Check(subject, "--pip=--no-such-option", directory)
+    assert check.status == 2 and "no such option: --no-such-option" in check.err
+    check = Check(subject, "--pip=-v", "math")
+    assert check.status == 2 and "--pip is for a wheel or a project" in check.err
+
+
+TESTS = """\
+import sys, threading, unittest
+import cache_state
+try:
+    import _interpreters
+except ImportError:
+    import _xxsubinterpreters as _interpreters
+
+class Tests(unittest.TestCase):
+    def test_well(self):
+        self.assertIsNotNone(cache_state)
+
+    def test_never(self):
+        self.assertEqual(1, 2)
+
+    def test_main(self):
+        self.assertEqual(_interpreters.get_current(), _interpreters.get_main(), "of the first")
+"""
+
+
+@pytest.mark.parametrize("name, runner, test", [("system", "pytest", "test_them.py::Tests::"), ("3.13-plain", "unittest", "test_them.Tests.")])
+def test_tests_of_its_own(subject_of, tmp_path, name, runner, test):
+    """Those that fail anyway are left out; those that fail in other interpreters are told, and decide nothing."""
+    subject = subject_of(name)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    (tmp_path / "test_them.py").write_text(TESTS)
+    check = Check(subject, "--tests", tmp_path, "cache_state", "cache_static")
+    module, bug = check.modules["cache_state"], check.modules["cache_static"]
+    assert (check.status, module["verdict"], bug["verdict"]) == (86, own(subject), "unsafe"), check.out
+    assert module["left_out"] == [test + "test_never"]
+    assert f"its tests in each interpreter: 3 tests, with {runner}" in module["notes"]
+    assert [note for note in module["notes"] if "fails" in note] == [
+        f"1 of them fails, whatever the interpreters, and is left out: {test}test_never (AssertionError: 1 != 2)"]
+    assert [reason.partition(" (")[0] for reason in module["reasons"]] == [
+        f"{kind} interpreters: 1 of its tests fails there, and not in the main interpreter: {test}test_main"
+        for kind in ("legacy", "own-GIL")[:1 + (subject.hexversion >= (3, 12))]]
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_test_that_crashes_is_named(subject_of, tmp_path):
+    (tmp_path / "test_it.py").write_text("import unittest, exc_static\nclass Tests(unittest.TestCase):\n    def test_fail(self):\n"
+                                         "        try:\n            exc_static.fail()\n        except Exception:\n            pass\n")
+    module = Check(subject_of("3.13-plain"), "--tests", tmp_path / "test_it.py", "exc_static").one()
+    assert module["verdict"] == "unsafe"
+    assert module["reasons"][0] == "legacy: crashes with SIGSEGV while exercising it (test_it.Tests.test_fail)"
+
+
+def test_extensions_that_a_package_does_not_import(subject_of, tmp_path):
+    subject = subject_of("3.13-plain")
+    for name in "parts", "parts/tests":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    for file in "cache_static", "type_heap", "tests/type_static":
+        extension = next(subject.extensions.glob(os.path.basename(file) + ".*.so"))
+        os.symlink(extension, tmp_path / "parts" / os.path.dirname(file) / extension.name)
+    module = Check(subject, "parts/", cwd=tmp_path).one()
+    assert (module["verdict"], module["not_looked_at"]) == ("unsafe", ["parts.tests.type_static"])
+    assert [e["name"] for e in module["extensions"]] == ["parts.cache_static", "parts.type_heap"]
+    assert {finding["holder"]["symbol"] for finding in module["findings"] if finding["kind"] == "static"} == {"cache"}
+
+
 def test_standard_library(subject_of):
     check = Check(subject_of("3.13-plain"), "json", "_elementtree", "math", "xml.etree.ElementTree")
     assert check.status == 0, check.out
@@ -188,10 +355,13 @@ static struct PyModuleDef """))
 def test_wrong_usage(subject_of, tmp_path):
     subject = subject_of("3.13-plain")
     for arguments, message in [
-            (["./missing.so"], "isan: there is no ./missing.so: give the name of a module, or the path of an extension\n"),
+            (["./missing.so"], "isan: there is no ./missing.so: give the name of a module, or the path of an extension, a wheel or a project\n"),
+            (["./"], "isan: ./ is no package, and has no pyproject.toml or setup.py: give the path of an extension, a wheel or a project\n"),
+            (["missing.whl"], "isan: there is no missing.whl: give the name of a module, or the path of an extension, a wheel or a project\n"),
+            (["--tests", "none", "math"], "isan: there is no none: give --tests a file or directory of tests\n"),
             (["--interpreters", "1", "math"], "isan: --interpreters is a number from 2 on, not 1\n"),
             (["--exercise", tmp_path / "no.py", "math"], f"isan: cannot read {tmp_path}/no.py: No such file or directory\n")]:
-        check = Check(subject, *arguments)
+        check = Check(subject, *arguments, cwd=tmp_path)
         assert (check.status, check.out, check.err) == (2, "", message)
     check = Check(subject, "no_such_module")
     assert (check.status, check.one()["verdict"]) == (2, None)

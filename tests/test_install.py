@@ -1,4 +1,5 @@
 """isan where users have it: under a PREFIX, and as a wheel in an environment of a stock Python."""
+import json
 import os
 import shutil
 import subprocess
@@ -6,6 +7,8 @@ import sys
 
 import pytest
 
+from everything import everything
+from schema import PATH, validate
 from subject import EXT, build, line_of
 
 
@@ -71,12 +74,27 @@ def test_does_not_check_itself(installed, root, plain, clean):
     assert run(installed, "env", "--", "printenv", "LD_PRELOAD", env=env) == "libm.so.6\n"
 
 
+def test_formats(installed, root, clean, tmp_path):
+    """All that they need is there, and the schema of the JSON with it."""
+    everything(tmp_path)
+    for format, beginning in ("html", "<!DOCTYPE html>"), ("sarif", '{"$schema":'), ("junit", "<?xml "):
+        assert run(installed, "report", "--format", format, tmp_path, env=clean, status=86).startswith(beginning)
+    validate(json.loads(run(installed, "report", "--format", "json", tmp_path, env=clean, status=86)))
+    schema, = installed.parent.parent.rglob("reports/schema.json")
+    assert schema.read_bytes() == PATH.read_bytes()
+
+
 def test_pkg_config(prefix, clean, tmp_path):
     env = dict(clean, PKG_CONFIG_PATH=f"{prefix}/lib/pkgconfig")
     flags = run("pkg-config", "--cflags", "isan", env=env).split()
     (tmp_path / "a.c").write_text("#include <isan/isan.h>\nint main(void) { return isan_loaded(); }\n")
     run("gcc", *flags, "-o", tmp_path / "a", tmp_path / "a.c")
     assert run("pkg-config", "--modversion", "isan", env=env) == run(prefix / "bin/isan", "--version", env=clean)
+
+
+def test_man_page(prefix, root):
+    with open(prefix / "share/man/man1/isan.1") as page, open(os.path.join(root, "docs/isan.1")) as ours:
+        assert page.read() == ours.read()
 
 
 def test_wheel_is_the_same_each_time_and_all_of_it_is_used(root, clean, venv, tmp_path):

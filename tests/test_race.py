@@ -2,6 +2,7 @@
 own, so that each test asks for those of its extension."""
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -22,11 +23,6 @@ for interpreter in interpreters:
 print("done")
 """
 ONE, TWO = (1, "own-gil"), (2, "own-gil")
-
-
-@pytest.fixture(scope="session")
-def tsan(subject_of):
-    return subject_of("3.13-tsan")
 
 
 def race(tsan, name, kind="isolated", together=2, times=1000, **more):
@@ -85,11 +81,16 @@ def test_race_on_the_dictionary_of_a_static_type(tsan):
         assert sorted(who(place["interpreter"]) for place in accesses(finding)) == [ONE, TWO]
         assert places(finding["stacks"]["used"], "race_type.c")[0] in [
             line_of("race_type.c", f'"hits", {value});') for value in ("Py_True", "Py_False")]
-    finding = next(finding for finding in found if finding["object"]["type"] == "dict")
-    assert holder_of(finding) == ("Thing", "race_type.c", line_of("race_type.c", "static PyTypeObject Thing = {"))
-    assert finding["holder"]["path"] == ".tp_dict"
+    def is_the_dictionary(finding):
+        return (finding["object"]["type"] == "dict" and finding["holder"]["path"] == ".tp_dict"
+                and holder_of(finding) == ("Thing", "race_type.c", line_of("race_type.c", "static PyTypeObject Thing = {")))
+    if tsan.hexversion < (3, 14):
+        finding = next(finding for finding in found if is_the_dictionary(finding))
+    else:       # has no version that each change counts: only the table is written, which the dictionary keeps alive
+        finding = found[0]
+        assert any(is_the_dictionary(leak) for leak in run.findings("leak") if leak["id"] in finding["paired"]), run.err
     paired = {other["kind"] for other in run.findings() if other["id"] in finding["paired"]}
-    assert {"static", "leak"} <= paired
+    assert paired >= ({"static", "leak"} if is_the_dictionary(finding) else {"leak"})
 
 
 @pytest.mark.parametrize("name", ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state"])
@@ -122,6 +123,66 @@ def test_extension_without_thread_sanitizer_is_named(tsan):
     assert any(re.match(rf"{re.escape(str(directory))}/race_counter\S*\.so was not built with ThreadSanitizer", note)
                for note in notes), notes
     assert not any(str(EXT) in note or "lib-dynload" in note for note in notes)
+
+
+# A backend of PEP 517 in the project's own tree: setuptools does not come with an interpreter.
+BACKEND = """
+import os, shlex, subprocess, sysconfig, zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    file, info, wheel = NAME + sysconfig.get_config_var("EXT_SUFFIX"), NAME + "-1.dist-info/", NAME + "-1-py3-none-any.whl"
+    compiler, flags = os.environ.get("CC", "gcc"), os.environ.get("CFLAGS", "-O1 -g")
+    subprocess.run([*shlex.split(compiler), "-shared", "-fPIC", *shlex.split(flags), "-I" + sysconfig.get_path("include"),
+                    "-o", file, NAME + ".c"], check=True)
+    texts = {"METADATA": "Metadata-Version: 2.1\\nName: %s\\nVersion: 1\\n" % NAME,
+             "WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: false\\nTag: py3-none-any\\n",
+             "RECORD": "".join(name + ",,\\n" for name in (file, info + "METADATA", info + "WHEEL", info + "RECORD"))}
+    with zipfile.ZipFile(os.path.join(directory, wheel), "w") as archive:
+        archive.write(file)
+        for name, text in texts.items():
+            archive.writestr(info + name, text)
+    return wheel
+"""
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+@pytest.mark.parametrize("instrumented", [True, False])
+def test_what_pip_builds(tsan, isan, tmp_path, instrumented):
+    """With `isan env` its races are found; without it the report says that they could not be."""
+    for name in "race_counter.c", "races.h":
+        shutil.copy(EXT / name, tmp_path)
+    (tmp_path / "backend.py").write_text("NAME = 'race_counter'\n" + BACKEND)
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    environment = {name: value for name, value in tsan.environment.items()
+                   if name not in ("CC", "CXX", "CFLAGS", "CXXFLAGS") and not name.startswith("PIP_")}
+    python = subprocess.run([isan, "config", "--python", *tsan.how], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    done = subprocess.run([*([isan, "env", "--flavor", "tsan", "--"] if instrumented else []), python, "-m", "pip", "install",
+                           "--no-index", "--no-build-isolation", "--no-cache-dir", "--target", "installed", "."],
+                          cwd=tmp_path, env=dict(environment, PIP_CONFIG_FILE=os.devnull), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180)
+    assert done.returncode == 0 and "isan:" not in done.stdout, done.stdout
+    run = race(tsan, "race_counter", extensions=tmp_path / "installed")
+    found, uninstrumented = races(run, "race_counter"), [
+        note["text"] for note in run.report["notes"] if "not built with ThreadSanitizer" in note["text"]]
+    if instrumented:
+        assert uninstrumented == [] and run.status == 86
+        finding, = found
+        assert holder_of(finding) == ("counter", "race_counter.c", line_of("race_counter.c", "static long counter;"))
+        assert os.path.dirname(finding["holder"]["module"]) == str(tmp_path / "installed")
+        assert finding["gil"] == "different"
+        assert sorted(who(place["interpreter"]) for place in accesses(finding)) == [ONE, TWO]
+        for place in accesses(finding):
+            assert [frame["line"] for frame in place["stack"] if os.path.basename(frame["file"] or "") == "race_counter.c"] == [
+                line_of("race_counter.c", "counter++;")]
+    else:
+        assert found == []
+        text, = uninstrumented
+        assert text.startswith(str(tmp_path / "installed" / "race_counter.")) and text in " ".join(run.err.split()), run.err
 
 
 def test_the_users_options_of_thread_sanitizer_count(tsan):

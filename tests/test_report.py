@@ -712,7 +712,8 @@ def test_parent_cannot_be_a_path_elsewhere(tmp_path):
     assert "path" in log.read([child.write(tmp_path)])[0].errors[0][1]
     looped = Writer(pid=7, parent="isan.7.log", parent_tail=5000)
     looped.process()
-    assert log.read([looped.write(tmp_path)])[0].errors == []
+    (_, error), = log.read([looped.write(tmp_path)])[0].errors
+    assert "one of its descendants" in error
 
 
 def test_modules_count_as_of_their_record(symbolizer, foo, tmp_path):
@@ -769,6 +770,25 @@ def test_nothing_hostile_reaches_the_terminal(symbolizer, tmp_path):
     assert r"T\x1b[2J\x0d\x0a\u202e\xff\x9b" in out
     assert json.loads(json_.render(report).encode("ascii"))["findings"][0]["object"]["type"].endswith("\\xff\\x9b")
     assert "\x1b[" in text.render(report, color=True)
+
+
+def test_color_on_a_terminal(foo, tmp_path):
+    """And nowhere else; the summary is the last line."""
+    path = story(foo).write(tmp_path)
+    isan = ROOT / "build" / "bin" / "isan"
+    for term, variable, color in ("xterm", "", True), ("xterm", "1", False), ("dumb", "", False):
+        leader, follower = os.openpty()
+        done = subprocess.Popen([isan, "report", path], stdin=subprocess.DEVNULL, stdout=follower,
+                                env=dict(os.environ, TERM=term, NO_COLOR=variable))
+        os.close(follower)
+        out = b""
+        try:
+            while True:
+                out += os.read(leader, 65536)
+        except OSError:             # EIO: nobody writes there any more
+            os.close(leader)
+        assert done.wait(60) == 86 and (b"\x1b[" in out) == color
+        assert out.decode().splitlines()[-1].startswith("SUMMARY: isan: 3 findings")
 
 
 def test_residue_by_rule_and_by_measure(symbolizer, tmp_path):

@@ -14,6 +14,8 @@ sys.path.insert(1, isan.ROOT)       # where the reporter is
 COMMANDS = [
     ("run", "isan.run", "run a program under the sanitizer"),
     ("check", "isan.check", "say whether extension modules are safe in several interpreters"),
+    ("test", "isan.test", "run a test suite with pytest, and fail the tests that something is found in"),
+    ("census", "isan.census", "say how isolated a Python's extension modules are"),
     ("regrtest", "isan.regrtest", "run CPython's own tests under the sanitizer"),
     ("report", "isan.report", "render saved logs"),
     ("env", "isan.env", "build an extension with checked reference counts"),
@@ -41,6 +43,8 @@ def main(argv):
     parser = argparse.ArgumentParser(prog=f"isan {name}", description=text[0].upper() + text[1:] + ".")
     command.add_arguments(parser)
     try:
+        if getattr(command, "TAKES_MORE", False):
+            return command.main(*parser.parse_known_args(argv[1:]))
         return command.main(parser.parse_args(argv[1:]))
     except isan.Problem as problem:
         print(f"isan: {problem}", file=sys.stderr)

@@ -3,6 +3,7 @@ import argparse
 import ast
 import contextlib
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -10,19 +11,24 @@ import sys
 import tempfile
 import time
 
-from reports import json_, log, symbols, tables, text
+from reports import fingerprints, log, symbols, tables, text
 
-from . import Problem, __version__, report as report_, residue, run
+from . import Problem, distribution, report as report_, residue, run, verdicts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY = 4 << 30        # what a step may use; a thread's stack and heap alone reserve some 70 MiB
 STALLED = 5             # seconds after which an automatic call in the main interpreter counts as hung
+SILENT = 60             # seconds without a sign of life, if nothing is known of what it takes
+QUICK = 20              # seconds of which each is enough where the main interpreter was quick
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
 MOST = 6                # findings of a module to print without --full
 VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE",
             None: "not checked"}
+TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
+AT_A_GLANCE = {"main": "main", "legacy": "legacy", "own-gil": "own-GIL"}
+INTERPRETERS = {"main": "main", "legacy": "legacy", "isolated": "own-gil"}     # as the reports have them
 # What a step is, how it is run, in what kind of interpreter.
 STEPS = [("main", "main", "main"), ("legacy", "sequential", "legacy"), ("legacy, parallel", "parallel", "legacy"),
          ("own-GIL", "sequential", "isolated"), ("own-GIL, parallel", "parallel", "isolated")]
@@ -38,18 +44,28 @@ modules that cannot be imported.""" % tables.OPTIONS["exitcode"].default
 
 
 def add_arguments(parser):
-    parser.add_argument("modules", nargs="+", metavar="MODULE", help="a name that can be imported, or the path of an extension (.so)")
+    parser.add_argument("modules", nargs="+", metavar="MODULE",
+                        help="a name that can be imported, or the path of an extension (.so), of a wheel, or of a project"
+                             " (a directory with pyproject.toml or setup.py, such as .), which pip installs for the check alone,"
+                             " a project with checked reference counts")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--python", metavar="PY", help="the Python to check them in (default: python3)")
     which.add_argument("--flavor", choices=("fast", "debug", "tsan"), help="check them in this debug interpreter")
     parser.add_argument("--version", metavar="V", help="release of the debug interpreter, such as 3.13 or 3.14")
     parser.add_argument("--interpreters", type=int, default=4, metavar="N", help="how many at a time (default: 4)")
-    parser.add_argument("--exercise", metavar="FILE", help="a script to run in each interpreter, in place of the automatic exercise")
+    exercise = parser.add_mutually_exclusive_group()
+    exercise.add_argument("--exercise", metavar="FILE", help="a script to run in each interpreter, in place of the automatic exercise")
+    exercise.add_argument("--tests", metavar="PATH", help="tests to run in each interpreter, in place of the automatic exercise: with"
+                          " pytest where the main interpreter can import it, else by unittest's discovery")
     parser.add_argument("--allow", metavar="WORD", action="append", default=[],
                         help="let the automatic exercise call functions with this word in their names (all: any function)")
     parser.add_argument("--force", action="store_true", help="import modules into own-GIL interpreters that they refuse, and judge what they do")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="how long a step may take (default: 60)")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS",
+                        help="how long a step may go without a new import, call or test before it counts as hung"
+                             " (default: %d; less where the main interpreter was quick)" % SILENT)
+    parser.add_argument("--pip", action="append", default=[], metavar="ARG",
+                        help="an argument for pip when it installs, such as --pip=--no-build-isolation")
+    parser.add_argument("--format", choices=("text", *verdicts.FORMATS), default="text", help="default: text")
     parser.add_argument("--full", action="store_true", help="print the findings with their stacks")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing), for isan report DIR/MODULE/STEP")
     parser.epilog = EPILOG
@@ -58,9 +74,10 @@ def add_arguments(parser):
 class Step:
     """A step that was run: what it told, and how it ended."""
 
-    def __init__(self, title, kind, log_dir):
-        self.title, self.kind, self.log_dir = title, kind, log_dir
+    def __init__(self, title, kind, module, log_dir):
+        self.title, self.kind, self.module, self.log_dir = title, kind, module, log_dir
         self.events, self.status, self.seconds, self.hung, self.output = [], None, 0, False, ""
+        self.silence = 0        # the longest time without a new event, in seconds
 
     def told(self, *what):
         return [event for event in self.events if event[:len(what)] == what]
@@ -71,17 +88,17 @@ class Step:
 
     @property
     def last(self):
-        """What it was doing: (phase, interpreter, call or None), by what was begun and is not done."""
-        open_, call = {}, None
+        """What it was doing: (phase, interpreter, import or call or None), by what was begun and is not done."""
+        open_, doing = {}, {}
         for event in self.events:
             if event[0] == "begin":
                 open_[event[1]] = event[2]
             elif event[0] in ("done", "failed"):
                 open_.pop(event[1], None)
-            elif event[0] == "call":
-                call = event[1]
+            elif event[0] in ("importing", "call"):
+                doing = {event[0]: event[2]}
         number, phase = next(reversed(open_.items()), (0, "start"))
-        return phase, number, call if phase == "exercise" else None
+        return phase, number, doing.get({"import": "importing", "exercise": "call"}.get(phase))
 
     def failures(self, phase):
         return [event for event in self.told("failed") if event[2] == phase]
@@ -100,10 +117,10 @@ class Step:
 
     def trouble(self):
         """A crash or hang, in words."""
-        phase, number, call = self.last
+        phase, number, what_of_it = self.last
         what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter"}.get(phase, "starting")
-        if call:
-            what += " (%s)" % call
+        if what_of_it and what_of_it != self.module:
+            what += " (%s)" % what_of_it
         how = ("hangs" if self.hung else "crashes with %s" % signal.Signals(-self.status).name if self.status and self.status < 0
                else "ends the process (status %s)" % self.status)
         return "%s: %s while %s" % (self.title, how, what)
@@ -122,12 +139,16 @@ class Checker:
         self.version = tuple(map(int, self.hexversion.split()))
         if self.version < (3, 11):
             raise Problem("%s is Python %d.%d, and isan knows 3.11 to 3.14: give --python another" % (self.python, *self.version))
-        self.file = os.path.abspath(args.exercise) if args.exercise else os.path.join(HERE, "exercise.py")
+        self.file = os.path.abspath(args.exercise) if args.exercise else os.path.join(HERE, "suite.py" if args.tests else "exercise.py")
+        self.tests = args.tests and os.path.abspath(args.tests)
+        if self.tests and not os.path.exists(self.tests):
+            raise Problem("there is no %s: give --tests a file or directory of tests" % args.tests)
         try:
             with open(self.file, encoding="utf-8") as file:
                 self.source = file.read()
         except (OSError, ValueError) as error:
             raise Problem("cannot read %s: %s" % (self.file, getattr(error, "strerror", None) or error))
+        self.automatic = not (args.exercise or args.tests)
         self.controls = {}
         self.limit = None if self.version >= (3, 12) else (
             "Python %d.%d has no interpreters with GILs of their own: to see what is safe there, check with 3.12 or newer" % self.version)
@@ -146,28 +167,50 @@ class Checker:
         elif what:
             print("isan check: " + what, file=sys.stderr, flush=True)
 
-    def step(self, name, title, step, kind, module, path, names=(), skip=(), isan=True):
-        """Run one step to its end, or to its limit."""
+    @contextlib.contextmanager
+    def waiting(self, name, title):
+        """Gives a function that waits a little for a process, and says whether it has ended; what takes more than two
+        seconds is told."""
+        began = said = time.monotonic()
+
+        def wait(process):
+            nonlocal said
+            now = time.monotonic()
+            if now - began > 2 and (said == began or now - said > (1 if sys.stderr.isatty() else 20)):
+                said = now
+                self.progress("%s: %s, %d s" % (name, title, now - began))
+            try:
+                process.wait(0.05 if now - began < 2 else 0.5)
+                return True
+            except subprocess.TimeoutExpired:
+                return False
+
+        yield wait
+
+    def step(self, name, title, step, kind, module, path, names=(), skip=(), isan=True, runner=None, silent=SILENT):
+        """Run one step to its end, or until nothing new has come from it for too long."""
         directory = os.path.join(self.directory, re.sub(r"[^\w.-]", "_", name), title.replace(", ", "-"))
         os.makedirs(directory, exist_ok=True)
-        result = Step(title, kind, directory if isan else None)
+        result = Step(title, kind, module, directory if isan else None)
         job = {"module": module, "path": path, "fd": None, "source": self.source, "file": self.file, "step": step,
                "kind": kind, "interpreters": self.args.interpreters, "force": self.args.force, "memory": MEMORY,
-               "given": {"names": list(names), "skip": sorted(skip), "allow": self.args.allow}}
+               "given": {"names": list(names), "skip": sorted(skip), "allow": self.args.allow, "tests": self.tests, "runner": runner}}
         env = residue.environment(self.preload) if isan else dict(os.environ)
         if isan:
             env["ISAN_OPTIONS"] = ":".join([*self.options, "log_path=" + directory, "exitcode=0"])
-        with tempfile.TemporaryDirectory(prefix="isan-check-") as cwd, tempfile.TemporaryFile() as told, \
+        with tempfile.TemporaryDirectory(prefix="isan-check-") as empty, tempfile.TemporaryFile() as told, \
                 tempfile.TemporaryFile() as output:
             job["fd"] = told.fileno()
             os.set_inheritable(told.fileno(), True)
             began = time.monotonic()
             process = subprocess.Popen(
-                [*self.words, "-P", os.path.join(HERE, "stage.py"), repr(job)], executable=self.python, env=env, cwd=cwd,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[told.fileno()], start_new_session=True)
+                [*self.words, "-P", os.path.join(HERE, "stage.py"), repr(job)], executable=self.python, env=env,
+                cwd=project_of(self.tests) if self.tests else empty, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, pass_fds=[told.fileno()], start_new_session=True)
             try:
-                self.watch(result, process, told, began, title if isan else "looking at it", name,
-                           STALLED if step == "main" and not self.args.exercise else None)
+                with self.waiting(name, title if isan else "looking at it") as wait:
+                    self.watch(result, process, told, wait, self.args.timeout or silent,
+                               STALLED if step == "main" and self.automatic else None)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -183,23 +226,14 @@ class Checker:
         data = os.pread(told.fileno(), os.fstat(told.fileno()).st_size, 0)
         return [ast.literal_eval(line.decode()) for line in data.split(b"\n")[:-1] if line]
 
-    def watch(self, result, process, told, began, title, name, stalled):
-        said, size, since = 0, 0, began
-        while True:
-            try:
-                process.wait(0.05 if time.monotonic() - began < 2 else 0.5)
-                return
-            except subprocess.TimeoutExpired:
-                pass
-            now = time.monotonic()
-            if now - began > 2 and now - said > (1 if sys.stderr.isatty() else 20):
-                said = now
-                self.progress("%s: %s, %d s" % (name, title, now - began))
-            new = os.fstat(told.fileno()).st_size
+    def watch(self, result, process, told, wait, limit, stalled):
+        size, since = 0, time.monotonic()
+        while not wait(process):
+            new, now = os.fstat(told.fileno()).st_size, time.monotonic()
             if new != size:
                 size, since = new, now
-            if now - began < self.args.timeout and not (
-                    stalled and now - since > stalled and self.events(told)[-1][0] == "call"):
+            result.silence = max(result.silence, now - since)
+            if result.silence < limit and not (stalled and now - since > stalled and self.events(told)[-1][0] == "call"):
                 continue
             result.hung = True
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
@@ -222,9 +256,11 @@ def locate(argument):
     if not argument.endswith(".so") and os.sep not in argument:
         return argument, [os.getcwd()]
     file = os.path.abspath(argument)
-    if not os.path.isfile(file):
-        raise Problem("there is no %s: give the name of a module, or the path of an extension" % argument
-                      if not os.path.exists(file) else "%s is a directory: give the name of a module, or the path of an extension" % argument)
+    if not os.path.exists(file):
+        raise Problem("there is no %s: give the name of a module, or the path of an extension, a wheel or a project" % argument)
+    if os.path.isdir(file) and not os.path.exists(os.path.join(file, "__init__.py")):
+        raise Problem("%s is no package, and has no %s: give the path of an extension, a wheel or a project" % (
+            argument, " or ".join(distribution.PROJECT)))
     directory, base = os.path.split(file)
     name = base.partition(".")[0]
     while os.path.exists(os.path.join(directory, "__init__.py")):
@@ -233,10 +269,29 @@ def locate(argument):
     return name, [directory]
 
 
-def extensions_in(directory, package):
-    """The names of the extensions below a package."""
-    return sorted(".".join([package, *os.path.relpath(os.path.join(at, file), directory).split(os.sep)[:-1], file.partition(".")[0]])
-                  for at, _, files in os.walk(directory) for file in files if file.endswith(".so"))
+def project_of(tests):
+    """Where a project's tests are run: the directory of its settings, by their names."""
+    above = [tests] * os.path.isdir(tests) + [os.fspath(directory) for directory in pathlib.PurePath(tests).parents]
+    return next((directory for directory in above if any(
+        os.path.exists(os.path.join(directory, name))
+        for name in (*distribution.PROJECT, "setup.cfg", "tox.ini", "pytest.ini"))), above[0])
+
+
+def together(findings):
+    """One finding for what was found of the same in several kinds of interpreters; the cause before what came of it."""
+    kept = {}
+    for finding in findings:
+        same = fingerprints.identity(dict(finding, owner=None, current=None))
+        first = kept.setdefault(same, dict(finding, seen_in=[]))
+        first["seen_in"] += [kind for kind in finding["seen_in"] if kind not in first["seen_in"]]
+        if first["id"] != finding["id"]:
+            first["count"] += finding["count"]
+    return sorted(kept.values(), key=lambda finding: finding["kind"] != "static")
+
+
+def some_of(tests):
+    """A few failing tests, and why."""
+    return "; ".join("%s (%s)" % (test, (why.splitlines() or [""])[0]) for test, why in sorted(tests.items())[:3]) + "; ..." * (len(tests) > 3)
 
 
 def short(name):
@@ -246,13 +301,13 @@ def short(name):
 class Module:
     """One module, checked."""
 
-    def __init__(self, checker, argument):
-        self.checker, self.args = checker, checker.args
-        self.name, self.path = locate(argument)
+    def __init__(self, checker, name, path):
+        self.checker, self.args, self.name, self.path = checker, checker.args, name, path
         self.steps, self.extensions, self.loads_too, self.unloaded, self.notes, self.skip = [], [], [], [], [], set()
         self.verdict, self.reasons, self.deciding, self.leaks = None, [], [], []
         self.others = {}        # file of another module, None: CPython's own -> number of findings
         self.declares, self.report, self.crashes, self.files = None, None, [], set()
+        self.runner, self.silent = None, SILENT
         self.began = time.monotonic()
         self.seconds = 0
 
@@ -260,7 +315,7 @@ class Module:
 
     def run_step(self, title, step, kind, isan=True):
         done = self.checker.step(self.name, title, step, kind, self.name, self.path,
-                                 [extension["name"] for extension in self.extensions], self.skip, isan)
+                                 [extension["name"] for extension in self.extensions], self.skip, isan, self.runner, self.silent)
         if isan:
             self.steps.append(done)
         return done
@@ -268,10 +323,15 @@ class Module:
     def look(self):
         """What it consists of, without isan; False: it cannot be imported."""
         look = self.run_step("look", "look", "main", isan=False)
+        while look.told("module") and look.last[2] and look.outcome in ("hung", "crashed", "died") and len(self.skip) < RETRIES:
+            self.skip.add(look.last[2])     # an extension that its package does not import
+            look = self.run_step("look", "look", "main", isan=False)
         failed = look.failures("import")
         if failed or not look.told("module"):
             what = "%s: %s" % failed[0][3:] if failed else look.trouble()
             self.reasons.append("it cannot be imported in %s (%s)" % (self.checker.python, text.escape(what)))
+            if os.path.isdir(self.name) and distribution.is_one(os.path.join(os.curdir, self.name)):
+                self.reasons.append("to check the project in the directory of that name, say ./" + text.escape(self.name))
             return False
         found = [{"name": name, "file": file, "importer": importer, "declares": declares, "state": state}
                  for _, name, file, importer, declares, state in look.told("extension")]
@@ -284,9 +344,7 @@ class Module:
         self.builtin = look.told("module")[0][1] == "built-in"
         self.loads_too = [e["name"] for e in found if e not in self.extensions]
         self.files = {os.path.realpath(e["file"]) for e in self.extensions}
-        package = look.told("module")[0][2] or ""
-        if not self.extensions and os.path.basename(package) == "__init__.py":
-            self.unloaded = extensions_in(os.path.dirname(package), self.name)
+        self.unloaded = [event[1:] for event in look.told("unloaded")]
         if not look.ended:
             self.notes.append("not all that it declares could be read (%s)" % look.trouble())
         if self.extensions:
@@ -318,8 +376,23 @@ class Module:
                 self.notes.append("%s, and is left out" % done.trouble())
                 self.steps.remove(done)
                 done = self.run_step("%s, again %d" % (title, len(self.skip)), step, kind)
-            if kind == "main" and done.outcome in ("refused", "failed"):
-                break
+            if kind == "main":
+                if done.outcome in ("refused", "failed"):
+                    break
+                for _, _, self.runner, count in done.told("tests"):
+                    self.tested(done, count)
+                self.silent = min(max(QUICK, 3 * self.args.interpreters * done.silence), 60 * SILENT)
+
+    def tested(self, done, count):
+        """What its tests do where there is one interpreter: those that fail say nothing of several."""
+        failing = {event[2]: event[3] for event in done.told("test")}
+        self.skip |= set(failing)
+        self.notes.append("its tests in each interpreter: %s, with %s" % (text.plural(count, "test"), self.runner))
+        if failing:
+            self.notes.append("%s, whatever the interpreters, and %s left out: %s" % (
+                text.plural(len(failing), "of them fails", "of them fail"), "is" if len(failing) == 1 else "are", some_of(failing)))
+        if count <= len(failing):
+            self.notes.append("none of its tests could be used, so that nothing was judged but the import")
 
     # -- judging -----------------------------------------------------------------
 
@@ -327,8 +400,11 @@ class Module:
         """The extension or library that a finding is about - by the static, else by whose code used or made the object,
         else by its type - or None: CPython's own."""
         holder = finding["holder"]
-        if holder and holder.get("address") is not None and holder["module"] and not self.of_python(holder["module"]):
-            return holder["module"]
+        if holder and holder.get("address") is not None and holder["module"]:
+            if not self.of_python(holder["module"]):
+                return holder["module"]
+            if re.match("_?Py[A-Za-z_]+_Type$", holder["symbol"] or ""):
+                return None         # what a type of CPython's has, such as its dict, is for all that share the type
         if finding["kind"] == "immortal":
             return finding["suspects"][0]["module"] if len(finding["suspects"]) == 1 else None
         stacks = [finding["stacks"].get(name, []) for name in ("used", "created")]
@@ -379,30 +455,47 @@ class Module:
             for process in self.report["processes"]:
                 if process["log"] == os.path.basename(path):
                     steps[process["pid"]] = done
+        self.titles = {pid: done.title for pid, done in steps.items()}
         self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
         reached = {kind for kind, mode in self.modes.items() if mode.loads}
         suspects = {}
+        self.static_types = {(f["holder"]["module"], f["holder"]["offset"]) for f in self.report["findings"]
+                             if f["object"]["static_type"] and f["holder"] and f["holder"]["offset"] is not None}
         for finding in self.report["findings"]:
             kinds = {steps[pid].kind for pid in finding["pids"] if pid in steps}
+            finding["seen_in"] = [INTERPRETERS[kind] for kind in WHERE if kind in kinds]
             culprit = self.culprit(finding)
             if not self.mine(culprit):
                 self.others[culprit] = self.others.get(culprit, 0) + 1
                 if finding["kind"] in ("share", "stale", "free", "race"):   # what crashes come of
                     for pid in finding["pids"]:
-                        suspects.setdefault(steps.get(pid), culprit or "CPython itself")
+                        if culprit or steps.get(pid) not in suspects:       # a module before CPython itself
+                            suspects[steps.get(pid)] = culprit or suspects.get(steps.get(pid)) or "CPython itself"
             elif finding["kind"] == "leak":
                 self.leaks.append(finding)
             elif finding["kind"] == "static" and not kinds & reached:
                 continue        # it refused those that could reach it
             else:
                 for kind in kinds:
-                    # Static types are made for interpreters that share a GIL, and CPython's own were until 3.12.
-                    shared = finding["object"]["static_type"] and kind != "isolated"
+                    shared = kind != "isolated" and self.with_one_gil(finding)
                     (self.modes[kind].limits if shared else self.modes[kind].findings).append(finding)
         for done in self.steps:
             if done.outcome in ("hung", "crashed", "died"):
                 self.blame(done, [c for c in self.report["crashes"] if steps.get(c["pid"]) is done], suspects.get(done))
-        self.decide()
+        for mode in self.modes.values():
+            if self.args.tests and mode.kind != "main" and mode.failures:      # what is to run them is at fault
+                self.notes += mode.failures
+                mode.failures, mode.unknown = [], True
+        self.decide(suspects)
+
+    def with_one_gil(self, finding):
+        """Whether interpreters that share a GIL may do it: they share static types, as CPython's own were until 3.12, with
+        what PyType_Ready() gave them, and interned strings, if a static owns one, also when the first of them ends."""
+        object, holder = finding["object"], finding["holder"]
+        if object["static_type"] or finding["kind"] == "static" and object["interned"] and not object["freed"]:
+            return True
+        return bool(holder) and any(
+            holder["module"] == module and 0 <= (holder["offset"] or 0) - at < TYPE_SIZE for module, at in self.static_types)
 
     def blame(self, done, crashes, suspect):
         """Whose a crash or a hang is: suspect has a finding in that step, too."""
@@ -424,7 +517,7 @@ class Module:
         self.modes[kind].troubles.append(trouble)
         self.crashes += [dict(crash, step=done.title, trouble=trouble) for crash in crashes]
 
-    def decide(self):
+    def decide(self, suspects):
         main, legacy, own = (self.modes[kind] for kind in ("main", "legacy", "isolated"))
         if main.refusal:
             self.reasons.append("it cannot be imported under isan: " + main.refusal)
@@ -441,19 +534,27 @@ class Module:
             self.verdict = "main"
         elif not own.steps or refuses or own.bad or own.unknown:
             self.verdict = "legacy"
-            self.deciding += legacy.limits
+            self.deciding += together(legacy.limits)
         else:
             self.verdict = "own-gil"
         for mode in bad:
             self.reasons += mode.troubles + mode.failures
-            self.deciding += [f for f in mode.findings if f not in self.deciding]
-        self.deciding.sort(key=lambda finding: finding["kind"] != "static")     # the cause before what came of it
+            self.deciding += mode.findings
+        self.deciding = together(self.deciding)
         for mode in legacy, own:
             if mode.refusal:
                 self.reasons.append("%s: %s (%s)" % (
                     WHERE[mode.kind], "refused" if mode.refusal.startswith("ImportError") else "the import fails", mode.refusal))
+                theirs = {suspects[done] for done in mode.steps if done in suspects and done.failures("import")} - {"CPython itself"}
+                if theirs and not mode.findings and not mode.refusal.startswith("ImportError"):
+                    self.reasons[-1] += ", which seems to be the doing of %s" % ", ".join(map(os.path.basename, sorted(theirs)))
         if forced:
             self.reasons.append("the refusal was lifted by --force; it is right in refusing")
+        for mode in legacy, own:
+            failing = {event[2]: event[3] for done in mode.steps for event in done.told("test") if event[2] not in self.skip}
+            if failing:
+                self.reasons.append("%s: %s there, and not in the main interpreter: %s" % (
+                    WHERE[mode.kind], text.plural(len(failing), "of its tests fails", "of its tests fail"), some_of(failing)))
         if not own.steps:
             self.notes.append(self.checker.limit)
         if own.unknown or legacy.unknown:
@@ -462,8 +563,11 @@ class Module:
             self.notes.append("it is built into Python: what it does is not told from what CPython does, so that only crashes,"
                               " hangs and failures are judged")
         elif not self.extensions:
-            self.notes.append("it loads no extension of its own" + ("; give the names of those to check: " + " ".join(
-                self.unloaded[:8]) + " ..." * (len(self.unloaded) > 8) if self.unloaded else ""))
+            self.notes.append("it has no extension of its own")
+        if self.unloaded:
+            self.notes.append("not looked at: %s%s" % (
+                ", ".join("%s (%s)" % one for one in self.unloaded[:4]),
+                ", and %d more" % (len(self.unloaded) - 4) if self.unloaded[4:] else ""))
 
     # -- telling -----------------------------------------------------------------
 
@@ -474,13 +578,15 @@ class Module:
             "extensions": [{key: e[key] for key in ("name", "file", "declares", "state")} for e in self.extensions],
             "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)} for done in self.steps],
             "other_findings": [{"module": file, "count": count} for file, count in self.others.items()],
-            "left_out": sorted(self.skip), "notes": self.notes,
+            "left_out": sorted(self.skip), "not_looked_at": [name for name, _ in self.unloaded], "notes": self.notes,
             "seconds": round(self.seconds, 2)}
 
     def loads(self):
         """The modes it can be imported in, at a glance."""
-        names = {"main": "main", "legacy": "legacy", "isolated": "own-GIL"}
-        return " ".join(names[kind] for kind, mode in self.modes.items() if mode.loads) if self.report else "-"
+        return " ".join(AT_A_GLANCE[INTERPRETERS[kind]] for kind, mode in self.modes.items() if mode.loads) if self.report else "-"
+
+    def summary(self):
+        return "%s: %s" % (text.escape(self.name), VERDICTS[self.verdict])
 
     def row(self):
         counts = {}
@@ -495,7 +601,7 @@ class Module:
 
     def details(self, color):
         """What decided it, below the table."""
-        lines = ["%s: %s" % (self.name, VERDICTS[self.verdict])]
+        lines = [self.summary()]
         lines += ["  " + text.escape(reason) for reason in self.reasons]
         if self.args.full and self.report:
             ids = {f["id"] for f in self.deciding + self.leaks}
@@ -504,7 +610,8 @@ class Module:
             hints, told = [], {}
             for finding in self.deciding:
                 (head, *more), hint = text.brief(self.report, finding)
-                told.setdefault("\n      ".join(["  %s: %s" % (finding["kind"], head), *more]))
+                told.setdefault("\n      ".join(["  %s (%s): %s" % (finding["kind"], ", ".join(
+                    AT_A_GLANCE[kind] for kind in finding["seen_in"]), head), *more]))
                 if hint not in hints:
                     hints.append(hint)
             lines += list(told)[:MOST]
@@ -559,22 +666,33 @@ def main(args):
         raise Problem("--version goes with --flavor")
     if args.interpreters < 2:
         raise Problem("--interpreters is a number from 2 on, not %d" % args.interpreters)
-    if args.timeout <= 0:
+    if args.timeout is not None and args.timeout <= 0:
         raise Problem("--timeout is a number of seconds, not %g" % args.timeout)
+    if args.pip and not any(map(distribution.is_one, args.modules)):
+        raise Problem("--pip is for a wheel or a project, and no MODULE is one (a directory with %s, by its path)"
+                      % " or ".join(distribution.PROJECT))
     for argument in args.modules:
-        locate(argument)
+        if not distribution.is_one(argument):
+            locate(argument)
     with contextlib.ExitStack() as stack:
         directory = os.path.abspath(args.log) if args.log else stack.enter_context(
             tempfile.TemporaryDirectory(prefix="isan-check-"))
         run.prepare(directory)
         checker = Checker(args, directory)
-        table = Table([locate(argument)[0] for argument in args.modules])
+        modules = []
+        for number, argument in enumerate(args.modules, 1):
+            if distribution.is_one(argument):
+                target = os.path.join(directory, "installed", str(number))
+                modules += [(name, [target]) for name in distribution.install(argument, checker, target)]
+            else:
+                modules.append(locate(argument))
+        table = Table([name for name, _ in modules])
         done, interrupted, color = [], False, text.wants_color(sys.stdout)
         if args.format == "text":
-            print(table.row(["MODULE", "DECLARES", "LOADS IN", "VERDICT", "FOUND"]), flush=True)
+            print(table.row(verdicts.COLUMNS), flush=True)
         try:
-            for argument in args.modules:
-                module = Module(checker, argument)
+            for name, path in modules:
+                module = Module(checker, name, path)
                 module.check()
                 done.append(module)
                 if sys.stderr.isatty():
@@ -585,10 +703,8 @@ def main(args):
             interrupted = True
         except symbols.Missing as error:
             raise Problem(str(error))
-        if args.format == "json":
-            report_.write(sys.stdout, json_.render({
-                "isan": __version__, "python": checker.python, "interrupted": interrupted,
-                "modules": [module.as_json() for module in done]}))
+        if args.format in verdicts.FORMATS:
+            report_.write(sys.stdout, verdicts.FORMATS[args.format](checker, done, interrupted))
         else:
             for module in done:
                 details = module.details(color)
@@ -597,7 +713,7 @@ def main(args):
             if checker.limit and done:
                 print("\nnote: " + checker.limit)
         if interrupted:
-            print("isan check: interrupted: %d of %d modules were checked" % (len(done), len(args.modules)), file=sys.stderr)
+            print("isan check: interrupted: %d of %d modules were checked" % (len(done), len(modules)), file=sys.stderr)
             return 130
     if any(module.verdict == "unsafe" for module in done):
         return tables.OPTIONS["exitcode"].default

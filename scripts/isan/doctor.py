@@ -83,9 +83,17 @@ PROBES = {
     "weechat-plugins": file("/usr/lib/*/weechat/plugins/fifo.so"),
     "g++": command("g++"),
     "python3-setuptools": module("setuptools"),
+    "groff-base": command("groff"),
+    "python3-pip": module("pip"),
+    **{"python3-" + name: module(name) for name in (
+        "markupsafe", "simplejson", "ujson", "hiredis", "xxhash", "netifaces", "brotli", "kiwisolver", "yaml", "gemmi", "bcrypt",
+        "cryptography")},
     "valgrind": command("valgrind"),
     "clang-19": lambda: pythons.clang_version(pythons.newest_clang() or "") >= pythons.CLANG,
     "libclang-rt-19-dev": has_tsan,
+    "python3-jsonschema": module("jsonschema"),
+    "npm": command("npm"),
+    "chromium": command("chromium"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
 }

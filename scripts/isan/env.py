@@ -64,8 +64,8 @@ def ask(python, env):
     raise Problem(f"{python}, which this build seems to be for, does not work ({why}): repair it, or put another first in PATH")
 
 
-def environment(program, flavor):
-    """The environment of a build."""
+def environment(program, flavor, python=None):
+    """The environment of a build by a program for a Python (default: what the program is for)."""
     env = dict(os.environ)
     flags, own = [*config.cflags(), "-g", "-fno-optimize-sibling-calls"], ""
     if pythons.FLAVORS[flavor].tsan:
@@ -75,7 +75,7 @@ def environment(program, flavor):
     preloads = [path for path in re.split("[ :]", env.pop("LD_PRELOAD", "")) if path and not _LIBISAN.match(path)]
     if preloads:
         env["LD_PRELOAD"] = ":".join(preloads)
-    python = python_of(program)
+    python = python or python_of(program)
     if python:
         version, include, own = ask(python, env)
         if version < [3, 12]:

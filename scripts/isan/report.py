@@ -1,9 +1,10 @@
 """isan report: render and merge saved logs."""
 
+import functools
 import os
 import sys
 
-from reports import json_, log, model, suppressions, symbols, text
+from reports import baseline, html, json_, junit, log, model, sarif, suggest, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
@@ -13,7 +14,7 @@ DESCRIPTION = "Render and merge saved logs."
 def add_arguments(parser):
     parser.add_argument("logs", nargs="+", metavar="LOG",
                         help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json", "html", "sarif", "junit"), default="text", help="default: text")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
     parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
@@ -24,8 +25,38 @@ def add_arguments(parser):
     parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
                         help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
                              " functions, variables and types")
+    add_baseline(parser)
+    parser.add_argument("--suggest", action="store_true",
+                        help="write lines for a file of suppressions instead, one for each finding; the reasons are yours to add")
+    parser.add_argument("--show-suppressed", action="store_true",
+                        help="write suppressed findings into SARIF, too, marked as such (GitHub shows them as open alerts)")
+    parser.add_argument("--srcroot", metavar="DIR", default=".",
+                        help="write paths below it relative to it into SARIF (default: the current directory)")
     parser.add_argument("--no-default-suppressions", action="store_true",
                         help="show the races of CPython itself that are known, too")
+
+
+def add_baseline(parser):
+    parser.add_argument("--baseline", metavar="FILE",
+                        help="fail only on findings that are not in this report, saved with isan report --format json, and say"
+                             " which of its own have gone")
+
+
+def baseline_in(file):
+    """What a saved report knows, or None without one."""
+    if not file:
+        return None
+    try:
+        return baseline.read(file)
+    except OSError as error:
+        raise Problem("cannot read the baseline %s: %s" % (file, error.strerror or error))
+    except baseline.Unusable as error:
+        raise Problem(text.escape(str(error)))
+
+
+def failing(report):
+    """Whether there is a finding that the baseline, if any, does not have."""
+    return any(map(baseline.is_new, report["findings"]))
 
 
 def suppressions_in(files):
@@ -41,11 +72,14 @@ def suppressions_in(files):
     return found
 
 
-def make(paths, debuginfo_path="", suppressed=(), defaults=True):
-    """The report of these log files."""
+def make(paths, debuginfo_path="", suppressed=(), defaults=True, keep=None):
+    """The report of these log files; keep(log, number, leak): of these findings of theirs only (Log.narrow)."""
+    logs = log.read(paths)
+    for one in logs if keep else ():
+        one.narrow(functools.partial(keep, one))
     with symbols.Symbolizer(debuginfo_path=debuginfo_path) as symbolizer:
         return model.build(
-            log.read(paths), symbolizer, residue.of, version=__version__,
+            logs, symbolizer, residue.of, version=__version__,
             suppressions_of=lambda log: [*suppressed, *(suppressions.of_cpython(log) if defaults else [])])
 
 
@@ -75,7 +109,7 @@ def main(args):
         if not os.access(path, os.R_OK):
             raise Problem("cannot read %s: %s" % (
                 path, "there is no such file" if not os.path.exists(path) else "permission denied"))
-    suppressed = suppressions_in(args.suppressions)
+    suppressed, known = suppressions_in(args.suppressions), baseline_in(args.baseline)
     try:
         report = make(paths, args.debuginfo_path and ":".join(
             # Where elfutils itself looks: beside the file, in .debug there, and in /usr/lib/debug.
@@ -84,15 +118,24 @@ def main(args):
     except symbols.Missing as error:
         raise Problem(str(error))
 
+    if known is not None:
+        baseline.compare(report, args.baseline, known)
     if not report["processes"]:
         complain(report)
         return 2
-    if args.if_any and not (report["findings"] or report["crashes"] or report["errors"]):
+    if args.if_any and not (failing(report) or report["crashes"] or report["errors"]):
         return 0
 
     def render(color):
-        return json_.render(report) if args.format == "json" else text.render(
-            report, color, args.residue, args.full)
+        if args.suggest:
+            return suggest.render(report)
+        return {
+            "text": lambda: text.render(report, color, args.residue, args.full),
+            "json": lambda: json_.render(report),
+            "html": lambda: html.render(report),
+            "junit": lambda: junit.render(report),
+            "sarif": lambda: sarif.render(report, args.srcroot, args.show_suppressed),
+        }[args.format]()
 
     try:
         if args.output:
@@ -106,4 +149,4 @@ def main(args):
         raise Problem("cannot write %s: %s" % (args.output or "the report", error.strerror))
     if complain(report):
         return 2
-    return 86 if report["findings"] else 0
+    return 86 if failing(report) else 0

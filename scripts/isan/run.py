@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 
-from reports import log, symbols, tables, text
+from reports import baseline, log, symbols, tables, text
 
 from . import Problem, residue
 from . import report as report_
@@ -30,6 +30,7 @@ def add_arguments(parser):
     which.add_argument("--flavor", choices=("fast", "debug", "tsan"), help="run the arguments with this debug interpreter")
     parser.add_argument("--version", metavar="V", help="release of the debug interpreter, such as 3.13 or 3.14")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing)")
+    report_.add_baseline(parser)
     parser.add_argument("program", metavar="PROGRAM")
     parser.add_argument("arguments", metavar="ARGS", nargs="...")
     parser.epilog = EPILOG
@@ -130,6 +131,7 @@ def run(args):
     directory = os.path.abspath(args.log) if args.log else None
     options, exitcode, suppressions = options_of(given, directory)
     suppressed = report_.suppressions_in([suppressions] if suppressions else [])
+    known = report_.baseline_in(args.baseline)
     if not directory and log_path_of(given):
         directory = os.path.abspath(log_path_of(given))
     with contextlib.ExitStack() as stack:
@@ -154,9 +156,11 @@ def run(args):
                   " libisan.so (static, setuid), or is no Python" % program, file=sys.stderr)
             return code or 2
         report = report_.make(new, suppressed=suppressed)
+        if known is not None:
+            baseline.compare(report, args.baseline, known)
         report_.complain(report)
         report_.write(sys.stderr, text.render(report, text.wants_color(sys.stderr)))
-    return exitcode if report["findings"] and exitcode else code
+    return exitcode if report_.failing(report) and exitcode else code
 
 
 def main(args):

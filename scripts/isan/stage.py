@@ -5,7 +5,6 @@ Imports as little as it can, and in other interpreters than the main one only wh
 what is looked at.
 """
 import importlib.machinery
-import importlib.util
 import sys
 import threading
 from posix import write
@@ -28,14 +27,14 @@ def _task():
             import _imp
             _imp._override_multi_interp_extensions_check(-1)
         if {phase!r} == "import":
-            if {module!r}:
-                __import__({module!r})
-            for name in {given!r}["names"]:
+            for name in [{module!r}] * bool({module!r}) + {given!r}["names"]:
                 if name not in sys.modules:     # its package does without it: why?
+                    tell("importing", {number}, name)
                     __import__(name)
         else:
             exec(compile({source!r}, {file!r}, "exec"), dict(
-                __name__="__main__", __file__={file!r}, isan_check=dict({given!r}, tell=tell)))
+                __name__="__main__", __file__={file!r},
+                isan_check=dict({given!r}, tell=lambda what, *more: tell(what, {number}, *more))))
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code:
             return tell("failed", {number}, {phase!r}, type(error).__name__, str(error))
@@ -155,21 +154,54 @@ class Stage:
             seen[spec.name] = [spec.name, spec.origin, spec.name in sys.modules, importer]
             return made
 
+        name, left_out = self.job["module"], set(self.job["given"]["skip"])
         loader.create_module = create_module
         try:
-            __import__(self.job["module"])
+            __import__(name)
+            module = sys.modules[name]
+            spec = getattr(module, "__spec__", None)
+            self.tell("module", getattr(spec, "origin", None))
+            # A package may do without some, or load them when they are needed.
+            for name in extensions_of(module):
+                if name not in sys.modules:
+                    if name in left_out or {"test", "tests"} & set(name.replace("_", ".").split(".")):
+                        self.tell("unloaded", name, "its import ends the process" if name in left_out else "it is for tests")
+                        continue
+                    self.tell("importing", 0, name)
+                    try:
+                        __import__(name)
+                    except Exception as error:
+                        self.tell("unloaded", name, "%s: %s" % (type(error).__name__, error))
         except BaseException as error:
             return self.tell("failed", 0, "import", type(error).__name__, str(error))
         finally:
             loader.create_module = create
-        module = sys.modules[self.job["module"]]
-        spec = getattr(module, "__spec__", None)
-        name = self.job["module"]
+        name = module.__name__
         if isinstance(getattr(spec, "loader", None), loader) and name not in seen:      # loaded before
             seen[name] = [name, spec.origin, None, None]
-        self.tell("module", getattr(spec, "origin", None), getattr(module, "__file__", None))
         for name, origin, single, importer in seen.values():
-            self.tell("extension", name, origin, importer, *declared(name, origin, single))
+            if name in sys.modules:
+                self.tell("extension", name, origin, importer, *declared(name, origin, single))
+
+
+def extensions_of(package):
+    """The names of the extensions below a package."""
+    import os
+    for directory in getattr(package, "__path__", ()):
+        for at, directories, files in os.walk(directory):
+            directories.sort()
+            for file in sorted(files):
+                name = file.partition(".")[0]
+                if file[len(name):] in importlib.machinery.EXTENSION_SUFFIXES and name.isidentifier():
+                    inside = os.path.relpath(at, directory)
+                    with open(os.path.join(at, file), "rb") as stream:
+                        if init_of(name).encode() in stream.read():
+                            yield ".".join([package.__name__, *([] if inside == "." else inside.split(os.sep)), name])
+
+
+def init_of(name):
+    """PEP 489."""
+    return "PyInit_" + name if name.isascii() else "PyInitU_" + name.encode("punycode").decode().replace("-", "_")
 
 
 def declared(name, origin, single):
@@ -180,32 +212,38 @@ def declared(name, origin, single):
         import ctypes
     except ImportError:
         return "multi-phase", None
-    last = name.rpartition(".")[2]
-    init = ("PyInit_" + last if last.isascii()
-            else "PyInitU_" + last.encode("punycode").decode().replace("-", "_"))
-    function = getattr(ctypes.PyDLL(origin), init)
+    function = getattr(ctypes.PyDLL(origin), init_of(name.rpartition(".")[2]))
     function.restype = ctypes.c_void_p
     address = function()
     if single is None:      # it is a definition, or a module
         kind = ctypes.cast(address + tuple.__itemsize__, ctypes.POINTER(ctypes.c_void_p))[0]
         if ctypes.cast(kind, ctypes.py_object).value.__name__ != "moduledef":
             return "single-phase", None
+    size, _, support = definition(address)
+    return support, size
+
+
+def definition(address):
+    """What a PyModuleDef has: the size of the module state, whether it has slots, and what a module with
+    multi-phase initialisation declares by it."""
+    import ctypes
 
     # Include/moduleobject.h: PyModuleDef_Base is an object and three words, then m_name, m_doc, m_size, m_methods, m_slots.
     word = tuple.__itemsize__
     words = ctypes.cast(address + object.__basicsize__ + 3 * word, ctypes.POINTER(ctypes.c_ssize_t))
     size, slots = words[2], words[4]
     if sys.version_info < (3, 12):      # they cannot say more
-        return "multi-phase", size
+        return size, bool(slots), "multi-phase"
     support = 1         # Objects/moduleobject.c: what there is without the slot
-    while slots:
-        slot = ctypes.cast(slots, ctypes.POINTER(ctypes.c_int))[0]
-        if not slot:
+    slot = slots
+    while slot:
+        kind = ctypes.cast(slot, ctypes.POINTER(ctypes.c_int))[0]
+        if not kind:
             break
-        if slot == 3:   # Py_mod_multiple_interpreters
-            support = ctypes.cast(slots, ctypes.POINTER(ctypes.c_ssize_t))[1]
-        slots += 2 * word
-    return ("main-only", "shared-gil", "own-gil")[support], size
+        if kind == 3:   # Py_mod_multiple_interpreters
+            support = ctypes.cast(slot, ctypes.POINTER(ctypes.c_ssize_t))[1]
+        slot += 2 * word
+    return size, bool(slots), ("main-only", "shared-gil", "own-gil")[support]
 
 
 def limit_memory(more):
@@ -229,4 +267,5 @@ def main():
     stage.tell("end")
 
 
-main()
+if __name__ == "__main__":
+    main()

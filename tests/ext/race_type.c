@@ -1,5 +1,6 @@
 /* Interpreters set an attribute of one static type, whose dictionary is the first one's. */
 #include <Python.h>
+#include <pthread.h>
 
 static PyTypeObject Thing = {
     PyVarObject_HEAD_INIT(NULL, 0)
@@ -8,13 +9,20 @@ static PyTypeObject Thing = {
     .tp_flags = Py_TPFLAGS_DEFAULT,
 };
 
+/* One of them makes it ready, however they arrive: the race is in the steps. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
 static int
 exec(PyObject *Py_UNUSED(module))
 {
-    if (Thing.tp_dict != NULL) {
-        return 0;
+    int status = 0;
+    pthread_mutex_lock(&lock);
+    if (Thing.tp_dict == NULL
+        && (PyType_Ready(&Thing) < 0 || PyDict_SetItemString(Thing.tp_dict, "hits", Py_None) < 0)) {
+        status = -1;
     }
-    return PyType_Ready(&Thing) < 0 || PyDict_SetItemString(Thing.tp_dict, "hits", Py_None) < 0 ? -1 : 0;
+    pthread_mutex_unlock(&lock);
+    return status;
 }
 
 static void

@@ -7,10 +7,9 @@ of the two numbers.  One that begins with RAW is a log as it is, but for the pad
 import json
 import os
 import struct
+from unittest import mock
 
-from reports import json_, log, model, packages, suppressions, text
-
-packages.advice = lambda missing: dict.fromkeys(missing, "install nothing")     # it asks apt
+from reports import html, json_, junit, log, model, packages, sarif, suggest, suppressions, text
 
 RAW = b"\xff"
 TAIL = 16          # where the header says how far the log goes
@@ -64,7 +63,8 @@ def short(content):
 
 
 def report_on(path):
-    return model.build(log.read([path]), Symbols(), suppressions_of=suppressions.of_cpython)
+    with mock.patch.object(packages, "advice", lambda missing: dict.fromkeys(missing, "install nothing")):     # it asks apt
+        return model.build(log.read([path]), Symbols(), suppressions_of=suppressions.of_cpython)
 
 
 fd = os.memfd_create("isan.1.log")
@@ -75,4 +75,8 @@ def one(data):
     os.pwrite(fd, whole(data), 0)
     report = report_on("/proc/self/fd/%d" % fd)
     text.render(report, full=True, show_residue=True)
-    json.dumps(json_._clean(report))        # render() indents, which takes Python's slow encoder
+    json.dumps(json_.clean(report))         # render() indents, which takes Python's slow encoder
+    html.render(report)
+    junit.render(report)
+    sarif.render(report, suppressed=True)
+    suggest.render(report)

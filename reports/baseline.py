@@ -1,0 +1,39 @@
+"""A saved report (isan report --format json) as the baseline of another: what is
+in it already is known, what is in it only has gone."""
+
+import json
+
+_KEPT = ("fingerprint", "kind", "headline")
+
+
+class Unusable(Exception):
+    """A sentence that names the file."""
+
+
+def read(path):
+    """The findings of a saved report: fingerprint -> what is told of one that has gone."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        try:
+            saved = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise Unusable("%s is no saved report (%s): save one with isan report --format json -o FILE" % (path, error))
+    findings = saved.get("findings") if isinstance(saved, dict) else None
+    if not isinstance(findings, list) or not all(
+            isinstance(f, dict) and all(isinstance(f.get(key), str) for key in _KEPT) for f in findings):
+        raise Unusable("%s is no report of this isan's: save one with isan report --format json -o FILE" % path)
+    return {f["fingerprint"]: {key: f[key] for key in _KEPT} for f in findings}
+
+
+def compare(report, path, saved):
+    """Mark each finding "new" or "known", the new ones first, and list what has gone; what is suppressed now has not."""
+    for finding in report["findings"]:
+        finding["baseline"] = "known" if finding["fingerprint"] in saved else "new"
+    report["findings"].sort(key=lambda finding: finding["baseline"] == "known")
+    seen = {finding["fingerprint"] for finding in report["findings"] + report["suppressed"]}
+    report["baseline"] = path
+    report["gone"] = [saved[fingerprint] for fingerprint in saved if fingerprint not in seen]
+
+
+def is_new(finding):
+    """Whether it is to fail the run: all are where there is no baseline."""
+    return finding["baseline"] != "known"

@@ -1,0 +1,271 @@
+"""isan test: pytest with the plugin (isan/pytest.py), and what no test could be failed for."""
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from reports import log, suppressions, symbols, tables, text
+from reports.model import users
+
+from . import Problem, report as report_, residue, run
+
+DESCRIPTION = "Run a test suite with pytest under the sanitizer: a test fails for what is found while it runs."
+EPILOG = """\
+All other arguments are pytest's.  Exit status: %d if there are findings that are neither suppressed, allowed by a
+marker nor expected (xfail), else pytest's, 128+N if signal N killed it; 2 for wrong usage.  The plugin can be loaded
+in an existing setup, too (pytest -p isan.pytest, with PYTHONPATH=%s).  docs/testing.md tells of its markers and fixtures.
+""" % (tables.OPTIONS["exitcode"].default, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+# What pytest and the standard library leave behind in interpreters is measured with this.
+NOTHING = "def test_nothing():\n    pass\n\n\ndef test_nothing_again():\n    pass\n"
+
+
+def add_arguments(parser):
+    parser.allow_abbrev = False
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--python", metavar="PY", help="the Python to run pytest with (default: python3)")
+    which.add_argument("--flavor", choices=("fast", "debug", "tsan"), help="run pytest with this debug interpreter")
+    which.add_argument("--rerun", choices=("loaded", "preload"), help=argparse.SUPPRESS)    # by the plugin, with a command
+    which.add_argument("--judge", help=argparse.SUPPRESS)                                   # by the plugin
+    parser.add_argument("--version", metavar="V", help="release of the debug interpreter, such as 3.13 or 3.14")
+    parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing)")
+    parser.usage = "isan test [--python PY | --flavor FLAVOR [--version V]] [--log DIR] [PYTEST ARGS]"
+    parser.epilog = EPILOG
+
+
+# -- for the plugin: what remains of the findings of a test -------------------------------------
+
+
+def baseline(job, process):
+    """The fingerprints of what tests that do nothing lead to in such interpreters: found in CPython by pytest and what it
+    imports.  Measured once for each build of the interpreter and of isan, and each set of pytest's plugins."""
+    preload, executable = process["flavor"] == "stock", process["executable"]
+    what = hashlib.sha256(repr((NOTHING, job["kind"], job["python"], job["plugins"])).encode()).hexdigest()[:16]
+    file = residue.cache() / ("%s-%s.json" % (residue.key(executable), what))
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return set(json.loads(file.read_text(encoding="utf-8"))["pytest"])
+    with tempfile.TemporaryDirectory(prefix="isan-baseline-") as scratch:
+        test, ini = os.path.join(scratch, "test_nothing.py"), os.path.join(scratch, "pytest.ini")
+        for name, content in (test, NOTHING), (ini, "[pytest]\n"):
+            with open(name, "w", encoding="utf-8") as new:
+                new.write(content)
+        logs = os.path.join(scratch, "log")
+        env = dict(residue.environment(preload, log_path=logs, exitcode=0), ISAN__TEST="{}")
+        env.pop("PYTEST_ADDOPTS", None)
+        done = subprocess.run(
+            [job["python"], "-m", "pytest", "-q", "-p", "isan.pytest", "-p", "no:cacheprovider", "-c", ini, "--rootdir", scratch,
+             "--isan-interpreters=2", "--isan-kind", job["kind"], test],
+            env=env, cwd=scratch, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if done.returncode:     # such as: a plugin that another interpreter refuses, which the tests' own failures tell
+            return set()
+        found = {finding["fingerprint"] for finding in report_.make(log.logs_in(logs))["findings"]}
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False, encoding="utf-8") as new:
+            json.dump({"executable": executable, "pytest": sorted(found)}, new)
+        os.replace(new.name, file)
+    return found
+
+
+def is_in(frame, directories):
+    """Whether it is Python code from there; what is installed below a standard library is not of that."""
+    file = frame["file"] or ""
+    return frame["kind"] == "python" and any(
+        file.startswith(directory) and not re.search("/(site|dist)-packages/", file[len(directory) - 1:])
+        for directory in directories)
+
+
+def trim(frames, machinery):
+    """Leave out what called the test, or imported its module: the outermost frames, up to the first of the user's."""
+    # The plugin's in another interpreter, and what called that.
+    begin = next((i for i, frame in enumerate(frames) if frame["function"] == "run_here" and is_in(frame, machinery)), None)
+    if begin is not None:
+        del frames[begin:]
+    theirs = [i for i, frame in enumerate(frames) if not frame["cpython"] and not is_in(frame, machinery)]
+    # execnet starts its workers with -c.
+    theirs = [i for i in theirs if frames[i]["file"] != "<string>"] or theirs
+    if theirs:
+        del frames[theirs[-1] + 1:]
+
+
+def trim_all(report, machinery):
+    for finding in report["findings"]:
+        for frames in [*finding["stacks"].values(), *(place["stack"] for place in finding.get("places", ()))]:
+            trim(frames, machinery)
+    for crash in report["crashes"]:
+        trim(crash["stack"], machinery)
+
+
+def of_pytest(finding, directories):
+    """Whether it is a leak of what pytest's own code has made.  (Interpreters with GILs of their own have none.)"""
+    holder, created = finding["holder"], users(finding["stacks"]["created"])
+    return finding["kind"] == "leak" and (not holder or holder["address"] is None) and created is not None and is_in(
+        created, directories)
+
+
+def judge(job):
+    """The text of what of a test's findings it is to fail for; "": nothing."""
+    first, last = job["first"], job["last"]
+    uncounted = job["uncounted"] or (0, -1)
+    allow = [suppressions.Suppression(job["test"], i, *pattern.split(":", 1), reason, False)
+             for i, (pattern, reason) in enumerate(job["allow"], 1)]
+    report = report_.make([job["log"]], suppressed=[*allow, *report_.suppressions_in([job["suppressions"]] * bool(job["suppressions"]))],
+                          keep=lambda log, number, leak: first <= number <= last
+                          and not (leak and uncounted[0] <= number <= uncounted[1]))
+    findings = report["findings"]
+    if findings and job["baseline"]:
+        known = baseline(job["baseline"], report["process"])
+        findings = [finding for finding in findings if finding["fingerprint"] not in known
+                    and not (job["pytest"] and of_pytest(finding, job["pytest"]))]
+    head = ""
+    if job["limit"] is not None:
+        left = sum(f["bytes"] + f["kept"]["bytes"] for f in findings if f["kind"] == "leak")
+        if left > job["limit"]:
+            head = "the test left behind %s, and the limit is %s\n\n" % (
+                text.plural(left, "byte"), text.plural(job["limit"], "byte"))
+        else:
+            findings = [finding for finding in findings if finding["kind"] != "leak"]
+    if not findings:
+        return ""
+    # A part of a log that is still being written: nothing is to be said of its end.
+    part = dict(report, findings=findings, residue=[], owned=[], crashes=[],
+                notes=[note for note in report["notes"] if note["pid"] is None])
+    present = {finding["id"] for finding in findings}
+    trim_all(part, job["machinery"])
+    for finding in findings:
+        finding["paired"] = [id for id in finding["paired"] if id in present]
+    return head + text.render(part).rstrip()
+
+
+# -- running pytest -------------------------------------------------------------------
+
+
+def command(args, rest):
+    """The program, its command line, and whether libisan.so must be preloaded."""
+    if args.rerun:
+        words = rest[1:] if rest[:1] == ["--"] else rest
+        return words[0], words, args.rerun == "preload"
+    program, words, preload = run.command_of(argparse.Namespace(
+        program="python3", arguments=["-m", "pytest", "-p", "isan.pytest", *rest],
+        python=args.python, flavor=args.flavor, version=args.version))
+    found = subprocess.run([words[0], "-c", "import importlib.util as u, sys; print(*sys.version_info[:2], bool(u.find_spec('pytest')))"],
+                           executable=program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if found.returncode:
+        raise Problem("%s does not work: %s" % (program, (found.stderr.strip().splitlines() or ["status %d" % found.returncode])[-1]))
+    major, minor, has = found.stdout.split()
+    if (int(major), int(minor)) < (3, 11):
+        raise Problem("%s is Python %s.%s, and isan knows 3.11 to 3.14: give --python another" % (program, major, minor))
+    if has != "True":
+        raise Problem("%s has no pytest: install it there (%s -m pip install pytest), or give --python one that has it,"
+                      " such as a virtual environment's" % (program, program))
+    return program, words, preload
+
+
+def told_in(path):
+    """What the plugin has noted beside a log."""
+    try:
+        with open(path + ".tests", encoding="utf-8") as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
+    except OSError:
+        return []
+
+
+class Session:
+    """What the plugins of all processes have said."""
+
+    def __init__(self, logs):
+        self.told = {path: told_in(path) for path in logs}
+
+    def machinery(self):
+        return sorted({name for lines in self.told.values() for told in lines for name in told.get("machinery", ())})
+
+    def judged(self):
+        return [told for lines in self.told.values() for told in lines if "first" in told]
+
+    def failed(self):
+        return [told["test"] for told in self.judged() if told["outcome"] == "failed"]
+
+    def open(self):
+        """The tests that were begun and have not come to their end."""
+        found = []
+        for lines in self.told.values():
+            steps = [told for told in lines if "begin" in told or "end" in told]
+            found += [told["begin"] for told in steps[-1:] if "begin" in told]
+        return found
+
+    def remains(self, path, number):
+        """Whether no test was judged by this finding."""
+        return not any(told["first"] <= number <= told["last"] for told in self.told[path] if "first" in told)
+
+
+def supervise(args, rest):
+    program, words, preload = command(args, rest)
+    if preload and not residue.LIBRARY.exists():
+        raise Problem("there is no %s; build it with make" % residue.LIBRARY)
+    given = os.environ.get("ISAN_OPTIONS", "")
+    directory = os.path.abspath(args.log) if args.log else None
+    options, exitcode, suppressed = run.options_of(given, directory)
+    report_.suppressions_in([suppressed] * bool(suppressed))        # before the tests, not after them
+    if not directory and run.log_path_of(given):
+        directory = os.path.abspath(run.log_path_of(given))
+    with contextlib.ExitStack() as stack:
+        if not directory:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="isan-"))
+        run.prepare(directory)
+        before = run.logs_of(directory)
+        env = residue.environment(preload)
+        env["ISAN_OPTIONS"] = ":".join(options + ["log_path=" + directory, "exitcode=0"])
+        main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+        env["ISAN__TEST"] = json.dumps({"command": [sys.executable, "-I", main],
+                                        "suppressions": os.path.abspath(suppressed) if suppressed else ""})
+        here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+        env["PYTHONPATH"] = os.pathsep.join([here, *([env["PYTHONPATH"]] if env.get("PYTHONPATH") else [])])
+        try:
+            status = run.execute(program, words, env)
+        except OSError as error:
+            raise Problem("cannot run %s: %s" % (program, error.strerror))
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        new = sorted(run.logs_of(directory) - before)
+        if not new:
+            if code == 2 or "help=1" in options:    # libisan.so has spoken
+                return code
+            print("isan test: pytest left no log, so nothing was checked", file=sys.stderr)
+            return code or 2
+        session = Session(new)
+        report = report_.make(new, suppressed=report_.suppressions_in([suppressed] * bool(suppressed)),
+                              keep=lambda log, number, leak: session.remains(log.path, number))
+        report_.complain(report)
+        trim_all(report, session.machinery())
+        write(report, session, os.WIFSIGNALED(status))
+    return exitcode if (report["findings"] or session.failed()) and exitcode else code
+
+
+def write(report, session, killed):
+    """On stderr: what no test was failed for, and how many were."""
+    if killed and session.open():
+        print("isan test: the tests ended with a crash in %s" % text.escape(", ".join(session.open())), file=sys.stderr)
+    if report["findings"] or report["crashes"]:
+        print("isan test: of no test in particular:", file=sys.stderr)
+        report_.write(sys.stderr, text.render(report, text.wants_color(sys.stderr)))
+    print("isan test: %s failed by findings%s" % (
+        text.plural(len(set(session.failed())), "test"),
+        ", and %s of no test in particular" % text.plural(len(report["findings"]), "finding") if report["findings"] else ""),
+        file=sys.stderr)
+
+
+TAKES_MORE = True       # arguments, which are pytest's
+
+
+def main(args, rest):
+    try:
+        if args.judge:
+            print(json.dumps({"text": judge(json.load(sys.stdin))}))
+            return 0
+        return supervise(args, rest)
+    except symbols.Missing as error:
+        raise Problem(str(error))
