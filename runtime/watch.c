@@ -8,6 +8,9 @@ void
 isan__watch(char *block, unsigned what, uint32_t value)
 {
     uint64_t entry = isan__table_get(&watched, (uint64_t)block);
+    if (entry >> 32 & ISAN__WATCH_INTERP) {
+        return;                             /* its value is the slot, also when there are races on it */
+    }
     uint64_t both = (entry >> 32 | what) << 32 | (value ? value : (uint32_t)entry);
     uint32_t word = isan__load(block);
     if (isan__table_put(&watched, (uint64_t)block, both)) {

@@ -185,6 +185,33 @@ def test_what_pip_builds(tsan, isan, tmp_path, instrumented):
         assert text.startswith(str(tmp_path / "installed" / "race_counter.")) and text in " ".join(run.err.split()), run.err
 
 
+LEGACY = """
+import threading
+barrier = threading.Barrier(2)
+def work():
+    for _ in range(2):
+        interpreter = Interpreter("legacy")
+        barrier.wait()
+        interpreter.run("for _ in range(30_000): pass")
+        barrier.wait()
+        interpreter.end()
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_races_on_an_interpreter_itself(tsan):
+    """On its state that is: CPython 3.13 has one where interpreters end that share a GIL (reports/cpython-3.13.supp).
+    isan knew it as an object then, and by that number took the main interpreter to have ended."""
+    run = tsan.run(LEGACY)
+    assert run.findings() == [], run.err
+    assert sorted((interp["kind"], interp["ended_ns"] is None) for interp in run.report["interpreters"]) \
+        == [("legacy", False)] * 4 + [("main", True)]
+
+
 def test_the_users_options_of_thread_sanitizer_count(tsan):
     run = race(tsan, "race_counter", env={"TSAN_OPTIONS": "report_bugs=0"})
     assert run.findings("race") == []
