@@ -325,6 +325,22 @@ def test_standard_library(subject_of):
     assert [e["name"] for e in check.modules["json"]["extensions"]] == ["_json"]
 
 
+@pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast", "3.13-debug", "3.13-tsan", "3.14-plain", "3.14-fast"])
+def test_standard_library_in_every_flavor(subject_of, name):
+    """_csv is as it should be; _curses keeps its exception class in a static, and from 3.14 on refuses others instead
+    (Modules/_cursesmodule.c)."""
+    subject = subject_of(name)
+    check = Check(subject, "_csv", "_curses")
+    good, bad = check.modules["_csv"], check.modules["_curses"]
+    assert (good["verdict"], good["findings"]) == (own(subject), []), check.out
+    if subject.hexversion >= (3, 14):
+        assert (bad["verdict"], bad["findings"], bad["declares"]) == ("main", [], "main-only")
+    else:
+        assert (check.status, bad["verdict"], bad["declares"]) == (86, "unsafe", "single-phase")
+        error, = (f["holder"] for f in bad["findings"] if f["kind"] == "static" and f["holder"]["symbol"] == "PyCursesError")
+        assert os.path.basename(error["file"]) == "_cursesmodule.c" and error["line"] in range(160, 180)
+
+
 def test_path_of_an_extension(subject_of, tmp_path):
     subject = subject_of("3.13-plain")
     package = tmp_path / "package"
