@@ -12,11 +12,32 @@ class Unusable(Exception):
 
 def read(path):
     """The findings of a saved report: fingerprint -> what is told of one that has gone."""
+    return _findings(path, _load(path))
+
+
+def read_check(path):
+    """What `isan check --format json` has saved: its findings, each with the module that was `checked`, and its verdicts
+    by module."""
+    saved = _load(path)
+    modules = saved.get("modules") if isinstance(saved, dict) else None
+    if not isinstance(modules, list) or not all(isinstance(m, dict) and isinstance(m.get("name"), str) for m in modules):
+        raise Unusable("%s is nothing that isan check has saved: save it with isan check --format json" % path)
+    found = {}
+    for module in modules:
+        for fingerprint, finding in _findings(path, module).items():
+            found[fingerprint] = dict(finding, checked=module["name"])
+    return found, {module["name"]: module.get("verdict") for module in modules}
+
+
+def _load(path):
     with open(path, encoding="utf-8", errors="replace") as file:
         try:
-            saved = json.load(file)
+            return json.load(file)
         except (ValueError, RecursionError) as error:
             raise Unusable("%s is no saved report (%s): save one with isan report --format json -o FILE" % (path, error))
+
+
+def _findings(path, saved):
     findings = saved.get("findings") if isinstance(saved, dict) else None
     if not isinstance(findings, list) or not all(
             isinstance(f, dict) and all(isinstance(f.get(key), str) for key in _KEPT) for f in findings):
