@@ -48,7 +48,6 @@ while [ $# -gt 0 ]; do
         ;;
     --python | --flavor | --version | --baseline | --suppressions | --output)
         [ -n "${2:-}" ] || fail "$1 needs a value; see --help"
-        # shellcheck disable=SC2034  # the names are those of the line above, and are used below
         case $1 in
         --python) python=$2 ;;
         --flavor) flavor=$2 ;;
