@@ -1,8 +1,15 @@
 """A saved report (isan report --format json) as the baseline of another: what is
-in it already is known, what is in it only has gone."""
+in it already is known, what is in it only has gone.
+
+What interpreters do with the object in a static may differ from run to run: the bug is
+the static, and where that is known so is what comes of it.
+"""
 
 import json
 
+from .fingerprints import variable
+
+_COMES_OF_IT = ("share", "stale", "free")
 _KEPT = ("fingerprint", "kind", "headline")
 
 
@@ -42,17 +49,30 @@ def _findings(path, saved):
     if not isinstance(findings, list) or not all(
             isinstance(f, dict) and all(isinstance(f.get(key), str) for key in _KEPT) for f in findings):
         raise Unusable("%s is no report of this isan's: save one with isan report --format json -o FILE" % path)
-    return {f["fingerprint"]: {key: f[key] for key in _KEPT} for f in findings}
+    return {f["fingerprint"]: dict({key: f[key] for key in _KEPT}, variable=variable(f)) for f in findings}
+
+
+def knows(saved):
+    """A function that says whether a finding is known."""
+    variables = {one["variable"] for one in saved.values() if one.get("kind") == "static" and one.get("variable")}
+    return lambda f: f["fingerprint"] in saved or f["kind"] in _COMES_OF_IT and variable(f) in variables
+
+
+def gone(saved, seen):
+    """What was saved, but for what has these fingerprints."""
+    return [{key: value for key, value in saved[fingerprint].items() if key != "variable"}
+            for fingerprint in saved if fingerprint not in seen]
 
 
 def compare(report, path, saved):
     """Mark each finding "new" or "known", the new ones first, and list what has gone; what is suppressed now has not."""
+    known = knows(saved)
     for finding in report["findings"]:
-        finding["baseline"] = "known" if finding["fingerprint"] in saved else "new"
+        finding["baseline"] = "known" if known(finding) else "new"
     report["findings"].sort(key=lambda finding: finding["baseline"] == "known")
     seen = {finding["fingerprint"] for finding in report["findings"] + report["suppressed"]}
     report["baseline"] = path
-    report["gone"] = [saved[fingerprint] for fingerprint in saved if fingerprint not in seen]
+    report["gone"] = gone(saved, seen)
 
 
 def is_new(finding):

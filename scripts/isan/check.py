@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from reports import baseline, fingerprints, log, symbols, tables, text
+from reports import baseline, fingerprints, log, phrases, symbols, tables, text
 
 from . import Problem, distribution, report as report_, residue, run, verdicts
 
@@ -465,6 +465,9 @@ class Module:
         self.report = report_.make(sorted(logs), suppressed=self.checker.suppressed)
         # Places are told as seen from here, not from where it ran.
         self.report["process"] = dict(self.report["process"] or {"executable": None}, cwd=os.getcwd())
+        told = phrases.Phrases(self.report)
+        for finding in self.report["findings"] + self.report["suppressed"]:
+            finding["headline"] = told.headline(finding)
         self.notes += ["%s, offset %d: %s" % (e["log"], e["offset"], e["text"]) for e in self.report["errors"]]
         bare = [note["text"] for note in self.report["notes"]
                 if note["pid"] is None and any(e["file"] in note["text"] for e in self.extensions)]
@@ -590,15 +593,15 @@ class Module:
                 ", ".join("%s (%s)" % one for one in self.unloaded[:4]),
                 ", and %d more" % (len(self.unloaded) - 4) if self.unloaded[4:] else ""))
 
-    def compare(self, known, verdicts_):
+    def compare(self, saved, verdicts_):
         """With what was saved: which findings are new, and what has gone."""
+        known = baseline.knows(saved)
         for finding in self.deciding:
-            finding["baseline"] = "known" if finding["fingerprint"] in known else "new"
+            finding["baseline"] = "known" if known(finding) else "new"
         self.deciding.sort(key=lambda finding: finding["baseline"] == "known")
         present = {finding["fingerprint"] for finding in self.deciding} | set(whatever_the_interpreters(
             self.report["findings"] + self.report["suppressed"]))
-        self.checker.gone += [finding for fingerprint, finding in known.items()
-                              if finding["checked"] == self.name and fingerprint not in present]
+        self.checker.gone += [finding for finding in baseline.gone(saved, present) if finding["checked"] == self.name]
         # What a crash comes of is a finding; the crash itself has nothing to be known by.
         if verdicts_.get(self.name) == "unsafe":
             self.fails = self.fails and any(map(baseline.is_new, self.deciding))

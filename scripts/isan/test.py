@@ -137,8 +137,8 @@ def judge(job):
         else:
             findings = [finding for finding in findings if finding["kind"] != "leak"]
     counted = [finding["fingerprint"] for finding in findings]
-    known = report_.baseline_in(job["known"]) or ()
-    findings = [finding for finding in findings if finding["fingerprint"] not in known]
+    known = baseline_.knows(report_.baseline_in(job["known"]) or {})
+    findings = [finding for finding in findings if not known(finding)]
     if not findings:
         return "", counted
     # A part of a log that is still being written: nothing is to be said of its end.
