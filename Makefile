@@ -120,12 +120,13 @@ install: all ## install under PREFIX= (and DESTDIR=)
 	    scripts/isan scripts/packages.txt reports include hooks/anchors.txt $(wildcard runtime/*.inc) \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
+	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/lib/isan/include' '' 'Name: isan' \
 	    'Description: The Interpreter Sanitizer for CPython: isan/isan.h' "Version: $$(build/bin/isan --version)" \
 	    'Cflags: -I$${includedir}' > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/isan.pc'
 
 wheel: all ## build/dist/isan-*.whl, for pip install
-	$(PYTHON) scripts/wheel.py build/dist
+	$(PYTHON) scripts/make_wheel.py build/dist
 
 clean: ## remove build/ (built interpreters stay in the cache)
 	rm -rf build

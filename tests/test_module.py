@@ -45,11 +45,12 @@ def test_it_costs_nothing_to_import():
 def test_in_every_interpreter(way):
     """With the same answers as in C, and errors as Python has them."""
     run = way.run(PATH + """
-import _isan, isan, os
+import _isan, functools, isan, os
+print = functools.partial(print, flush=True)
 assert isan.loaded() and "_isan" in sys.builtin_module_names
 mine = []
 print(isan.owner(mine), isan.owner(None), isan.transfer(mine), isan.share(mine), isan.transfer(None), isan.share(None))
-print(isan.findings(), isan.look(), isan.finding(1), isan.finding(10 ** 12), isan.owned() > 1000)
+print(isan.findings(), isan.look(), isan.finding(1), isan.finding(10 ** 12))
 print(isan.log() == os.path.realpath(isan.log()), os.path.basename(isan.log()) == f"isan.{os.getpid()}.log")
 for wrong in "isan.ignore('')", "isan.ignore(None)", "isan.finding('1')", "_isan.ignore_begin(1)", "_isan.ignore_begin('\\\\udc80')":
     try:
@@ -58,10 +59,10 @@ for wrong in "isan.ignore('')", "isan.ignore(None)", "isan.finding('1')", "_isan
         print(type(error).__name__, end=" ")
 for kind in "legacy", "isolated":
     other = Interpreter(kind)
-    other.run(f"import sys; sys.path.insert(0, {sys.path[0]!r}); import isan; print(isan.loaded(), isan.owner([]), isan.look())")
+    other.run(f"import sys; sys.path.insert(0, {sys.path[0]!r}); import isan; print(isan.loaded(), isan.owner([]), isan.look(), flush=True)")
     other.end()
 """)
-    assert run.out == ("0 -1 True True None None\n0 0 None None True\nTrue True\n"
+    assert run.out == ("0 -1 True True None None\n0 0 None None\nTrue True\n"
                        "ValueError ValueError TypeError TypeError UnicodeEncodeError True 1 0\nTrue 2 0\n"), run.out + run.err
     assert run.healthy()
 
@@ -78,10 +79,10 @@ def tell(number):
 stop = isan.on_finding(tell)
 register_handler()
 other.run("import leak_ref; leak_ref.make_object(); ask.keep(None)")
-if os.fork() == 0:
+other.end()
+if os.fork() == 0:          # 3.11 hangs in it while another interpreter lives
     os._exit(isan.findings() not in (0, -1))
 assert os.wait()[1] == 0
-other.end()
 stop()
 assert told == list(range(1, isan.findings() + 1)) and len(told) >= 2, told
 assert threading.current_thread() not in threads and threading.active_count() == 1
@@ -93,10 +94,11 @@ isan.on_finding(print)      # the end of the program ends that
 
 
 def test_in_an_interpreter_that_ends(way):
-    """Its thread ends with it."""
+    """Its thread ends with it.  Before 3.13 CPython's own modules refuse to end one that has other threads."""
     run = way.run(PATH + """
 other = Interpreter("legacy" if sys.version_info < (3, 12) else "isolated")
-other.run(f"import sys; sys.path.insert(0, {sys.path[0]!r}); import isan; isan.on_finding(print)")
+other.run(f"import sys; sys.path.insert(0, {sys.path[0]!r}); import isan; stop = isan.on_finding(print); assert isan.owned() > 100; "
+          "sys.version_info < (3, 13) and stop()")
 other.end()
 import os
 print(len(os.listdir("/proc/self/task")))

@@ -17,7 +17,7 @@ except ImportError:
 
 __version__ = "0.1.0"
 
-# The tree this package is part of: a checkout, PREFIX/lib/isan, or what a wheel (scripts/wheel.py) puts into the package.
+# The tree this package is part of: a checkout, PREFIX/lib/isan, or what a wheel (scripts/make_wheel.py) puts into the package.
 _HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(_HERE, "root")
 if not os.path.isdir(ROOT):
@@ -102,7 +102,8 @@ class ignore:
 def on_finding(function):
     """Call function(number) for each finding from now on, in a thread of its own of this interpreter, soon after it was
     made.  What it raises is printed.  Returns a function that ends this when all so far have been told, as the end of the
-    interpreter does, None without isan.  A forked child must register again.  RuntimeError: the interpreter ends, or allows no threads."""
+    interpreter does, None without isan.  A forked child must register again.  _xxsubinterpreters (before 3.13)
+    ends no interpreter that has other threads: end it there first.  RuntimeError: the interpreter ends, or allows no threads."""
     if not _isan:
         return None
     import sys

@@ -83,6 +83,7 @@ PROBES = {
     "weechat-plugins": file("/usr/lib/*/weechat/plugins/fifo.so"),
     "g++": command("g++"),
     "python3-setuptools": module("setuptools"),
+    "groff-base": command("groff"),
     "python3-pip": module("pip"),
     **{"python3-" + name: module(name) for name in (
         "markupsafe", "simplejson", "ujson", "hiredis", "xxhash", "netifaces", "brotli", "kiwisolver", "yaml", "gemmi", "bcrypt",
