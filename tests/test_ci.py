@@ -30,7 +30,7 @@ VALIDATOR = "@action-validator/core@0.6.0", {
 def example(root):
     """The files of the example: name -> contents, and the fixed ones."""
     with open(f"{root}/docs/ci.md", encoding="utf-8") as file:
-        found = re.findall(r"^`([\w./-]+)`(, fixed)?(?:, [a-z ]+)?:\n\n```\w*\n(.*?)^```$", file.read(), re.M | re.S)
+        found = re.findall(r"^`mymod/([\w./-]+)`(, fixed)?(?:, [a-z ]+)?:\n\n```\w*\n(.*?)^```$", file.read(), re.M | re.S)
     files = {name: contents for name, fixed, contents in found if not fixed}
     assert set(files) == {"mymod.c", "setup.py", "pyproject.toml", "tests/test_mymod.py", "tests/isan-suppressions.txt",
                           "tests/isan-baseline.json", ".github/workflows/isan.yml", ".gitlab-ci.yml"}
