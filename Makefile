@@ -18,7 +18,7 @@ LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
 SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py tests/fuzz/*.py)
-SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh tests/fuzz/*.sh))
+SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
@@ -103,7 +103,7 @@ soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 
 # Of the checks left out two take isan__die() for a function that returns and do
 # not see that process_vm_readv() fills what it is given; gcc does the third better.
-lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
+lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n, shellcheck
 	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
 	    case $$f in */libc.c) more='$(LIBC_CFLAGS)';; *) more=;; esac; \
 	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) $$more -Werror -c -o /dev/null $$f; done
@@ -112,6 +112,7 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n
 	    --suppress=ctuuninitvar --suppress=pointerSize --error-exitcode=1 -I. -Iinclude $(LINT_C)
 	$(PYTHON) -m pyflakes $(SCRIPTS)
 	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
+	shellcheck scripts/ci/*.sh
 
 install: all ## install under PREFIX= (and DESTDIR=)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'

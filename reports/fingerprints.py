@@ -53,6 +53,14 @@ def _holder(finding, lines):
     return parts
 
 
+def variable(finding):
+    """What names the static that a finding is about, without its elements; None if it is about none, or one without a name."""
+    holder = finding.get("holder")
+    if not isinstance(holder, dict) or holder.get("address") is None or not holder.get("symbol"):
+        return None
+    return module_name(holder.get("module")), holder["symbol"]
+
+
 def _parts(finding, lines):
     holder = finding["holder"]
     parts = [finding["kind"], finding["access"], _holder(finding, lines)]

@@ -67,6 +67,13 @@ def prose(words):
     return join(*out)
 
 
+def table(head, *rows):
+    """The first cell of a row names it."""
+    return element("table", element("thead", element("tr", *(element("th", name, scope="col") for name in head))),
+                   element("tbody", *(element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
+                                      for row in rows)))
+
+
 def gravity(kind):
     return ("grave", "serious", "plain", "plain")[RANK.get(kind, 0)]
 
@@ -352,17 +359,10 @@ class _Page:
             ". Compared with %s: %s." % (self.report["baseline"], self.text.compared().partition(": ")[2]) if self.report["baseline"] else "",
             class_="ran")
 
-    def verdicts(self):
-        """The table of `isan check`."""
-        head, *rows = self.report["verdicts"]
-        return element("div", element("table", element("thead", element("tr", *(element("th", name, scope="col") for name in head))),
-                                      element("tbody", *(element("tr", element("th", row[0], scope="row"), *(
-                                          element("td", cell) for cell in row[1:])) for row in rows))), class_="scroll")
-
     def body(self):
         parts = []
         if self.report.get("verdicts"):
-            parts += [element("h2", "Verdicts"), self.verdicts()]
+            parts += [element("h2", "Verdicts"), element("div", table(*self.report["verdicts"]), class_="scroll")]
         if self.findings:
             parts += [element("h2", "Overview"), self.overview()]
         if self.report["interpreters"]:

@@ -6,7 +6,7 @@ import pytest
 
 from everything import Logs, everything
 
-BEGINNINGS = {"text": "isan: share #1: ", "json": "{\n", "html": "<!DOCTYPE html>\n", "sarif": '{"$schema":', "junit": "<?xml "}
+BEGINNINGS = {"text": "isan: share #1: ", "json": "{\n", "html": "<!DOCTYPE html>\n", "sarif": '{"$schema":', "junit": "<?xml ", "markdown": "<h3>isan: "}
 
 
 @pytest.fixture(scope="module")

@@ -2,54 +2,24 @@
 import copy
 import functools
 import gzip
-import hashlib
 import json
-import os
 import re
-import subprocess
-import tempfile
-from pathlib import Path
 
 import jsonschema
 import pytest
 
 from everything import everything
-from isan import pythons
+import npm
 from reports import baseline, sarif, tables
 
 # An npm package of Microsoft's that has the schema in it; what is in it may not be copied here.
-PACKAGE, FILE = "@microsoft/jest-sarif@1.0.0-beta.0", "package/lib/schemas/sarif-2.1.0-rtm.5.json"
+PACKAGE, FILE = "@microsoft/jest-sarif@1.0.0-beta.0", "lib/schemas/sarif-2.1.0-rtm.5.json"
 SHA256 = "2d99159ae54a3eea97f81781cff48780548657c35949f4b7f25e99a2ba4de4f8"
-
-
-def fetch(path):
-    """The schema, from npm's registry into isan's cache."""
-    with tempfile.TemporaryDirectory() as directory:
-        try:
-            done = subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True, timeout=120)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            pytest.fail("SARIF's schema comes from npm, which cannot be run (%s): run make deps" % error, pytrace=False)
-        packed = list(Path(directory).glob("*.tgz"))
-        if done.returncode or not packed:
-            pytest.fail("npm cannot fetch %s: %s\nSARIF's schema is in it; put that file at %s" % (PACKAGE, done.stdout, path),
-                        pytrace=False)
-        subprocess.run(["tar", "-xf", packed[0], FILE], cwd=directory, check=True)
-        contents = (Path(directory) / FILE).read_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_suffix(".%d" % os.getpid())
-    made.write_bytes(contents)
-    made.rename(path)
 
 
 @functools.lru_cache(None)
 def validator():
-    path = Path(pythons.cache_dir()) / "schemas" / "sarif-2.1.0.json"
-    if not path.exists():
-        fetch(path)
-    contents = path.read_bytes()
-    assert hashlib.sha256(contents).hexdigest() == SHA256, "%s is not the schema: remove it" % path
-    schema = json.loads(contents)
+    schema = json.loads((npm.unpacked(PACKAGE, {FILE: SHA256}) / FILE).read_bytes())
     jsonschema.Draft4Validator.check_schema(schema)
     return jsonschema.Draft4Validator(schema, format_checker=jsonschema.FormatChecker())
 

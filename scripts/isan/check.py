@@ -2,6 +2,7 @@
 import argparse
 import ast
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from reports import fingerprints, log, symbols, tables, text
+from reports import baseline, fingerprints, log, phrases, symbols, tables, text
 
 from . import Problem, distribution, report as report_, residue, run, verdicts
 
@@ -40,7 +41,7 @@ interpreter that imports it), unsafe.  Only what was exercised is judged: a file
 interpreter after the import, sees more than the automatic exercise, which calls nothing whose name speaks of files,
 processes, the network and the like.  A finding counts when a static, a stack or a type of it is the module's; leaks that
 nothing else can reach are told, but do not decide.  Exit status: %d if a module is unsafe, 2 for wrong usage and for
-modules that cannot be imported.""" % tables.OPTIONS["exitcode"].default
+modules that cannot be imported.  With --baseline a crash or a hang is new if the module was not unsafe before.""" % tables.OPTIONS["exitcode"].default
 
 
 def add_arguments(parser):
@@ -65,8 +66,13 @@ def add_arguments(parser):
                              " (default: %d; less where the main interpreter was quick)" % SILENT)
     parser.add_argument("--pip", action="append", default=[], metavar="ARG",
                         help="an argument for pip when it installs, such as --pip=--no-build-isolation")
-    parser.add_argument("--format", choices=("text", *verdicts.FORMATS), default="text", help="default: text")
+    parser.add_argument("--format", choices=verdicts.FORMATS, default="text", help="default: text")
     parser.add_argument("--full", action="store_true", help="print the findings with their stacks")
+    report_.add_reports(parser)
+    report_.add_suppressions(parser)
+    parser.add_argument("--baseline", metavar="FILE",
+                        help="fail only for modules that are unsafe by what is not in this report, saved with isan check --format"
+                             " json, and say what has gone")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing), for isan report DIR/MODULE/STEP")
     parser.epilog = EPILOG
 
@@ -134,7 +140,9 @@ class Checker:
         if self.preload and not residue.LIBRARY.exists():
             raise Problem("there is no %s; build it with make" % residue.LIBRARY)
         self.options, _, suppressions = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
-        self.suppressed = report_.suppressions_in([suppressions] if suppressions else [])
+        self.suppressed = report_.suppressions_in([*args.suppressions, *[suppressions] * bool(suppressions)])
+        self.known = report_.baseline_in(args.baseline, baseline.read_check)
+        self.gone = []          # findings of the baseline's that the modules checked do not have any more
         self.hexversion = self.ask("import sys; print('%d %d' % sys.version_info[:2])")
         self.version = tuple(map(int, self.hexversion.split()))
         if self.version < (3, 11):
@@ -278,7 +286,8 @@ def project_of(tests):
 
 
 def together(findings):
-    """One finding for what was found of the same in several kinds of interpreters; the cause before what came of it."""
+    """One finding for what was found of the same in several kinds of interpreters; the cause before what came of it.  Nor
+    does its fingerprint tell them apart: in which of them it shows first may differ from run to run."""
     kept = {}
     for finding in findings:
         same = fingerprints.identity(dict(finding, owner=None, current=None))
@@ -286,7 +295,15 @@ def together(findings):
         first["seen_in"] += [kind for kind in finding["seen_in"] if kind not in first["seen_in"]]
         if first["id"] != finding["id"]:
             first["count"] += finding["count"]
+    for finding, fingerprint in zip(kept.values(), whatever_the_interpreters(kept.values())):
+        finding["fingerprint"] = fingerprint
     return sorted(kept.values(), key=lambda finding: finding["kind"] != "static")
+
+
+def whatever_the_interpreters(findings):
+    copies = [dict(finding, owner=None, current=None) for finding in findings]
+    fingerprints.assign(copies)
+    return [copy["fingerprint"] for copy in copies]
 
 
 def some_of(tests):
@@ -305,6 +322,7 @@ class Module:
         self.checker, self.args, self.name, self.path = checker, checker.args, name, path
         self.steps, self.extensions, self.loads_too, self.unloaded, self.notes, self.skip = [], [], [], [], [], set()
         self.verdict, self.reasons, self.deciding, self.leaks = None, [], [], []
+        self.fails = False      # unsafe, and not only by what the baseline has
         self.others = {}        # file of another module, None: CPython's own -> number of findings
         self.declares, self.report, self.crashes, self.files = None, None, [], set()
         self.runner, self.silent = None, SILENT
@@ -359,6 +377,9 @@ class Module:
         if self.look():
             self.run_all()
             self.judge()
+            self.fails = self.verdict == "unsafe"
+            if self.checker.known:
+                self.compare(*self.checker.known)
         self.seconds = time.monotonic() - self.began
 
     def run_all(self):
@@ -447,6 +468,9 @@ class Module:
         self.report = report_.make(sorted(logs), suppressed=self.checker.suppressed)
         # Places are told as seen from here, not from where it ran.
         self.report["process"] = dict(self.report["process"] or {"executable": None}, cwd=os.getcwd())
+        told = phrases.Phrases(self.report)
+        for finding in self.report["findings"] + self.report["suppressed"]:
+            finding["headline"] = told.headline(finding)
         self.notes += ["%s, offset %d: %s" % (e["log"], e["offset"], e["text"]) for e in self.report["errors"]]
         bare = [note["text"] for note in self.report["notes"]
                 if note["pid"] is None and any(e["file"] in note["text"] for e in self.extensions)]
@@ -572,11 +596,24 @@ class Module:
                 ", ".join("%s (%s)" % one for one in self.unloaded[:4]),
                 ", and %d more" % (len(self.unloaded) - 4) if self.unloaded[4:] else ""))
 
+    def compare(self, saved, verdicts_):
+        """With what was saved: which findings are new, and what has gone."""
+        known = baseline.knows(saved)
+        for finding in self.deciding:
+            finding["baseline"] = "known" if known(finding) else "new"
+        self.deciding.sort(key=lambda finding: finding["baseline"] == "known")
+        present = {finding["fingerprint"] for finding in self.deciding} | set(whatever_the_interpreters(
+            self.report["findings"] + self.report["suppressed"]))
+        self.checker.gone += [finding for finding in baseline.gone(saved, present) if finding["checked"] == self.name]
+        # What a crash comes of is a finding; the crash itself has nothing to be known by.
+        if verdicts_.get(self.name) == "unsafe":
+            self.fails = self.fails and any(map(baseline.is_new, self.deciding))
+
     # -- telling -----------------------------------------------------------------
 
     def as_json(self):
         return {
-            "name": self.name, "declares": self.declares, "verdict": self.verdict, "reasons": self.reasons,
+            "name": self.name, "declares": self.declares, "verdict": self.verdict, "fails": self.fails, "reasons": self.reasons,
             "findings": self.deciding, "leaks": self.leaks, "crashes": self.crashes,
             "extensions": [{key: e[key] for key in ("name", "file", "declares", "state")} for e in self.extensions],
             "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)} for done in self.steps],
@@ -600,6 +637,9 @@ class Module:
             if done.outcome in troubles and self.verdict == "unsafe":
                 counts[troubles[done.outcome]] = counts.get(troubles[done.outcome], 0) + 1
         why = ", ".join("%d %s" % (count, kind) for kind, count in counts.items())
+        if self.checker.known and self.verdict == "unsafe":
+            new = sum(map(baseline.is_new, self.deciding))
+            why += "; %s" % ("%d new" % new if new else "new" if self.fails else "all known")
         return [self.name, self.declares or "-", self.loads(), VERDICTS[self.verdict], why]
 
     def details(self, color):
@@ -613,8 +653,9 @@ class Module:
             hints, told = [], {}
             for finding in self.deciding:
                 (head, *more), hint = text.brief(self.report, finding)
-                told.setdefault("\n      ".join(["  %s (%s): %s" % (finding["kind"], ", ".join(
-                    AT_A_GLANCE[kind] for kind in finding["seen_in"]), head), *more]))
+                told.setdefault("\n      ".join(["  %s%s (%s): %s" % (
+                    finding["baseline"] + " " if finding["baseline"] else "", finding["kind"],
+                    ", ".join(AT_A_GLANCE[kind] for kind in finding["seen_in"]), head), *more]))
                 if hint not in hints:
                     hints.append(hint)
             lines += list(told)[:MOST]
@@ -657,16 +698,6 @@ def _where(frame):
                                      os.path.basename(frame["module"])), text.escape(frame["function"] or "?"))
 
 
-class Table:
-    """Rows as they are known."""
-
-    def __init__(self, names):
-        self.widths = [max(6, *map(len, names)), 12, 19, 12]
-
-    def row(self, cells):
-        return "  ".join([cell.ljust(width) for cell, width in zip(cells, self.widths)] + cells[4:]).rstrip()
-
-
 def main(args):
     if args.version and not args.flavor:
         raise Problem("--version goes with --flavor")
@@ -677,6 +708,7 @@ def main(args):
     if args.pip and not any(map(distribution.is_one, args.modules)):
         raise Problem("--pip is for a wheel or a project, and no MODULE is one (a directory with %s, by its path)"
                       % " or ".join(distribution.PROJECT))
+    report_.prepare(args.reports)
     for argument in args.modules:
         if not distribution.is_one(argument):
             locate(argument)
@@ -692,7 +724,7 @@ def main(args):
                 modules += [(name, [target]) for name in distribution.install(argument, checker, target)]
             else:
                 modules.append(locate(argument))
-        table = Table([name for name, _ in modules])
+        table = verdicts.Table([name for name, _ in modules])
         done, interrupted, color = [], False, text.wants_color(sys.stdout)
         if args.format == "text":
             print(table.row(verdicts.COLUMNS), flush=True)
@@ -709,18 +741,15 @@ def main(args):
             interrupted = True
         except symbols.Missing as error:
             raise Problem(str(error))
-        if args.format in verdicts.FORMATS:
-            report_.write(sys.stdout, verdicts.FORMATS[args.format](checker, done, interrupted))
+        if args.format == "text":
+            report_.write(sys.stdout, verdicts.details(checker, done, color))
         else:
-            for module in done:
-                details = module.details(color)
-                if "\n" in details:        # there is more to say than the table does
-                    report_.write(sys.stdout, "\n" + details + "\n")
-            if checker.limit and done:
-                print("\nnote: " + checker.limit)
+            report_.write(sys.stdout, verdicts.FORMATS[args.format](checker, done, interrupted))
+        report_.write_all(args.reports, {name: functools.partial(make, checker, done, interrupted)
+                                         for name, make in verdicts.FORMATS.items()})
         if interrupted:
             print("isan check: interrupted: %d of %d modules were checked" % (len(done), len(modules)), file=sys.stderr)
             return 130
-    if any(module.verdict == "unsafe" for module in done):
+    if any(module.fails for module in done):
         return tables.OPTIONS["exitcode"].default
     return 2 if any(module.verdict is None for module in done) else 0

@@ -96,6 +96,7 @@ PROBES = {
     "chromium": command("chromium"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
+    "shellcheck": command("shellcheck"),
 }
 
 SHADOW = """\

@@ -25,7 +25,8 @@ from _pytest._io import TerminalWriter
 from _pytest.config import Config
 from isan import interpreters
 
-# Set by `isan test`, a dictionary: its own command, and the file of suppressions, if any; {}: nothing is to be judged.
+# Set by `isan test`, a dictionary: its own command, the files of suppressions, and that of the baseline, if any; {}:
+# nothing is to be judged.
 UNDER = "ISAN__TEST"
 MARKERS = [
     "interpreters(n=1, kind=None): run the test in n fresh interpreters in parallel (0: not in any), with GILs of their own"
@@ -235,7 +236,7 @@ class Judge:
     def pytest_runtest_makereport(self, item, call):
         before, now = self.before, isan.look()
         self.before = now
-        text = self.judge(item, before + 1, now) if now > before else ""
+        text, counted = self.judge(item, before + 1, now) if now > before else ("", [])
         failed = call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception)
         if text and not failed:
             # As if the test had raised it: what reads reports, xfail and --pdb among them, needs to know nothing of us.
@@ -256,15 +257,16 @@ class Judge:
         if text and (failed or call.excinfo is not ours):
             report.sections.append(("isan", text))
         if now > before:
-            self.tell(first=before + 1, last=now, test=item.nodeid,
+            self.tell(first=before + 1, last=now, test=item.nodeid, counted=counted,
                       outcome="allowed" if not text else "failed" if report.failed else "expected")
 
     def judge(self, item, first, last):
-        """The report on what of the findings with these numbers the test fails for."""
+        """The report on what of the findings with these numbers the test fails for, and the fingerprints of those that
+        count."""
         limit = limit_of(item)
         job = {"log": isan.log(), "first": first, "last": last, "test": item.nodeid, "allow": allowed(item),
                "limit": limit and limit[0], "uncounted": getattr(item, "uncounted", None), "baseline": None,
-               "suppressions": self.under["suppressions"], "machinery": self.machinery, "pytest": None}
+               "suppressions": self.under["suppressions"], "known": self.under["known"], "machinery": self.machinery, "pytest": None}
         if isinstance(item, Item):
             plugins = sorted({"%s-%s" % (dist.project_name, dist.version)
                               for _, dist in item.config.pluginmanager.list_plugin_distinfo()})
@@ -277,10 +279,11 @@ class Judge:
         done = subprocess.run([*self.under["command"], "test", "--judge", "job"], input=json.dumps(job), env=env, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, errors="backslashreplace")
         try:
-            return json.loads(done.stdout)["text"]
+            told = json.loads(done.stdout)
+            return told["text"], told["counted"]
         except ValueError:
             return "%s were made, but the report failed: %s" % (
-                plural(last - first + 1, "finding"), done.stderr.strip() or "status %d" % done.returncode)
+                plural(last - first + 1, "finding"), done.stderr.strip() or "status %d" % done.returncode), []
 
 
 # -- tests in other interpreters, seen from the main one ------------------------------------------

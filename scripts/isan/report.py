@@ -4,17 +4,21 @@ import functools
 import os
 import sys
 
-from reports import baseline, html, json_, junit, log, model, sarif, suggest, suppressions, symbols, text
+from reports import baseline, html, json_, junit, log, markdown, model, sarif, suggest, suppressions, symbols, text
 
 from . import Problem, __version__, residue
 
 DESCRIPTION = "Render and merge saved logs."
+# The formats, and what --reports calls a file of each.
+FILES = {"text": "report.txt", "json": "report.json", "html": "report.html", "sarif": "report.sarif", "junit": "junit.xml",
+         "markdown": "summary.md"}
 
 
 def add_arguments(parser):
     parser.add_argument("logs", nargs="+", metavar="LOG",
                         help="a log, or a directory of them; logs of forked processes may need their parents' beside them")
-    parser.add_argument("--format", choices=("text", "json", "html", "sarif", "junit"), default="text", help="default: text")
+    parser.add_argument("--format", choices=FILES, default="text", help="default: text")
+    add_reports(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report there instead of to stdout")
     parser.add_argument("--full", action="store_true", help="print every frame of CPython's own, too")
     parser.add_argument("--if-any", action="store_true", help="print nothing unless there is a finding or a crash")
@@ -22,9 +26,7 @@ def add_arguments(parser):
                         help="look for separate debug files there, before /usr/lib/debug")
     parser.add_argument("--residue", action="store_true",
                         help="list what CPython itself leaves behind in every interpreter, too")
-    parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
-                        help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
-                             " functions, variables and types")
+    add_suppressions(parser)
     add_baseline(parser)
     parser.add_argument("--suggest", action="store_true",
                         help="write lines for a file of suppressions instead, one for each finding; the reasons are yours to add")
@@ -36,18 +38,29 @@ def add_arguments(parser):
                         help="show the races of CPython itself that are known, too")
 
 
+def add_suppressions(parser):
+    parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
+                        help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
+                             " functions, variables and types")
+
+
+def add_reports(parser):
+    parser.add_argument("--reports", metavar="DIR",
+                        help="also write the report there (made if missing) in each format: " + ", ".join(FILES.values()))
+
+
 def add_baseline(parser):
     parser.add_argument("--baseline", metavar="FILE",
                         help="fail only on findings that are not in this report, saved with isan report --format json, and say"
                              " which of its own have gone")
 
 
-def baseline_in(file):
+def baseline_in(file, read=baseline.read):
     """What a saved report knows, or None without one."""
     if not file:
         return None
     try:
-        return baseline.read(file)
+        return read(file)
     except OSError as error:
         raise Problem("cannot read the baseline %s: %s" % (file, error.strerror or error))
     except baseline.Unusable as error:
@@ -98,7 +111,42 @@ def write(stream, content):
     stream.flush()
 
 
+def renderers(report, color=False, full=False, show_residue=False, srcroot=".", show_suppressed=False):
+    """What makes each format of a report: its name -> a function that gives the contents."""
+    return {
+        "text": lambda: text.render(report, color, show_residue, full),
+        "json": lambda: json_.render(report),
+        "html": lambda: html.render(report),
+        "junit": lambda: junit.render(report),
+        "sarif": lambda: sarif.render(report, srcroot, show_suppressed),
+        "markdown": lambda: markdown.render(report),
+    }
+
+
+def prepare(directory):
+    """Make the directory of --reports, if there is to be one: before the work, not after it."""
+    if directory:
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise Problem("cannot write reports to %s: %s; give --reports another directory" % (directory, error.strerror))
+
+
+def write_all(directory, contents):
+    """A file for each format; contents as of renderers()."""
+    if not directory:
+        return
+    for name, file in FILES.items():
+        path = os.path.join(directory, file)
+        try:
+            with open(path, "w", encoding="utf-8") as stream:
+                write(stream, contents[name]())
+        except OSError as error:
+            raise Problem("cannot write %s: %s" % (path, error.strerror))
+
+
 def main(args):
+    prepare(args.reports)
     paths = []
     for path in args.logs:
         try:
@@ -127,16 +175,12 @@ def main(args):
         return 0
 
     def render(color):
-        if args.suggest:
-            return suggest.render(report)
-        return {
-            "text": lambda: text.render(report, color, args.residue, args.full),
-            "json": lambda: json_.render(report),
-            "html": lambda: html.render(report),
-            "junit": lambda: junit.render(report),
-            "sarif": lambda: sarif.render(report, args.srcroot, args.show_suppressed),
-        }[args.format]()
+        return suggest.render(report) if args.suggest else made(color)[args.format]()
 
+    def made(color):
+        return renderers(report, color, args.full, args.residue, args.srcroot, args.show_suppressed)
+
+    write_all(args.reports, made(False))
     try:
         if args.output:
             with open(args.output, "w", encoding="utf-8") as file:

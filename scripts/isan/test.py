@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from reports import log, suppressions, symbols, tables, text
+from reports import baseline as baseline_, log, suppressions, symbols, tables, text
 from reports.model import users
 
 from . import Problem, report as report_, residue, run
@@ -34,7 +34,12 @@ def add_arguments(parser):
     which.add_argument("--judge", help=argparse.SUPPRESS)                                   # by the plugin
     parser.add_argument("--version", metavar="V", help="release of the debug interpreter, such as 3.13 or 3.14")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing)")
-    parser.usage = "isan test [--python PY | --flavor FLAVOR [--version V]] [--log DIR] [PYTEST ARGS]"
+    report_.add_reports(parser)
+    report_.add_suppressions(parser)
+    parser.add_argument("--baseline", metavar="FILE",
+                        help="fail no test for what is in this report, saved with --reports (report.json)")
+    parser.usage = "isan test [--python PY | --flavor FLAVOR [--version V]] [--log DIR] [--reports DIR] [--suppressions FILE]" \
+                   " [--baseline FILE] [PYTEST ARGS]"
     parser.epilog = EPILOG
 
 
@@ -109,12 +114,13 @@ def of_pytest(finding, directories):
 
 
 def judge(job):
-    """The text of what of a test's findings it is to fail for; "": nothing."""
+    """The text of what of a test's findings it is to fail for ("": nothing), and the fingerprints of those that count,
+    which has those of the baseline, too."""
     first, last = job["first"], job["last"]
     uncounted = job["uncounted"] or (0, -1)
     allow = [suppressions.Suppression(job["test"], i, *pattern.split(":", 1), reason, False)
              for i, (pattern, reason) in enumerate(job["allow"], 1)]
-    report = report_.make([job["log"]], suppressed=[*allow, *report_.suppressions_in([job["suppressions"]] * bool(job["suppressions"]))],
+    report = report_.make([job["log"]], suppressed=[*allow, *report_.suppressions_in(job["suppressions"])],
                           keep=lambda log, number, leak: first <= number <= last
                           and not (leak and uncounted[0] <= number <= uncounted[1]))
     findings = report["findings"]
@@ -130,8 +136,11 @@ def judge(job):
                 text.plural(left, "byte"), text.plural(job["limit"], "byte"))
         else:
             findings = [finding for finding in findings if finding["kind"] != "leak"]
+    counted = [finding["fingerprint"] for finding in findings]
+    known = baseline_.knows(report_.baseline_in(job["known"]) or {})
+    findings = [finding for finding in findings if not known(finding)]
     if not findings:
-        return ""
+        return "", counted
     # A part of a log that is still being written: nothing is to be said of its end.
     part = dict(report, findings=findings, residue=[], owned=[], crashes=[],
                 notes=[note for note in report["notes"] if note["pid"] is None])
@@ -139,7 +148,7 @@ def judge(job):
     trim_all(part, job["machinery"])
     for finding in findings:
         finding["paired"] = [id for id in finding["paired"] if id in present]
-    return head + text.render(part).rstrip()
+    return head + text.render(part).rstrip(), counted
 
 
 # -- running pytest -------------------------------------------------------------------
@@ -198,6 +207,21 @@ class Session:
             found += [told["begin"] for told in steps[-1:] if "begin" in told]
         return found
 
+    def whole(self, logs, remaining, suppressed):
+        """The report of what counts: of what tests were judged by, and of what remains."""
+        def base(fingerprint):      # of findings that are alike: how many there are is known here only
+            return fingerprint.partition("-")[0]
+
+        counted = {base(fingerprint) for told in self.judged() if told["outcome"] != "expected" for fingerprint in told["counted"]}
+        counted |= {base(finding["fingerprint"]) for finding in remaining["findings"]}
+        report = report_.make(logs, suppressed=report_.suppressions_in(suppressed))
+        report["findings"] = [finding for finding in report["findings"] if base(finding["fingerprint"]) in counted]
+        present = {finding["id"] for finding in report["findings"]}
+        for finding in report["findings"]:
+            finding["paired"] = [id for id in finding["paired"] if id in present]
+        trim_all(report, self.machinery())
+        return report
+
     def remains(self, path, number):
         """Whether no test was judged by this finding."""
         return not any(told["first"] <= number <= told["last"] for told in self.told[path] if "first" in told)
@@ -209,8 +233,12 @@ def supervise(args, rest):
         raise Problem("there is no %s; build it with make" % residue.LIBRARY)
     given = os.environ.get("ISAN_OPTIONS", "")
     directory = os.path.abspath(args.log) if args.log else None
-    options, exitcode, suppressed = run.options_of(given, directory)
-    report_.suppressions_in([suppressed] * bool(suppressed))        # before the tests, not after them
+    options, exitcode, given_file = run.options_of(given, directory)
+    suppressed = [os.path.abspath(file) for file in [*args.suppressions, *[given_file] * bool(given_file)]]
+    # All of these before the tests, not after them.
+    report_.suppressions_in(suppressed)
+    known = report_.baseline_in(args.baseline)
+    report_.prepare(args.reports)
     if not directory and run.log_path_of(given):
         directory = os.path.abspath(run.log_path_of(given))
     with contextlib.ExitStack() as stack:
@@ -222,7 +250,8 @@ def supervise(args, rest):
         env["ISAN_OPTIONS"] = ":".join(options + ["log_path=" + directory, "exitcode=0"])
         main = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
         env["ISAN__TEST"] = json.dumps({"command": [sys.executable, "-I", main],
-                                        "suppressions": os.path.abspath(suppressed) if suppressed else ""})
+                                        "suppressions": suppressed,
+                                        "known": os.path.abspath(args.baseline) if args.baseline else ""})
         here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
         env["PYTHONPATH"] = os.pathsep.join([here, *([env["PYTHONPATH"]] if env.get("PYTHONPATH") else [])])
         try:
@@ -237,12 +266,20 @@ def supervise(args, rest):
             print("isan test: pytest left no log, so nothing was checked", file=sys.stderr)
             return code or 2
         session = Session(new)
-        report = report_.make(new, suppressed=report_.suppressions_in([suppressed] * bool(suppressed)),
+        report = report_.make(new, suppressed=report_.suppressions_in(suppressed),
                               keep=lambda log, number, leak: session.remains(log.path, number))
+        if known is not None:
+            baseline_.compare(report, args.baseline, known)
+            report["gone"] = []         # which only all findings tell
         report_.complain(report)
         trim_all(report, session.machinery())
         write(report, session, os.WIFSIGNALED(status))
-    return exitcode if (report["findings"] or session.failed()) and exitcode else code
+        if args.reports:
+            whole = session.whole(new, report, suppressed)
+            if known is not None:
+                baseline_.compare(whole, args.baseline, known)
+            report_.write_all(args.reports, report_.renderers(whole))
+    return exitcode if (report_.failing(report) or session.failed()) and exitcode else code
 
 
 def write(report, session, killed):
@@ -264,7 +301,7 @@ TAKES_MORE = True       # arguments, which are pytest's
 def main(args, rest):
     try:
         if args.judge:
-            print(json.dumps({"text": judge(json.load(sys.stdin))}))
+            print(json.dumps(dict(zip(("text", "counted"), judge(json.load(sys.stdin))))))
             return 0
         return supervise(args, rest)
     except symbols.Missing as error:

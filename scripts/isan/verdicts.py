@@ -3,7 +3,8 @@ import json
 import os
 import xml.etree.ElementTree as ET
 
-from reports import html as html_, sarif as sarif_
+from reports import html as html_, markdown as markdown_, sarif as sarif_
+from reports.baseline import is_new
 from reports.json_ import clean
 from reports.text import escape
 
@@ -12,10 +13,41 @@ from . import __version__
 COLUMNS = ["MODULE", "DECLARES", "LOADS IN", "VERDICT", "FOUND"]
 
 
+class Table:
+    """Rows as they are known."""
+
+    def __init__(self, names):
+        self.widths = [max(6, *map(len, names)), 12, 19, 12]
+
+    def row(self, cells):
+        return "  ".join([cell.ljust(width) for cell, width in zip(cells, self.widths)] + cells[4:]).rstrip()
+
+
+def details(checker, modules, color):
+    """What is told below the table."""
+    told = [module.details(color) for module in modules]
+    lines = ["\n%s\n" % one for one in told if "\n" in one]        # there is more to say than the table does
+    if checker.gone:
+        lines.append("\ngone since the baseline:\n" + "".join(
+            "  %s: %s: %s\n" % tuple(map(escape, (f["checked"], f["kind"], f["headline"]))) for f in checker.gone))
+    if checker.limit and modules:
+        lines.append("\nnote: %s\n" % checker.limit)
+    return "".join(lines)
+
+
+def text(checker, modules, interrupted):
+    table = Table([module.name for module in modules])
+    return "".join("%s\n" % table.row(row) for row in rows(modules)) + details(checker, modules, False)
+
+
+def rows(modules):
+    return [COLUMNS, *(module.row() for module in modules)]
+
+
 def as_json(checker, modules, interrupted):
     return json.dumps(clean({
-        "isan": __version__, "python": checker.python, "interrupted": interrupted,
-        "modules": [module.as_json() for module in modules]}), indent=1) + "\n"
+        "isan": __version__, "python": checker.python, "interrupted": interrupted, "baseline": checker.args.baseline,
+        "gone": checker.gone, "modules": [module.as_json() for module in modules]}), indent=1) + "\n"
 
 
 def junit(checker, modules, interrupted):
@@ -25,7 +57,10 @@ def junit(checker, modules, interrupted):
     for module in modules:
         case = ET.SubElement(suite, "testcase", classname="isan.check", name=escape(module.name), time="%.3f" % module.seconds)
         how = {"unsafe": "failure", None: "error"}.get(module.verdict)
-        if how:
+        if how == "failure" and not module.fails:
+            ET.SubElement(case, "skipped", message="in the baseline: " + module.summary())
+            suite.set("skipped", str(int(suite.get("skipped")) + 1))
+        elif how:
             suite.set(how + "s", str(int(suite.get(how + "s")) + 1))
             ET.SubElement(case, how, message=module.summary(), type=how if how == "error" else module.verdict).text = module.details(False)
         else:
@@ -37,16 +72,21 @@ def junit(checker, modules, interrupted):
 
 
 def sarif(checker, modules, interrupted):
-    return sarif_.render(merged(modules), os.curdir)
+    return sarif_.render(merged(checker, modules), os.curdir)
 
 
 def html(checker, modules, interrupted):
-    return html_.render(dict(merged(modules), verdicts=[COLUMNS, *(module.row() for module in modules)]))
+    return html_.render(merged(checker, modules))
 
 
-def merged(modules):
-    """One report, as reports/model.py makes them, of what decided the verdicts; `checked` is the module's name."""
-    report = {"isan": __version__, "baseline": None, "process": None, "dropped": 0}
+def markdown(checker, modules, interrupted):
+    return markdown_.render(merged(checker, modules))
+
+
+def merged(checker, modules):
+    """One report, as reports/model.py makes them, of what decided the verdicts, with these as `verdicts`; `checked` is the
+    module's name."""
+    report = {"isan": __version__, "baseline": checker.args.baseline, "process": None, "dropped": 0}
     report.update((key, []) for key in ("gone", "findings", "interpreters", "processes", "owned", "crashes", "residue",
                                         "suppressed", "suppressions", "ignored", "notes", "errors"))
     ids = 0
@@ -72,8 +112,9 @@ def merged(modules):
         report["errors"] += module.report["errors"]
         report["dropped"] += module.report["dropped"]
         ids += max((finding["id"] for finding in module.report["findings"]), default=0)
-    report["process"] = next(iter(report["processes"]), None)
-    return report
+    report["findings"].sort(key=lambda finding: not is_new(finding))
+    process = report["processes"] and dict(report["processes"][0], cwd=os.getcwd()) or None     # places as seen from here
+    return dict(report, process=process, gone=checker.gone, verdicts=rows(modules))
 
 
-FORMATS = {"html": html, "json": as_json, "junit": junit, "sarif": sarif}
+FORMATS = {"text": text, "json": as_json, "html": html, "sarif": sarif, "junit": junit, "markdown": markdown}

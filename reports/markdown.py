@@ -1,0 +1,71 @@
+"""The report as the summary of a CI job: Markdown with what was found, the stories folded.
+
+Names come from the program under test.  So all that is not of our own words is in HTML
+blocks, which Markdown takes as they are (CommonMark 0.31, 4.6), escaped as in the page
+(html.py); a block is one line, since a blank one would end it.  GitHub takes a summary of
+a step up to 1 MiB ("Workflow commands", docs.github.com).
+"""
+
+from . import text
+from .baseline import is_new
+from .fingerprints import users
+from .html import element, join, prose, table
+from .story import blamed
+from .text import Text
+
+FINDINGS, STORY, BYTES = 40, 12000, 900 << 10       # shown; characters of a story; bytes of the whole
+
+
+def _block(markup):
+    return markup.replace("\n", "&#10;") + "\n\n"
+
+
+class _Summary:
+    def __init__(self, report):
+        self.report, self.text = report, Text(report)
+
+    def state(self, f):
+        return [] if not self.report["baseline"] else ["new" if is_new(f) else "known"]
+
+    def row(self, f):
+        frames = f["stacks"].get("used") or f["stacks"]["created"]
+        place = f["holder"] if f["holder"] and f["holder"].get("file") else users(frames)
+        return [*self.state(f), f["kind"], prose(f["headline"]), element("code", self.text.place(place) if place else blamed(f))]
+
+    def story(self, tell, about, title):
+        """Folded; cut where it is longer than anybody reads here."""
+        said = self.text.alone(tell, about)
+        if len(said) > STORY:
+            said = said[:said.rfind("\n", 0, STORY)] + "\n(the rest is in the report)"
+        return element("details", element("summary", title), element("pre", said))
+
+    def blocks(self):
+        report, findings = self.report, self.report["findings"]
+        yield element("h3", self.text.summary().removeprefix("SUMMARY: "))
+        if report.get("verdicts"):
+            yield table(*report["verdicts"])
+        if findings:
+            yield table([*["since the baseline"] * bool(report["baseline"]), "kind", "what", "where"], *map(self.row, findings[:FINDINGS]))
+        if findings[FINDINGS:]:
+            yield element("p", "and %s more in the report" % format(len(findings) - FINDINGS, ","))
+        if report["gone"]:
+            yield element("p", "Gone since the baseline:")
+            yield element("ul", *(element("li", "%s: " % f["kind"], prose(text.escape(f["headline"]))) for f in report["gone"][:FINDINGS]))
+        for crash in report["crashes"][:FINDINGS]:
+            yield self.story("crash", crash, "crash in process %d" % crash["pid"])
+        for f in list(filter(is_new, findings))[:FINDINGS]:
+            yield self.story("finding", f, join("%s #%d: " % (f["kind"], f["id"]), prose(f["headline"])))
+
+    def render(self):
+        out, size = [], 0
+        for block in map(_block, self.blocks()):
+            size += len(block.encode("utf-8", "surrogateescape"))
+            if size > BYTES:
+                out.append(_block(element("p", "The rest is in the report.")))
+                break
+            out.append(block)
+        return "".join(out)
+
+
+def render(report):
+    return _Summary(report).render()
