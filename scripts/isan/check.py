@@ -2,9 +2,12 @@
 import argparse
 import ast
 import contextlib
+import ctypes
+import hashlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +16,7 @@ import time
 
 from reports import fingerprints, log, symbols, tables, text
 
-from . import Problem, distribution, report as report_, residue, run, verdicts
+from . import Problem, __version__, distribution, report as report_, residue, results, run, verdicts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY = 4 << 30        # what a step may use; a thread's stack and heap alone reserve some 70 MiB
@@ -21,13 +24,9 @@ STALLED = 5             # seconds after which an automatic call in the main inte
 SILENT = 60             # seconds without a sign of life, if nothing is known of what it takes
 QUICK = 20              # seconds of which each is enough where the main interpreter was quick
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
-MOST = 6                # findings of a module to print without --full
-VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE",
-            None: "not checked"}
 TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
-AT_A_GLANCE = {"main": "main", "legacy": "legacy", "own-gil": "own-GIL"}
 INTERPRETERS = {"main": "main", "legacy": "legacy", "isolated": "own-gil"}     # as the reports have them
 # What a step is, how it is run, in what kind of interpreter.
 STEPS = [("main", "main", "main"), ("legacy", "sequential", "legacy"), ("legacy, parallel", "parallel", "legacy"),
@@ -44,7 +43,7 @@ modules that cannot be imported.""" % tables.OPTIONS["exitcode"].default
 
 
 def add_arguments(parser):
-    parser.add_argument("modules", nargs="+", metavar="MODULE",
+    parser.add_argument("modules", nargs="*", metavar="MODULE",
                         help="a name that can be imported, or the path of an extension (.so), of a wheel, or of a project"
                              " (a directory with pyproject.toml or setup.py, such as .), which pip installs for the check alone,"
                              " a project with checked reference counts")
@@ -68,6 +67,13 @@ def add_arguments(parser):
     parser.add_argument("--format", choices=("text", *verdicts.FORMATS), default="text", help="default: text")
     parser.add_argument("--full", action="store_true", help="print the findings with their stacks")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing), for isan report DIR/MODULE/STEP")
+    many = parser.add_argument_group("of many modules (docs/scale.md)")
+    many.add_argument("--list", metavar="FILE", help="check what its lines name, too, each a MODULE; # begins a comment, - is stdin")
+    many.add_argument("--shard", metavar="K/N", help="of all these check the K-th and each N-th after it")
+    many.add_argument("--results", metavar="DIR", help="keep the result for each MODULE there (made if missing), and do not check again"
+                      " what has one; several workers may share it")
+    many.add_argument("--merge", metavar="DIR", nargs="+", default=[],
+                      help="check nothing, but tell the results in these directories, and which MODULEs have none")
     parser.epilog = EPILOG
 
 
@@ -135,8 +141,8 @@ class Checker:
             raise Problem("there is no %s; build it with make" % residue.LIBRARY)
         self.options, _, suppressions = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
         self.suppressed = report_.suppressions_in([suppressions] if suppressions else [])
-        self.hexversion = self.ask("import sys; print('%d %d' % sys.version_info[:2])")
-        self.version = tuple(map(int, self.hexversion.split()))
+        *version, self.release = self.ask("import sys; print('%d %d' % sys.version_info[:2], sys.version)").split(" ", 2)
+        self.version = tuple(map(int, version))
         if self.version < (3, 11):
             raise Problem("%s is Python %d.%d, and isan knows 3.11 to 3.14: give --python another" % (self.python, *self.version))
         self.file = os.path.abspath(args.exercise) if args.exercise else os.path.join(HERE, "suite.py" if args.tests else "exercise.py")
@@ -160,6 +166,14 @@ class Checker:
             raise Problem("%s does not work: %s" % (self.python, (done.stderr.strip().splitlines() or ["status %d" % done.returncode])[-1]))
         return done.stdout.strip()
 
+    def configuration(self):
+        """What a result depends on beside the module: it is another's where any of these differs."""
+        args = self.args
+        return {"isan": __version__, "Python": "%s (%s)" % (self.python, self.release), "--interpreters": args.interpreters,
+                "--force": args.force, "--timeout": args.timeout, "--allow": sorted(set(args.allow)), "--pip": args.pip,
+                "--tests": args.tests, "ISAN_OPTIONS": os.environ.get("ISAN_OPTIONS", ""),
+                "--exercise": args.exercise and hashlib.sha256(self.source.encode()).hexdigest()[:16]}
+
     def progress(self, what):
         """On a terminal the line is written over; elsewhere it is a line."""
         if sys.stderr.isatty():
@@ -178,7 +192,7 @@ class Checker:
             now = time.monotonic()
             if now - began > 2 and (said == began or now - said > (1 if sys.stderr.isatty() else 20)):
                 said = now
-                self.progress("%s: %s, %d s" % (name, title, now - began))
+                self.progress("%s: %s, %d s" % (text.escape(name), title, now - began))
             try:
                 process.wait(0.05 if now - began < 2 else 0.5)
                 return True
@@ -189,7 +203,7 @@ class Checker:
 
     def step(self, name, title, step, kind, module, path, names=(), skip=(), isan=True, runner=None, silent=SILENT):
         """Run one step to its end, or until nothing new has come from it for too long."""
-        directory = os.path.join(self.directory, re.sub(r"[^\w.-]", "_", name), title.replace(", ", "-"))
+        directory = os.path.join(self.directory, results.file_name(name), title.replace(", ", "-"))
         os.makedirs(directory, exist_ok=True)
         result = Step(title, kind, module, directory if isan else None)
         job = {"module": module, "path": path, "fd": None, "source": self.source, "file": self.file, "step": step,
@@ -206,7 +220,7 @@ class Checker:
             process = subprocess.Popen(
                 [*self.words, "-P", os.path.join(HERE, "stage.py"), repr(job)], executable=self.python, env=env,
                 cwd=project_of(self.tests) if self.tests else empty, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, pass_fds=[told.fileno()], start_new_session=True)
+                stdout=output, stderr=output, pass_fds=[told.fileno()], start_new_session=True, preexec_fn=end_with_parent())
             try:
                 with self.waiting(name, title if isan else "looking at it") as wait:
                     self.watch(result, process, told, wait, self.args.timeout or silent,
@@ -241,6 +255,14 @@ class Checker:
                 process.wait(10)
             return
 
+    def check(self, name, path):
+        """The result for a module."""
+        try:
+            return Module(self, name, path).check()
+        finally:
+            if not self.args.log:
+                shutil.rmtree(os.path.join(self.directory, results.file_name(name)), ignore_errors=True)
+
     def control(self, title, step, kind, path, others):
         """Whether the same goes well without a module, but for the extensions of others that it loads; asked only when
         nothing tells whose a crash is, and then twice, since what runs in parallel is not the same each time."""
@@ -267,6 +289,18 @@ def locate(argument):
         directory, package = os.path.split(directory)
         name = package + "." + name
     return name, [directory]
+
+
+def end_with_parent():
+    """For subprocess.Popen: what a killed worker has started must not go on without it (prctl(2), PR_SET_PDEATHSIG)."""
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def preexec():
+        prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:      # it has ended before that
+            os._exit(1)
+
+    return preexec
 
 
 def project_of(tests):
@@ -307,6 +341,7 @@ class Module:
         self.verdict, self.reasons, self.deciding, self.leaks = None, [], [], []
         self.others = {}        # file of another module, None: CPython's own -> number of findings
         self.declares, self.report, self.crashes, self.files = None, None, [], set()
+        self.modes, self.titles = {}, {}
         self.runner, self.silent = None, SILENT
         self.began = time.monotonic()
         self.seconds = 0
@@ -360,6 +395,7 @@ class Module:
             self.run_all()
             self.judge()
         self.seconds = time.monotonic() - self.began
+        return self.result()
 
     def run_all(self):
         for title, step, kind in STEPS:
@@ -571,62 +607,19 @@ class Module:
 
     # -- telling -----------------------------------------------------------------
 
-    def as_json(self):
-        return {
+    def result(self):
+        """What was found out, as a verdicts.Result: plain data, so that it is told in the same way from a file."""
+        return verdicts.Result({
             "name": self.name, "declares": self.declares, "verdict": self.verdict, "reasons": self.reasons,
             "findings": self.deciding, "leaks": self.leaks, "crashes": self.crashes,
             "extensions": [{key: e[key] for key in ("name", "file", "declares", "state")} for e in self.extensions],
             "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)} for done in self.steps],
             "other_findings": [{"module": file, "count": count} for file, count in self.others.items()],
             "left_out": sorted(self.skip), "not_looked_at": [name for name, _ in self.unloaded], "notes": self.notes,
-            "seconds": round(self.seconds, 2)}
-
-    def loads(self):
-        """The modes it can be imported in, at a glance."""
-        return " ".join(AT_A_GLANCE[INTERPRETERS[kind]] for kind, mode in self.modes.items() if mode.loads) if self.report else "-"
-
-    def summary(self):
-        return "%s: %s" % (text.escape(self.name), VERDICTS[self.verdict])
-
-    def row(self):
-        counts = {}
-        for finding in self.deciding:
-            counts[finding["kind"]] = counts.get(finding["kind"], 0) + 1
-        troubles = {"crashed": "crash", "hung": "hang", "died": "exit", "failed": "failure"}
-        for done in self.steps:
-            if done.outcome in troubles and self.verdict == "unsafe":
-                counts[troubles[done.outcome]] = counts.get(troubles[done.outcome], 0) + 1
-        why = ", ".join("%d %s" % (count, kind) for kind, count in counts.items())
-        return [self.name, self.declares or "-", self.loads(), VERDICTS[self.verdict], why]
-
-    def details(self, color):
-        """What decided it, below the table."""
-        lines = [self.summary()]
-        lines += ["  " + text.escape(reason) for reason in self.reasons]
-        if self.args.full and self.report:
-            ids = {f["id"] for f in self.deciding + self.leaks}
-            lines += ["", text.render(dict(self.report, findings=[f for f in self.report["findings"] if f["id"] in ids]), color)]
-        else:
-            hints, told = [], {}
-            for finding in self.deciding:
-                (head, *more), hint = text.brief(self.report, finding)
-                told.setdefault("\n      ".join(["  %s (%s): %s" % (finding["kind"], ", ".join(
-                    AT_A_GLANCE[kind] for kind in finding["seen_in"]), head), *more]))
-                if hint not in hints:
-                    hints.append(hint)
-            lines += list(told)[:MOST]
-            if len(told) > MOST:
-                lines.append("  ... and %d more (--full shows them)" % (len(told) - MOST))
-            lines += ["  fix: " + hint for hint in hints]
-            if self.leaks:
-                (head, *more), hint = text.brief(self.report, self.leaks[0])
-                lines.append("  %s in ended interpreters, such as: %s" % (text.plural(len(self.leaks), "leak"), "; ".join([head, *more])))
-        if self.others:
-            lines.append("  not counted: findings of " + ", ".join("%s (%d)" % (
-                text.escape(os.path.basename(file)) if file else "CPython itself", count)
-                for file, count in sorted(self.others.items(), key=lambda item: -item[1])))
-        lines += ["  note: " + text.escape(note) for note in self.notes if note != self.checker.limit]
-        return "\n".join(lines)
+            "seconds": round(self.seconds, 2),
+            "loads": [INTERPRETERS[kind] for kind, mode in self.modes.items() if mode.loads],
+            "report": self.report and dict(self.report, processes=[
+                dict(process, step=self.titles.get(process["pid"], "?")) for process in self.report["processes"]])})
 
 
 class Mode:
@@ -651,27 +644,113 @@ def _where(frame):
                                      os.path.basename(frame["module"])), text.escape(frame["function"] or "?"))
 
 
-class Table:
-    """Rows as they are known."""
-
-    def __init__(self, names):
-        self.widths = [max(6, *map(len, names)), 12, 19, 12]
-
-    def row(self, cells):
-        return "  ".join([cell.ljust(width) for cell, width in zip(cells, self.widths)] + cells[4:]).rstrip()
+def modules_of(argument, checker, directory):
+    """The names that an argument stands for, each with what to put into sys.path for it; `directory` is for what pip installs."""
+    if distribution.is_one(argument):
+        return [(name, [directory]) for name in distribution.install(argument, checker, directory)]
+    return [locate(argument)]
 
 
-def main(args):
+def each(checker, arguments):
+    """The results for MODULEs, one by one; the first are the names of all."""
+    modules = []
+    for number, argument in enumerate(arguments, 1):
+        modules += modules_of(argument, checker, os.path.join(checker.directory, "installed", str(number)))
+    yield [name for name, _ in modules]
+    for name, path in modules:
+        yield [checker.check(name, path)]
+
+
+def each_kept(checker, arguments, store):
+    """The same with a store: what has a result is not checked, and what another worker is at neither.  What pip cannot
+    install is a result, too."""
+    yield arguments
+    for argument in arguments:
+        found, ends = store.take(argument)
+        if found is None and ends is None:
+            continue
+        if found is None and len(ends) >= results.ENDS:
+            found = [verdicts.Result.unknown(argument, "workers ended while they checked it: %s; to have it checked again,"
+                                                       " remove %s" % ("; ".join(ends), store.path(argument)))]
+            store.keep(found)
+        elif found is None:
+            if ends:
+                checker.progress("%s was being checked when a worker ended (%s): once more" % (text.escape(argument), ends[-1]))
+            target = os.path.join(checker.directory, "installed", results.file_name(argument))
+            try:
+                try:
+                    modules = modules_of(argument, checker, target)
+                except Problem as problem:
+                    found = [verdicts.Result.unknown(argument, str(problem))]
+                else:
+                    found = [checker.check(name, path) for name, path in modules]
+            except (KeyboardInterrupt, symbols.Missing):
+                store.withdraw()
+                raise
+            except Exception as error:
+                store.failed("%s: %s" % (type(error).__name__, error))
+                raise
+            finally:
+                if not checker.args.log:
+                    shutil.rmtree(target, ignore_errors=True)
+            for result in found if ends else []:
+                result.notes.append("it was being checked when a worker ended (%s), and was checked once more" % ends[-1])
+            store.keep(found)
+        yield found
+
+
+def usage(args):
+    """What is wrong with the arguments whatever they name."""
     if args.version and not args.flavor:
         raise Problem("--version goes with --flavor")
     if args.interpreters < 2:
         raise Problem("--interpreters is a number from 2 on, not %d" % args.interpreters)
     if args.timeout is not None and args.timeout <= 0:
         raise Problem("--timeout is a number of seconds, not %g" % args.timeout)
-    if args.pip and not any(map(distribution.is_one, args.modules)):
+    if args.merge and args.results:
+        raise Problem("--merge reads results, and --results makes them: give one of them")
+    if not (args.modules or args.list or args.merge):
+        raise Problem("give the name of a module, or the path of an extension, a wheel or a project, or a --list of them")
+
+
+def tell(args, python, found, interrupted, limit):
+    """What follows the table's rows, or the whole in another format; the exit status."""
+    if args.format in verdicts.FORMATS:
+        report_.write(sys.stdout, verdicts.FORMATS[args.format](python, found, interrupted))
+    else:
+        for module in found:
+            details = module.details(text.wants_color(sys.stdout), args.full, [limit])
+            if "\n" in details:        # there is more to say than the table does
+                report_.write(sys.stdout, "\n" + details + "\n")
+        if limit and found:
+            print("\nnote: " + limit)
+        if args.list or args.merge:
+            print("\n" + verdicts.counted(found))
+    if any(module.verdict == "unsafe" for module in found):
+        return tables.OPTIONS["exitcode"].default
+    return 2 if any(module.verdict is None for module in found) else 0
+
+
+def merge(args, arguments):
+    merged = results.Merged(args.merge)
+    for complaint in merged.complaints:
+        print("isan check: " + complaint, file=sys.stderr)
+    found = merged.results(arguments)
+    table = verdicts.Table([text.escape(module.name) for module in found])
+    if args.format == "text":
+        report_.write(sys.stdout, "".join(table.row(cells) + "\n" for cells in [verdicts.COLUMNS, *(module.row() for module in found)]))
+    return tell(args, merged.python, found, False, merged.limit)
+
+
+def main(args):
+    usage(args)
+    arguments = results.shard(results.listed(args.modules, args.list), args.shard)
+    if args.merge:
+        return merge(args, arguments)
+    if args.pip and not any(map(distribution.is_one, arguments)):
         raise Problem("--pip is for a wheel or a project, and no MODULE is one (a directory with %s, by its path)"
                       % " or ".join(distribution.PROJECT))
-    for argument in args.modules:
+    for argument in arguments:
         if not distribution.is_one(argument):
             locate(argument)
     with contextlib.ExitStack() as stack:
@@ -679,42 +758,31 @@ def main(args):
             tempfile.TemporaryDirectory(prefix="isan-check-"))
         run.prepare(directory)
         checker = Checker(args, directory)
-        modules = []
-        for number, argument in enumerate(args.modules, 1):
-            if distribution.is_one(argument):
-                target = os.path.join(directory, "installed", str(number))
-                modules += [(name, [target]) for name in distribution.install(argument, checker, target)]
-            else:
-                modules.append(locate(argument))
-        table = Table([name for name, _ in modules])
-        done, interrupted, color = [], False, text.wants_color(sys.stdout)
+        store = results.Store(args.results, checker) if args.results else None
+        every = each_kept(checker, arguments, store) if store else each(checker, arguments)
+        names, done, found, interrupted = next(every), 0, [], False
+        table = verdicts.Table(map(text.escape, names))
         if args.format == "text":
             print(table.row(verdicts.COLUMNS), flush=True)
+        # As Ctrl-C: how batch systems say that the time is up.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            for name, path in modules:
-                module = Module(checker, name, path)
-                module.check()
-                done.append(module)
+            for more in every:
+                done += 1
+                found += more
                 if sys.stderr.isatty():
                     checker.progress("")
                 if args.format == "text":
-                    report_.write(sys.stdout, table.row(module.row()) + "\n")
+                    report_.write(sys.stdout, "".join(table.row(module.row()) + "\n" for module in more))
         except KeyboardInterrupt:
             interrupted = True
         except symbols.Missing as error:
             raise Problem(str(error))
-        if args.format in verdicts.FORMATS:
-            report_.write(sys.stdout, verdicts.FORMATS[args.format](checker, done, interrupted))
-        else:
-            for module in done:
-                details = module.details(color)
-                if "\n" in details:        # there is more to say than the table does
-                    report_.write(sys.stdout, "\n" + details + "\n")
-            if checker.limit and done:
-                print("\nnote: " + checker.limit)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        status = tell(args, checker.python, found, interrupted, checker.limit)
+        if store:
+            store.summary()
         if interrupted:
-            print("isan check: interrupted: %d of %d modules were checked" % (len(done), len(modules)), file=sys.stderr)
-            return 130
-    if any(module.verdict == "unsafe" for module in done):
-        return tables.OPTIONS["exitcode"].default
-    return 2 if any(module.verdict is None for module in done) else 0
+            print("isan check: interrupted: %d of %d modules were checked" % (done, len(names)), file=sys.stderr)
+        return 130 if interrupted else status

@@ -3,7 +3,7 @@ import json
 import os
 import xml.etree.ElementTree as ET
 
-from reports import html as html_, sarif as sarif_
+from reports import html as html_, sarif as sarif_, text
 from reports.json_ import clean
 from reports.text import escape
 
@@ -12,13 +12,100 @@ from . import __version__
 COLUMNS = ["MODULE", "DECLARES", "LOADS IN", "VERDICT", "FOUND"]
 
 
-def as_json(checker, modules, interrupted):
+VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE", None: "not checked"}
+AT_A_GLANCE = {"main": "main", "legacy": "legacy", "own-gil": "own-GIL"}
+MOST = 6                # findings of a module to print without --full
+PRIVATE = {"loads", "report"}       # what a result has, and its JSON has not
+
+
+class Result:
+    """What was found out about one module, and how it is told.  `data` is what JSON can hold; its keys are attributes:
+    those of its JSON (docs/check.md), `loads` (the kinds of interpreters it can be imported in) and `report` (as
+    reports/model.py makes them, None: nothing was run)."""
+
+    def __init__(self, data):
+        self.data = data
+        vars(self).update(data)
+
+    @classmethod
+    def unknown(cls, name, reason):
+        """Of a module that could not be checked."""
+        return cls({"name": name, "declares": None, "verdict": None, "reasons": [reason], "seconds": 0, "report": None, **{
+            key: [] for key in ("findings", "leaks", "crashes", "extensions", "steps", "other_findings", "left_out",
+                                "not_looked_at", "notes", "loads")}})
+
+    def as_json(self):
+        return {key: value for key, value in self.data.items() if key not in PRIVATE}
+
+    def summary(self):
+        return "%s: %s" % (escape(self.name), VERDICTS[self.verdict])
+
+    def row(self):
+        counts = {}
+        for finding in self.findings:
+            counts[finding["kind"]] = counts.get(finding["kind"], 0) + 1
+        troubles = {"crashed": "crash", "hung": "hang", "died": "exit", "failed": "failure"}
+        for step in self.steps:
+            if step["outcome"] in troubles and self.verdict == "unsafe":
+                counts[troubles[step["outcome"]]] = counts.get(troubles[step["outcome"]], 0) + 1
+        why = ", ".join("%d %s" % (count, kind) for kind, count in counts.items())
+        return [escape(self.name), self.declares or "-", " ".join(AT_A_GLANCE[kind] for kind in self.loads) if self.report else "-",
+                VERDICTS[self.verdict], why]
+
+    def details(self, color=False, full=False, besides=()):
+        """What decided it, below the table; `besides`: notes that are told elsewhere."""
+        lines = [self.summary()]
+        lines += ["  " + escape(reason) for reason in self.reasons]
+        if full and self.report:
+            told = {finding["id"] for finding in self.findings + self.leaks}
+            lines += ["", text.render(dict(self.report, findings=[f for f in self.report["findings"] if f["id"] in told]), color)]
+        else:
+            hints, told = [], {}
+            for finding in self.findings:
+                (head, *more), hint = text.brief(self.report, finding)
+                told.setdefault("\n      ".join(["  %s (%s): %s" % (finding["kind"], ", ".join(
+                    AT_A_GLANCE[kind] for kind in finding["seen_in"]), head), *more]))
+                if hint not in hints:
+                    hints.append(hint)
+            lines += list(told)[:MOST]
+            if len(told) > MOST:
+                lines.append("  ... and %d more (--full shows them)" % (len(told) - MOST))
+            lines += ["  fix: " + hint for hint in hints]
+            if self.leaks:
+                (head, *more), hint = text.brief(self.report, self.leaks[0])
+                lines.append("  %s in ended interpreters, such as: %s" % (text.plural(len(self.leaks), "leak"), "; ".join([head, *more])))
+        if self.other_findings:
+            lines.append("  not counted: findings of " + ", ".join("%s (%d)" % (
+                escape(os.path.basename(other["module"])) if other["module"] else "CPython itself", other["count"])
+                for other in sorted(self.other_findings, key=lambda other: -other["count"])))
+        lines += ["  note: " + escape(note) for note in self.notes if note not in besides]
+        return "\n".join(lines)
+
+
+class Table:
+    """Rows as they are known."""
+
+    def __init__(self, names):
+        self.widths = [max([6, *map(len, names)]), 12, 19, 12]
+
+    def row(self, cells):
+        return "  ".join([cell.ljust(width) for cell, width in zip(cells, self.widths)] + cells[4:]).rstrip()
+
+
+def counted(modules):
+    """How many there are of each verdict, in words."""
+    counts = {verdict: sum(module.verdict == verdict for module in modules) for verdict in VERDICTS}
+    return "%s: %s" % (text.plural(len(modules), "module"), ", ".join(
+        "%d %s" % (count, VERDICTS[verdict]) for verdict, count in counts.items() if count))
+
+
+def as_json(python, modules, interrupted):
     return json.dumps(clean({
-        "isan": __version__, "python": checker.python, "interrupted": interrupted,
+        "isan": __version__, "python": python, "interrupted": interrupted,
         "modules": [module.as_json() for module in modules]}), indent=1) + "\n"
 
 
-def junit(checker, modules, interrupted):
+def junit(python, modules, interrupted):
     """A module is a test case: unsafe ones failed, those that could not be checked are errors."""
     suite = ET.Element("testsuite", name="isan check", tests=str(len(modules)), failures="0", errors="0", skipped="0",
                        time="%.3f" % sum(module.seconds for module in modules))
@@ -27,20 +114,20 @@ def junit(checker, modules, interrupted):
         how = {"unsafe": "failure", None: "error"}.get(module.verdict)
         if how:
             suite.set(how + "s", str(int(suite.get(how + "s")) + 1))
-            ET.SubElement(case, how, message=module.summary(), type=how if how == "error" else module.verdict).text = module.details(False)
+            ET.SubElement(case, how, message=module.summary(), type=how if how == "error" else module.verdict).text = module.details()
         else:
-            ET.SubElement(case, "system-out").text = module.details(False)
+            ET.SubElement(case, "system-out").text = module.details()
     suites = ET.Element("testsuites")
     suites.append(suite)
     ET.indent(suites, " ")
     return '<?xml version="1.0" encoding="utf-8"?>\n%s\n' % ET.tostring(suites, encoding="unicode")
 
 
-def sarif(checker, modules, interrupted):
+def sarif(python, modules, interrupted):
     return sarif_.render(merged(modules), os.curdir)
 
 
-def html(checker, modules, interrupted):
+def html(python, modules, interrupted):
     return html_.render(dict(merged(modules), verdicts=[COLUMNS, *(module.row() for module in modules)]))
 
 
@@ -52,11 +139,12 @@ def merged(modules):
     ids = 0
     for module in modules:
         report["notes"].append({"pid": None, "text": module.summary()})
-        report["notes"] += [{"pid": None, "text": "%s: %s" % (module.name, note)} for note in module.notes]
+        report["notes"] += [{"pid": None, "text": "%s: %s" % (module.name, note)}
+                            for note in module.reasons * (module.verdict is None) + module.notes]
         if not module.report:
             continue
-        processes, present = len(report["processes"]), {finding["id"] for finding in module.deciding}
-        for finding in module.deciding:
+        processes, present = len(report["processes"]), {finding["id"] for finding in module.findings}
+        for finding in module.findings:
             holder = finding["holder"]
             if holder and holder.get("leak"):
                 holder = dict(holder, leak=ids + holder["leak"] if holder["leak"] in present else None)
@@ -67,7 +155,7 @@ def merged(modules):
         for key in "crashes", "interpreters":
             mine = module.crashes if key == "crashes" else module.report[key]
             report[key] += [dict(one, process=processes + one["process"]) for one in mine]
-        report["processes"] += [dict(process, argv=["isan check", "%s: %s" % (module.name, module.titles.get(process["pid"], "?"))])
+        report["processes"] += [dict(process, argv=["isan check", "%s: %s" % (module.name, process["step"])])
                                 for process in module.report["processes"]]
         report["errors"] += module.report["errors"]
         report["dropped"] += module.report["dropped"]
