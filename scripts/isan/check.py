@@ -618,8 +618,17 @@ class Module:
             "left_out": sorted(self.skip), "not_looked_at": [name for name, _ in self.unloaded], "notes": self.notes,
             "seconds": round(self.seconds, 2),
             "loads": [INTERPRETERS[kind] for kind, mode in self.modes.items() if mode.loads],
-            "report": self.report and dict(self.report, processes=[
-                dict(process, step=self.titles.get(process["pid"], "?")) for process in self.report["processes"]])})
+            "report": self.report and self.told()})
+
+    def told(self):
+        """The report without what nobody is told of, which is most of it."""
+        told = {finding["id"] for finding in self.deciding + self.leaks}
+        needed = told | {finding["holder"].get("leak") for finding in self.deciding + self.leaks if finding["holder"]}
+        return dict(
+            self.report, residue=[],
+            findings=[dict(finding, paired=[id for id in finding["paired"] if id in told])
+                      for finding in self.report["findings"] if finding["id"] in needed],
+            processes=[dict(process, step=self.titles.get(process["pid"], "?")) for process in self.report["processes"]])
 
 
 class Mode:
