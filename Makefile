@@ -125,7 +125,7 @@ install: all ## install under PREFIX= (and DESTDIR=)
 	    'Cflags: -I$${includedir}' > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/isan.pc'
 
 wheel: all ## build/dist/isan-*.whl, for pip install
-	$(PYTHON) scripts/wheel.py build/dist
+	$(PYTHON) scripts/make_wheel.py build/dist
 
 clean: ## remove build/ (built interpreters stay in the cache)
 	rm -rf build

@@ -43,6 +43,10 @@ isan__shadow_init(void)
     void *p = (void *)syscall(SYS_mmap, from, size, PROT_READ | PROT_WRITE,
         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
         | (isan__tsan ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1, 0);
+    if (p == MAP_FAILED && errno == EEXIST) {
+        isan__die("the place of the owner tags (32 TiB at %#llx) is taken: is another libisan.so loaded "
+                  "(LD_PRELOAD)?", (unsigned long long)ISAN__SHADOW);
+    }
     if (p == MAP_FAILED || p != (void *)from) {
         isan__die("cannot reserve address space for the owner tags (32 TiB at %#llx: %s); "
                   "lift the limit (ulimit -v unlimited), and allow overcommit "

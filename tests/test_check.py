@@ -2,13 +2,14 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from subject import EXT, build, line_of
+from subject import EXT, LIBRARY, build, line_of
 
 PYTHONS = pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast"])
 
@@ -296,6 +297,24 @@ def test_extensions_that_a_package_does_not_import(subject_of, tmp_path):
     assert (module["verdict"], module["not_looked_at"]) == ("unsafe", ["parts.tests.type_static"])
     assert [e["name"] for e in module["extensions"]] == ["parts.cache_static", "parts.type_heap"]
     assert {finding["holder"]["symbol"] for finding in module["findings"] if finding["kind"] == "static"} == {"cache"}
+
+
+def test_what_refuses_is_not_exercised(subject_of, tmp_path):
+    (tmp_path / "mine.py").write_text("import refuses\n")
+    module = Check(subject_of("3.13-plain"), "--exercise", tmp_path / "mine.py", "refuses").one()
+    assert (module["verdict"], module["reasons"]) == ("legacy", [
+        "own-GIL interpreters: refused (ImportError: module refuses does not support loading in subinterpreters)"])
+
+
+def test_what_does_not_get_to_the_module_is_no_verdict(subject_of, isan, tmp_path):
+    """Two copies of isan in one process."""
+    subject = subject_of("3.13-plain")
+    shutil.copy(LIBRARY, tmp_path / "other.so")
+    check = Check(subject, "math", env={"LD_PRELOAD": os.fspath(tmp_path / "other.so")}, format="text")
+    assert check.status == 2 and "UNSAFE" not in check.out
+    assert check.err.splitlines()[-1].startswith(f"isan: {subject.python} does not get to the module under isan: main: ends the"
+                                                 " process (status 2) while starting: isan: the place of the owner tags")
+    assert check.err.endswith("is taken: is another libisan.so loaded (LD_PRELOAD)?\n")
 
 
 def test_standard_library(subject_of):

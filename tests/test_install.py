@@ -38,7 +38,7 @@ def prefix(root, isan, clean, tmp_path_factory):
 def venv(root, plain, clean, tmp_path_factory):
     """An environment of plain 3.13 with the wheel in it."""
     directory = tmp_path_factory.mktemp("wheel")
-    wheel = run("/usr/bin/python3", "scripts/wheel.py", directory / "dist", cwd=root, env=clean).strip()
+    wheel = run("/usr/bin/python3", "scripts/make_wheel.py", directory / "dist", cwd=root, env=clean).strip()
     run(plain, "-m", "venv", directory / "venv", env=clean)
     run(directory / "venv/bin/python", "-m", "pip", "install", "--no-index", "--disable-pip-version-check", wheel, env=clean)
     return directory / "venv"
@@ -98,7 +98,7 @@ def test_man_page(prefix, root):
 
 
 def test_wheel_is_the_same_each_time_and_all_of_it_is_used(root, clean, venv, tmp_path):
-    one, two = (run(sys.executable, "scripts/wheel.py", tmp_path / name, cwd=root, env=clean).strip() for name in "ab")
+    one, two = (run(sys.executable, "scripts/make_wheel.py", tmp_path / name, cwd=root, env=clean).strip() for name in "ab")
     with open(one, "rb") as a, open(two, "rb") as b:
         assert a.read() == b.read()
     out = run(venv / "bin/isan", "doctor", env=clean)

@@ -2,6 +2,7 @@
 import re
 import resource
 import signal
+import stat
 import subprocess
 
 import pytest
@@ -269,6 +270,19 @@ first.run("import attr_borrowed as m\\nthing = m.Thing()\\nthing.number = 1\\nm.
 second.run("import attr_borrowed as m\\n" + "m.getattr('number')\\n" * 150)
 second.run("print('done', flush=True)")
 """
+
+
+def test_a_log_is_its_owners_alone(subject, tmp_path):
+    """Whatever the umask is, and whoever put a link where it would be."""
+    (tmp_path / "precious").write_text("as it was")
+    done = subprocess.run(["/bin/sh", "-c", 'umask 0; mkdir log; ln -s ../precious log/isan.$$.log; exec "$@"', "sh", subject.python,
+                           "-c", "pass"], cwd=tmp_path, env=subject.env("log_path=log:exitcode=0"), stdin=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "precious").read_text() == "as it was"
+    log, = (path for path in (tmp_path / "log").iterdir() if not path.is_symlink())
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert subprocess.run([subject.isan, "report", log], stdout=subprocess.PIPE).returncode == 0
 
 
 def test_disk_full(subject):

@@ -17,7 +17,7 @@ except ImportError:
 
 __version__ = "0.1.0"
 
-# The tree this package is part of: a checkout, PREFIX/lib/isan, or what a wheel (scripts/wheel.py) puts into the package.
+# The tree this package is part of: a checkout, PREFIX/lib/isan, or what a wheel (scripts/make_wheel.py) puts into the package.
 _HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(_HERE, "root")
 if not os.path.isdir(ROOT):

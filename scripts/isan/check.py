@@ -413,6 +413,9 @@ class Module:
                 self.steps.remove(done)
                 done = self.run_step("%s, again %d" % (title, len(self.skip)), step, kind)
             if kind == "main":
+                if done.outcome in ("crashed", "died") and done.last[0] == "start":
+                    raise Problem("%s does not get to the module under isan: %s: %s" % (
+                        self.checker.python, done.trouble(), text.escape((done.output.strip().splitlines() or ["it says nothing"])[-1])))
                 if done.outcome in ("refused", "failed"):
                     break
                 for _, _, self.runner, count in done.told("tests"):
@@ -639,8 +642,11 @@ class Mode:
         self.limits = []        # findings that only interpreters with GILs of their own need fear
         refused = [event for done in steps for event in done.failures("import")]
         self.refusal = "%s: %s" % refused[0][3:] if refused else None
-        self.failures = ["%s: the exercise fails in interpreter %d: %s: %s" % (done.title, *done.failures("exercise")[0][1:2], *done.failures("exercise")[0][3:])
-                         for done in steps if done.failures("exercise")]
+        failed = []             # the first of each step, but where it could not be imported either
+        for done in steps:
+            without = {event[1] for event in done.failures("import")}
+            failed += [(done.title, event[1], *event[3:]) for event in done.failures("exercise") if event[1] not in without][:1]
+        self.failures = ["%s: the exercise fails in interpreter %d: %s: %s" % one for one in failed]
         self.loads = bool(steps) and not refused and any(event[2] == "import" for done in steps for event in done.told("done"))
 
     @property

@@ -1,6 +1,6 @@
 """Builds the wheel: isan for `pip install`, with what `make` has built.
 
-    wheel.py DIRECTORY      writes isan-VERSION-py3-none-linux_ARCH.whl there and prints its path
+    make_wheel.py DIRECTORY      writes isan-VERSION-py3-none-linux_ARCH.whl there and prints its path
 
 The package `isan` is scripts/isan; the rest of the tree that it needs is in isan/root (isan.ROOT).  The format is
 packaging.python.org/en/latest/specifications/binary-distribution-format/.  Not for manylinux: libunwind and elfutils are
@@ -41,7 +41,7 @@ def contents():
     for pattern in FILES:
         found = sorted(path for path in TREE.glob(pattern) if path.is_file())
         if not found:
-            sys.exit("wheel.py: there is no %s: run make first" % pattern)
+            sys.exit("make_wheel.py: there is no %s: run make first" % pattern)
         for path in found:
             yield "isan/root/" + str(path.relative_to(TREE)), path.read_bytes(), path.stat().st_mode & 0o777
     info = "isan-%s.dist-info/" % isan.__version__
