@@ -699,7 +699,7 @@ def each_kept(checker, arguments, store):
                     found = [verdicts.Result.unknown(argument, str(problem))]
                 else:
                     found = [checker.check(name, path) for name, path in modules]
-            except (KeyboardInterrupt, symbols.Missing):
+            except (KeyboardInterrupt, Problem, symbols.Missing):       # no fault of the module's
                 store.withdraw()
                 raise
             except Exception as error:
