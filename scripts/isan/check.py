@@ -24,6 +24,7 @@ STALLED = 5             # seconds after which an automatic call in the main inte
 SILENT = 60             # seconds without a sign of life, if nothing is known of what it takes
 QUICK = 20              # seconds of which each is enough where the main interpreter was quick
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
+ALL = "*"               # what leaves out the rest (isan/exercise.py)
 TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
@@ -408,8 +409,8 @@ class Module:
             while kind == "main" and not self.args.exercise and done.last[2] and done.outcome in ("hung", "crashed", "died") \
                     and len(self.skip) < RETRIES:
                 # No matter of interpreters: it is what these arguments do.
-                self.skip.add(done.last[2])
                 self.notes.append("%s, and is left out" % done.trouble())
+                self.leave_out(done.last[2])
                 self.steps.remove(done)
                 done = self.run_step("%s, again %d" % (title, len(self.skip)), step, kind)
             if kind == "main":
@@ -421,6 +422,17 @@ class Module:
                 for _, _, self.runner, count in done.told("tests"):
                     self.tested(done, count)
                 self.silent = min(max(QUICK, 3 * self.args.interpreters * done.silence), 60 * SILENT)
+
+    def leave_out(self, call):
+        """What ended the process; what makes the object, if another of its attributes did, too; in the end all."""
+        made = call.rpartition(".")[0]
+        if made.endswith(")") and any(other.startswith(made + ".") for other in self.skip):
+            call = made.partition("(")[0]
+            self.notes[-1] += ", with all that %s makes" % call
+        self.skip.add(call)
+        if self.checker.automatic and len(self.skip) == RETRIES:
+            self.skip.add(ALL)
+            self.notes[-1] += ", with the rest of the exercise, so that nothing was judged but the import"
 
     def tested(self, done, count):
         """What its tests do where there is one interpreter: those that fail say nothing of several."""
@@ -569,6 +581,8 @@ class Module:
         forced = self.args.force and self.declares in DECLARES[:DECLARES.index("own-gil")] and own.bad
         if bad and not (forced and bad == [own]):
             self.verdict = "unsafe"
+        elif legacy.unknown and not (legacy.loads or legacy.refusal):
+            self.reasons.append("legacy interpreters: it cannot be told, since what it imports does not get that far there")
         elif legacy.refusal:
             self.verdict = "main"
         elif not own.steps or refuses or own.bad or own.unknown:
