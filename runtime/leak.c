@@ -153,6 +153,14 @@ pair(struct group *g, char *block, bool root)
     }
 }
 
+/* By a static that is not the runtime's, whose caches of types keep names. */
+static bool
+held_by_extension(struct analysis *a, const char *block)
+{
+    size_t i = isan__table_get(&a->graph.held, (uint64_t)block);
+    return i != 0 && !isan__runtime_has(a->graph.outside[i - 1].holder.address);
+}
+
 /* Step 1: every block left.  What is the runtime's own is done with here. */
 static void
 collect(char *block, void *arg)
@@ -167,7 +175,7 @@ collect(char *block, void *arg)
     if (op != NULL) {
         struct isan_object o;
         isan__describe(&o, op, block);
-        if (o.flags & ISAN_OBJ_INTERNED && isan__table_get(&a->graph.held, (uint64_t)block) == 0) {
+        if (o.flags & ISAN_OBJ_INTERNED && !held_by_extension(a, block)) {
             residue = ISAN__RESIDUE_interned;
         }
     }

@@ -48,14 +48,19 @@ def plain(flavor_python):
 def subject_of(isan, flavor_python, tmp_path_factory):
     """subject_of(name) -> that Subject: "3.13-fast", -debug or -tsan, "3.13-plain", "system", or the path of a stock
     Python."""
+    # Each process that the tests run in has a directory of its own there (pytest-xdist).
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+
     @functools.lru_cache(None)
     def make(name):
         version, _, flavor = name.partition("-")
+        directory = shared / ("ext-" + name.replace("/", "_"))
         if flavor in ("fast", "debug", "tsan"):
-            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, version, flavor)
+            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, directory, version, flavor)
         python = ("/usr/bin/python3" if name == "system"
                   else flavor_python(flavor, version) if version in VERSIONS else name)
-        return Subject(isan, python, tmp_path_factory.mktemp)
+        return Subject(isan, python, tmp_path_factory.mktemp, directory)
     return make
 
 

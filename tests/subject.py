@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 EXT = Path(__file__).resolve().parent / "ext"
@@ -19,6 +20,8 @@ LIBRARY = EXT.parents[1] / "build" / "lib" / "libisan.so.0"
 VERSIONS = ["3.13", "3.14"]
 # The C API of the extensions that do not compile for every release.
 NEEDS = {"attr_borrowed.c": (3, 13)}
+# Seconds that the compilation of all of them may take, with 15 on two idle cores.
+BUILD_TIMEOUT = 600
 # How long a program may take before it counts as hung.
 TIMEOUT = 60
 
@@ -41,25 +44,46 @@ def run_group(command, env, preexec):
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def build_all(sources, python, directory, make_directory, cflags, compiler):
+    """Compile test extensions into a directory.  Of the processes that want it each compiles some, and waits for the others."""
+    claims, made = directory.with_name(directory.name + "-claims"), make_directory("made")
+    for path in directory, claims:
+        path.mkdir(exist_ok=True)
+    for source in sources:
+        try:
+            (claims / source).mkdir()
+        except FileExistsError:
+            continue
+        build(source, python, made, cflags, compiler)
+        for file in sorted(made.iterdir(), key=lambda file: not file.name.startswith("lib")):     # what it is linked to first
+            file.rename(directory / file.name)
+        (claims / source / "done").mkdir()
+    until = time.monotonic() + BUILD_TIMEOUT
+    while not all((claims / source / "done").exists() for source in sources):
+        if time.monotonic() > until:
+            raise RuntimeError(f"another process of the tests did not compile what it should have: see {claims}")
+        time.sleep(0.05)
+
+
 class Subject:
     """An interpreter and the test extensions compiled for it: a flavor of a release with isan's header, the tsan one
     with ThreadSanitizer as well (those that race), a stock one (no flavor) as anybody would."""
 
-    def __init__(self, isan, python, make_directory, version=None, flavor=None):
+    def __init__(self, isan, python, make_directory, shared, version=None, flavor=None):
         self.isan, self.python, self.make_directory, self.stock = isan, python, make_directory, flavor is None
         tsan = flavor == "tsan"
         self.version = version or release(python)
         self.hexversion = tuple(map(int, self.version.split(".")))
         self.how = [] if self.stock else ["--flavor", flavor, "--version", self.version]
-        self.extensions = make_directory("ext")
+        self.extensions = shared        # by the processes that the tests run in
         self.environment = {name: value for name, value in os.environ.items()
                             if name != "ISAN_OPTIONS" and not name.startswith("PYTHON")}
         flags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout
         self.cflags = flags.split() + ["-fsanitize=thread"] * tsan
         self.compiler = pythons.tsan_compiler() if tsan else "gcc"
-        for source in EXT.glob("race_*.c" if tsan else "*.c*"):
-            if self.hexversion >= NEEDS.get(source.name, (3, 11)):
-                build(source.name, python, self.extensions, () if self.stock else self.cflags, self.compiler)
+        sources = [source.name for source in sorted(EXT.glob("race_*.c" if tsan else "*.c*"))
+                   if self.hexversion >= NEEDS.get(source.name, (3, 11))]
+        build_all(sources, python, shared, make_directory, () if self.stock else self.cflags, self.compiler)
 
     def extension(self, source, instrumented, *cflags):
         """The directory of one test extension, built with or without isan's header."""

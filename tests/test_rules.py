@@ -384,6 +384,19 @@ def test_interned_strings_left(subject):
     assert len(run.findings()) == 2
 
 
+def test_interned_string_in_a_cache_of_the_main_interpreter(either):
+    """A type's lookup keeps the name (Objects/typeobject.c, update_cache); the interned one is the other interpreter's.
+    A name that is not interned is nobody else's."""
+    run = either.run("""
+        import sys
+        interpreter = Interpreter("legacy")
+        interpreter.run("import sys; sys.kept = sys.intern('never' + str(10 ** 20))")
+        getattr(int, sys.intern("never" + str(10 ** 20)), None)
+        interpreter.end()
+    """)
+    assert run.findings() == [], run.err
+
+
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
 def test_strings_left(subject, kind):
     run = left(subject, kind, "'in' + str(n)")

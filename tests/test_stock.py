@@ -207,10 +207,9 @@ def run_host(subject, program, *arguments, options="", env=None):
 
 
 @pytest.fixture(scope="session")
-def system(isan, tmp_path_factory):
+def system(subject_of):
     """Debian's Python, which has a shared libpython too."""
-    from subject import Subject
-    return Subject(isan, "/usr/bin/python3", tmp_path_factory.mktemp)
+    return subject_of("system")
 
 
 @pytest.fixture(scope="session")
