@@ -411,6 +411,24 @@ PyMODINIT_FUNC PyInit_crashy(void) { return PyModuleDef_Init(&definition); }
     assert (module["verdict"], module["crashes"], module["left_out"]) == ("legacy", [], left_out), module
 
 
+def test_dictionary_of_a_static_type_is_for_interpreters_that_share_a_gil(subject_of, tmp_path):
+    """Also where nothing else of the type is used; as _multiprocessing's up to 3.11."""
+    subject, source = subject_of("system"), tmp_path / "typedict.c"
+    source.write_text("""#include <Python.h>
+static PyTypeObject Thing = {PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "typedict.Thing", .tp_basicsize = sizeof(PyObject)};
+static int module_exec(PyObject *Py_UNUSED(m))
+{
+    return PyType_Ready(&Thing) < 0 ? -1 : PyDict_SetItemString(Thing.tp_dict, "most", Py_None);
+}
+static PyModuleDef_Slot parts[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "typedict", .m_slots = parts};
+PyMODINIT_FUNC PyInit_typedict(void) { return PyModuleDef_Init(&definition); }
+""")
+    build(source, subject.python, tmp_path)
+    module = Check(subject, "typedict", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert module["verdict"] == "legacy" and ".tp_dict" in {finding["holder"]["path"] for finding in module["findings"]}, module
+
+
 def test_what_others_keep_from_being_imported_is_not_judged(subject_of, tmp_path):
     """Nobody knows what it would do there."""
     subject, source = subject_of("system"), tmp_path / "first_crash.c"

@@ -545,6 +545,8 @@ class Module:
         object, holder = finding["object"], finding["holder"]
         if object["static_type"] or finding["kind"] == "static" and object["interned"] and not object["freed"]:
             return True
+        if holder and re.search(r"(^|\.)tp_(dict|bases|mro|subclasses|cache|weaklist)$", holder.get("path") or ""):
+            return True         # of a type that nobody used itself
         return bool(holder) and any(
             holder["module"] == module and 0 <= (holder["offset"] or 0) - at < TYPE_SIZE for module, at in self.static_types)
 
