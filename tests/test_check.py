@@ -387,6 +387,78 @@ static struct PyModuleDef """))
     assert any(note.startswith("main: hangs while exercising it (stuck.think())") for note in module["notes"])
 
 
+GETTERS = """static PyObject *
+bad(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    raise(SIGSEGV);
+    Py_RETURN_NONE;
+}
+
+static PyGetSetDef getters[] = {{"a", bad, NULL, NULL, NULL}, {"b", bad, NULL, NULL, NULL}, {"c", bad, NULL, NULL, NULL}, {0}};
+
+"""
+
+
+@pytest.mark.parametrize("types, left_out", [
+    (1, ["crashy.Thing0", "crashy.Thing0().a"]),
+    (5, ["*", *(f"crashy.Thing{n}{what}" for n in range(4) for what in ("", "().a"))])])
+def test_object_that_crashes_in_any_interpreter_is_left_out(subject_of, tmp_path, types, left_out):
+    """However many of its attributes do."""
+    subject, source = subject_of("system"), tmp_path / "crashy.c"
+    text = ["#include <Python.h>\n#include <signal.h>\n", GETTERS,
+            "static PyType_Slot slots[] = {{Py_tp_getset, getters}, {0, NULL}};\n",
+            "static int\nmodule_exec(PyObject *m)\n{\n"]
+    for n in range(types):
+        text.append(f"""    static PyType_Spec spec{n} = {{"crashy.Thing{n}", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT, slots}};
+    PyObject *type{n} = PyType_FromModuleAndSpec(m, &spec{n}, NULL);
+    if (type{n} == NULL || PyModule_AddObject(m, "Thing{n}", type{n}) < 0) {{
+        return -1;
+    }}
+""")
+    text.append("""    return 0;
+}
+static PyModuleDef_Slot parts[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "crashy", .m_slots = parts};
+PyMODINIT_FUNC PyInit_crashy(void) { return PyModuleDef_Init(&definition); }
+""")
+    source.write_text("".join(text))
+    build(source, subject.python, tmp_path)
+    module = Check(subject, "crashy", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert (module["verdict"], module["crashes"], module["left_out"]) == ("legacy", [], left_out), module
+
+
+def test_dictionary_of_a_static_type_is_for_interpreters_that_share_a_gil(subject_of, tmp_path):
+    """Also where nothing else of the type is used; as _multiprocessing's up to 3.11."""
+    subject, source = subject_of("system"), tmp_path / "typedict.c"
+    source.write_text("""#include <Python.h>
+static PyTypeObject Thing = {PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "typedict.Thing", .tp_basicsize = sizeof(PyObject)};
+static int module_exec(PyObject *Py_UNUSED(m))
+{
+    return PyType_Ready(&Thing) < 0 ? -1 : PyDict_SetItemString(Thing.tp_dict, "most", Py_None);
+}
+static PyModuleDef_Slot parts[] = {{Py_mod_exec, module_exec}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "typedict", .m_slots = parts};
+PyMODINIT_FUNC PyInit_typedict(void) { return PyModuleDef_Init(&definition); }
+""")
+    build(source, subject.python, tmp_path)
+    module = Check(subject, "typedict", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert module["verdict"] == "legacy" and ".tp_dict" in {finding["holder"]["path"] for finding in module["findings"]}, module
+
+
+def test_what_others_keep_from_being_imported_is_not_judged(subject_of, tmp_path):
+    """Nobody knows what it would do there."""
+    subject, source = subject_of("system"), tmp_path / "first_crash.c"
+    source.write_text((EXT / "second_crash.c").read_text().replace("second_crash", "first_crash").replace(
+        "first != PyInterpreterState_Get()", "PyInterpreterState_Get() != PyInterpreterState_Main()"))
+    build(source, subject.python, tmp_path)
+    (tmp_path / "between.py").write_text("import first_crash\n")
+    (tmp_path / "above.py").write_text("import between\n")
+    check = Check(subject, "above", env={"PYTHONPATH": os.fspath(tmp_path)})
+    assert (check.status, check.one()["verdict"]) == (2, None), check.out
+    assert check.one()["reasons"] == ["legacy interpreters: it cannot be told, since what it imports does not get that far there"]
+    assert any("which seems to be the doing of first_crash" in note for note in check.one()["notes"])
+
+
 def test_wrong_usage(subject_of, tmp_path):
     subject = subject_of("3.13-plain")
     for arguments, message in [

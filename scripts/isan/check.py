@@ -2,10 +2,13 @@
 import argparse
 import ast
 import contextlib
+import ctypes
 import functools
+import hashlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +17,7 @@ import time
 
 from reports import baseline, fingerprints, log, phrases, symbols, tables, text
 
-from . import Problem, distribution, report as report_, residue, run, verdicts
+from . import Problem, __version__, distribution, report as report_, residue, results, run, verdicts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY = 4 << 30        # what a step may use; a thread's stack and heap alone reserve some 70 MiB
@@ -22,13 +25,10 @@ STALLED = 5             # seconds after which an automatic call in the main inte
 SILENT = 60             # seconds without a sign of life, if nothing is known of what it takes
 QUICK = 20              # seconds of which each is enough where the main interpreter was quick
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
-MOST = 6                # findings of a module to print without --full
-VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE",
-            None: "not checked"}
+ALL = "*"               # what leaves out the rest (isan/exercise.py)
 TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
-AT_A_GLANCE = {"main": "main", "legacy": "legacy", "own-gil": "own-GIL"}
 INTERPRETERS = {"main": "main", "legacy": "legacy", "isolated": "own-gil"}     # as the reports have them
 # What a step is, how it is run, in what kind of interpreter.
 STEPS = [("main", "main", "main"), ("legacy", "sequential", "legacy"), ("legacy, parallel", "parallel", "legacy"),
@@ -45,7 +45,7 @@ modules that cannot be imported.  With --baseline a crash or a hang is new if th
 
 
 def add_arguments(parser):
-    parser.add_argument("modules", nargs="+", metavar="MODULE",
+    parser.add_argument("modules", nargs="*", metavar="MODULE",
                         help="a name that can be imported, or the path of an extension (.so), of a wheel, or of a project"
                              " (a directory with pyproject.toml or setup.py, such as .), which pip installs for the check alone,"
                              " a project with checked reference counts")
@@ -74,6 +74,13 @@ def add_arguments(parser):
                         help="fail only for modules that are unsafe by what is not in this report, saved with isan check --format"
                              " json, and say what has gone")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing), for isan report DIR/MODULE/STEP")
+    many = parser.add_argument_group("of many modules (docs/scale.md)")
+    many.add_argument("--list", metavar="FILE", help="check what its lines name, too, each a MODULE; # begins a comment, - is stdin")
+    many.add_argument("--shard", metavar="K/N", help="of all these check the K-th and each N-th after it")
+    many.add_argument("--results", metavar="DIR", help="keep the result for each MODULE there (made if missing), and do not check again"
+                      " what has one; several workers may share it")
+    many.add_argument("--merge", metavar="DIR", nargs="+", default=[],
+                      help="check nothing, but tell the results in these directories, and which MODULEs have none")
     parser.epilog = EPILOG
 
 
@@ -142,9 +149,8 @@ class Checker:
         self.options, _, suppressions = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
         self.suppressed = report_.suppressions_in([*args.suppressions, *[suppressions] * bool(suppressions)])
         self.known = report_.baseline_in(args.baseline, baseline.read_check)
-        self.gone = []          # findings of the baseline's that the modules checked do not have any more
-        self.hexversion = self.ask("import sys; print('%d %d' % sys.version_info[:2])")
-        self.version = tuple(map(int, self.hexversion.split()))
+        *version, self.release = self.ask("import sys; print('%d %d' % sys.version_info[:2], sys.version)").split(" ", 2)
+        self.version = tuple(map(int, version))
         if self.version < (3, 11):
             raise Problem("%s is Python %d.%d, and isan knows 3.11 to 3.14: give --python another" % (self.python, *self.version))
         self.file = os.path.abspath(args.exercise) if args.exercise else os.path.join(HERE, "suite.py" if args.tests else "exercise.py")
@@ -168,6 +174,15 @@ class Checker:
             raise Problem("%s does not work: %s" % (self.python, (done.stderr.strip().splitlines() or ["status %d" % done.returncode])[-1]))
         return done.stdout.strip()
 
+    def configuration(self):
+        """What a result depends on beside the module: it is another's where any of these differs."""
+        args = self.args
+        return {"isan": __version__, "Python": "%s (%s)" % (self.python, self.release), "--interpreters": args.interpreters,
+                "--force": args.force, "--timeout": args.timeout, "--allow": sorted(set(args.allow)), "--pip": args.pip,
+                "--tests": args.tests, "--baseline": contents(args.baseline),
+                "--suppressions": [contents(file) for file in args.suppressions], "ISAN_OPTIONS": os.environ.get("ISAN_OPTIONS", ""),
+                "--exercise": args.exercise and hashlib.sha256(self.source.encode()).hexdigest()[:16]}
+
     def progress(self, what):
         """On a terminal the line is written over; elsewhere it is a line."""
         if sys.stderr.isatty():
@@ -186,7 +201,7 @@ class Checker:
             now = time.monotonic()
             if now - began > 2 and (said == began or now - said > (1 if sys.stderr.isatty() else 20)):
                 said = now
-                self.progress("%s: %s, %d s" % (name, title, now - began))
+                self.progress("%s: %s, %d s" % (text.escape(name), title, now - began))
             try:
                 process.wait(0.05 if now - began < 2 else 0.5)
                 return True
@@ -197,7 +212,7 @@ class Checker:
 
     def step(self, name, title, step, kind, module, path, names=(), skip=(), isan=True, runner=None, silent=SILENT):
         """Run one step to its end, or until nothing new has come from it for too long."""
-        directory = os.path.join(self.directory, re.sub(r"[^\w.-]", "_", name), title.replace(", ", "-"))
+        directory = os.path.join(self.directory, results.file_name(name), title.replace(", ", "-"))
         os.makedirs(directory, exist_ok=True)
         result = Step(title, kind, module, directory if isan else None)
         job = {"module": module, "path": path, "fd": None, "source": self.source, "file": self.file, "step": step,
@@ -214,7 +229,7 @@ class Checker:
             process = subprocess.Popen(
                 [*self.words, "-P", os.path.join(HERE, "stage.py"), repr(job)], executable=self.python, env=env,
                 cwd=project_of(self.tests) if self.tests else empty, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, pass_fds=[told.fileno()], start_new_session=True)
+                stdout=output, stderr=output, pass_fds=[told.fileno()], start_new_session=True, preexec_fn=end_with_parent())
             try:
                 with self.waiting(name, title if isan else "looking at it") as wait:
                     self.watch(result, process, told, wait, self.args.timeout or silent,
@@ -249,6 +264,14 @@ class Checker:
                 process.wait(10)
             return
 
+    def check(self, name, path):
+        """The result for a module."""
+        try:
+            return Module(self, name, path).check()
+        finally:
+            if not self.args.log:
+                shutil.rmtree(os.path.join(self.directory, results.file_name(name)), ignore_errors=True)
+
     def control(self, title, step, kind, path, others):
         """Whether the same goes well without a module, but for the extensions of others that it loads; asked only when
         nothing tells whose a crash is, and then twice, since what runs in parallel is not the same each time."""
@@ -275,6 +298,18 @@ def locate(argument):
         directory, package = os.path.split(directory)
         name = package + "." + name
     return name, [directory]
+
+
+def end_with_parent():
+    """For subprocess.Popen: what a killed worker has started must not go on without it (prctl(2), PR_SET_PDEATHSIG)."""
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def preexec():
+        prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:      # it has ended before that
+            os._exit(1)
+
+    return preexec
 
 
 def project_of(tests):
@@ -322,9 +357,10 @@ class Module:
         self.checker, self.args, self.name, self.path = checker, checker.args, name, path
         self.steps, self.extensions, self.loads_too, self.unloaded, self.notes, self.skip = [], [], [], [], [], set()
         self.verdict, self.reasons, self.deciding, self.leaks = None, [], [], []
-        self.fails = False      # unsafe, and not only by what the baseline has
+        self.fails, self.gone = False, []       # unsafe, and not only by what the baseline has; what that has, and it has not
         self.others = {}        # file of another module, None: CPython's own -> number of findings
         self.declares, self.report, self.crashes, self.files = None, None, [], set()
+        self.modes, self.titles = {}, {}
         self.runner, self.silent = None, SILENT
         self.began = time.monotonic()
         self.seconds = 0
@@ -381,6 +417,7 @@ class Module:
             if self.checker.known:
                 self.compare(*self.checker.known)
         self.seconds = time.monotonic() - self.began
+        return self.result()
 
     def run_all(self):
         for title, step, kind in STEPS:
@@ -393,8 +430,8 @@ class Module:
             while kind == "main" and not self.args.exercise and done.last[2] and done.outcome in ("hung", "crashed", "died") \
                     and len(self.skip) < RETRIES:
                 # No matter of interpreters: it is what these arguments do.
-                self.skip.add(done.last[2])
                 self.notes.append("%s, and is left out" % done.trouble())
+                self.leave_out(done.last[2])
                 self.steps.remove(done)
                 done = self.run_step("%s, again %d" % (title, len(self.skip)), step, kind)
             if kind == "main":
@@ -406,6 +443,17 @@ class Module:
                 for _, _, self.runner, count in done.told("tests"):
                     self.tested(done, count)
                 self.silent = min(max(QUICK, 3 * self.args.interpreters * done.silence), 60 * SILENT)
+
+    def leave_out(self, call):
+        """What ended the process; what makes the object, if another of its attributes did, too; in the end all."""
+        made = call.rpartition(".")[0]
+        if made.endswith(")") and any(other.startswith(made + ".") for other in self.skip):
+            call = made.partition("(")[0]
+            self.notes[-1] += ", with all that %s makes" % call
+        self.skip.add(call)
+        if self.checker.automatic and len(self.skip) == RETRIES:
+            self.skip.add(ALL)
+            self.notes[-1] += ", with the rest of the exercise, so that nothing was judged but the import"
 
     def tested(self, done, count):
         """What its tests do where there is one interpreter: those that fail say nothing of several."""
@@ -521,6 +569,8 @@ class Module:
         object, holder = finding["object"], finding["holder"]
         if object["static_type"] or finding["kind"] == "static" and object["interned"] and not object["freed"]:
             return True
+        if holder and re.search(r"(^|\.)tp_(dict|bases|mro|subclasses|cache|weaklist)$", holder.get("path") or ""):
+            return True         # of a type that nobody used itself
         return bool(holder) and any(
             holder["module"] == module and 0 <= (holder["offset"] or 0) - at < TYPE_SIZE for module, at in self.static_types)
 
@@ -557,6 +607,8 @@ class Module:
         forced = self.args.force and self.declares in DECLARES[:DECLARES.index("own-gil")] and own.bad
         if bad and not (forced and bad == [own]):
             self.verdict = "unsafe"
+        elif legacy.unknown and not (legacy.loads or legacy.refusal):
+            self.reasons.append("legacy interpreters: it cannot be told, since what it imports does not get that far there")
         elif legacy.refusal:
             self.verdict = "main"
         elif not own.steps or refuses or own.bad or own.unknown:
@@ -604,73 +656,35 @@ class Module:
         self.deciding.sort(key=lambda finding: finding["baseline"] == "known")
         present = {finding["fingerprint"] for finding in self.deciding} | set(whatever_the_interpreters(
             self.report["findings"] + self.report["suppressed"]))
-        self.checker.gone += [finding for finding in baseline.gone(saved, present) if finding["checked"] == self.name]
+        self.gone = [finding for finding in baseline.gone(saved, present) if finding["checked"] == self.name]
         # What a crash comes of is a finding; the crash itself has nothing to be known by.
         if verdicts_.get(self.name) == "unsafe":
             self.fails = self.fails and any(map(baseline.is_new, self.deciding))
 
     # -- telling -----------------------------------------------------------------
 
-    def as_json(self):
-        return {
+    def result(self):
+        """What was found out, as a verdicts.Result: plain data, so that it is told in the same way from a file."""
+        return verdicts.Result({
             "name": self.name, "declares": self.declares, "verdict": self.verdict, "fails": self.fails, "reasons": self.reasons,
             "findings": self.deciding, "leaks": self.leaks, "crashes": self.crashes,
             "extensions": [{key: e[key] for key in ("name", "file", "declares", "state")} for e in self.extensions],
             "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)} for done in self.steps],
             "other_findings": [{"module": file, "count": count} for file, count in self.others.items()],
             "left_out": sorted(self.skip), "not_looked_at": [name for name, _ in self.unloaded], "notes": self.notes,
-            "seconds": round(self.seconds, 2)}
+            "seconds": round(self.seconds, 2),
+            "loads": [INTERPRETERS[kind] for kind, mode in self.modes.items() if mode.loads], "gone": self.gone,
+            "report": self.report and self.told()})
 
-    def loads(self):
-        """The modes it can be imported in, at a glance."""
-        return " ".join(AT_A_GLANCE[INTERPRETERS[kind]] for kind, mode in self.modes.items() if mode.loads) if self.report else "-"
-
-    def summary(self):
-        return "%s: %s" % (text.escape(self.name), VERDICTS[self.verdict])
-
-    def row(self):
-        counts = {}
-        for finding in self.deciding:
-            counts[finding["kind"]] = counts.get(finding["kind"], 0) + 1
-        troubles = {"crashed": "crash", "hung": "hang", "died": "exit", "failed": "failure"}
-        for done in self.steps:
-            if done.outcome in troubles and self.verdict == "unsafe":
-                counts[troubles[done.outcome]] = counts.get(troubles[done.outcome], 0) + 1
-        why = ", ".join("%d %s" % (count, kind) for kind, count in counts.items())
-        if self.checker.known and self.verdict == "unsafe":
-            new = sum(map(baseline.is_new, self.deciding))
-            why += "; %s" % ("%d new" % new if new else "new" if self.fails else "all known")
-        return [self.name, self.declares or "-", self.loads(), VERDICTS[self.verdict], why]
-
-    def details(self, color):
-        """What decided it, below the table."""
-        lines = [self.summary()]
-        lines += ["  " + text.escape(reason) for reason in self.reasons]
-        if self.args.full and self.report:
-            ids = {f["id"] for f in self.deciding + self.leaks}
-            lines += ["", text.render(dict(self.report, findings=[f for f in self.report["findings"] if f["id"] in ids]), color)]
-        else:
-            hints, told = [], {}
-            for finding in self.deciding:
-                (head, *more), hint = text.brief(self.report, finding)
-                told.setdefault("\n      ".join(["  %s%s (%s): %s" % (
-                    finding["baseline"] + " " if finding["baseline"] else "", finding["kind"],
-                    ", ".join(AT_A_GLANCE[kind] for kind in finding["seen_in"]), head), *more]))
-                if hint not in hints:
-                    hints.append(hint)
-            lines += list(told)[:MOST]
-            if len(told) > MOST:
-                lines.append("  ... and %d more (--full shows them)" % (len(told) - MOST))
-            lines += ["  fix: " + hint for hint in hints]
-            if self.leaks:
-                (head, *more), hint = text.brief(self.report, self.leaks[0])
-                lines.append("  %s in ended interpreters, such as: %s" % (text.plural(len(self.leaks), "leak"), "; ".join([head, *more])))
-        if self.others:
-            lines.append("  not counted: findings of " + ", ".join("%s (%d)" % (
-                text.escape(os.path.basename(file)) if file else "CPython itself", count)
-                for file, count in sorted(self.others.items(), key=lambda item: -item[1])))
-        lines += ["  note: " + text.escape(note) for note in self.notes if note != self.checker.limit]
-        return "\n".join(lines)
+    def told(self):
+        """The report without what nobody is told of, which is most of it."""
+        told = {finding["id"] for finding in self.deciding + self.leaks}
+        needed = told | {finding["holder"].get("leak") for finding in self.deciding + self.leaks if finding["holder"]}
+        return dict(
+            self.report, residue=[],
+            findings=[dict(finding, paired=[id for id in finding["paired"] if id in told])
+                      for finding in self.report["findings"] if finding["id"] in needed],
+            processes=[dict(process, step=self.titles.get(process["pid"], "?")) for process in self.report["processes"]])
 
 
 class Mode:
@@ -698,18 +712,122 @@ def _where(frame):
                                      os.path.basename(frame["module"])), text.escape(frame["function"] or "?"))
 
 
-def main(args):
+def modules_of(argument, checker, directory):
+    """The names that an argument stands for, each with what to put into sys.path for it; `directory` is for what pip installs."""
+    if distribution.is_one(argument):
+        return [(name, [directory]) for name in distribution.install(argument, checker, directory)]
+    return [locate(argument)]
+
+
+def each(checker, arguments):
+    """The results for MODULEs, one by one; the first are the names of all."""
+    modules = []
+    for number, argument in enumerate(arguments, 1):
+        modules += modules_of(argument, checker, os.path.join(checker.directory, "installed", str(number)))
+    yield [name for name, _ in modules]
+    for name, path in modules:
+        yield [checker.check(name, path)]
+
+
+def each_kept(checker, arguments, store):
+    """The same with a store: what has a result is not checked, and what another worker is at neither.  What pip cannot
+    install is a result, too."""
+    yield arguments
+    for argument in arguments:
+        found, ends = store.take(argument)
+        if found is None and ends is None:
+            continue
+        if found is None and len(ends) >= results.ENDS:
+            found = [verdicts.Result.unknown(argument, "workers ended while they checked it: %s; to have it checked again,"
+                                                       " remove %s" % ("; ".join(ends), store.path(argument)))]
+            store.keep(found)
+        elif found is None:
+            if ends:
+                checker.progress("%s was being checked when a worker ended (%s): once more" % (text.escape(argument), ends[-1]))
+            target = os.path.join(checker.directory, "installed", results.file_name(argument))
+            try:
+                try:
+                    modules = modules_of(argument, checker, target)
+                except Problem as problem:
+                    found = [verdicts.Result.unknown(argument, str(problem))]
+                else:
+                    found = [checker.check(name, path) for name, path in modules]
+            except (KeyboardInterrupt, Problem, symbols.Missing):       # no fault of the module's
+                store.withdraw()
+                raise
+            except Exception as error:
+                store.failed("%s: %s" % (type(error).__name__, error))
+                raise
+            finally:
+                if not checker.args.log:
+                    shutil.rmtree(target, ignore_errors=True)
+            for result in found if ends else []:
+                result.notes.append("it was being checked when a worker ended (%s), and was checked once more" % ends[-1])
+            store.keep(found)
+        yield found
+
+
+def contents(file):
+    """What a file holds, in short; None: there is none."""
+    if not file:
+        return None
+    with open(file, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()[:16]
+
+
+def usage(args):
+    """What is wrong with the arguments whatever they name."""
     if args.version and not args.flavor:
         raise Problem("--version goes with --flavor")
     if args.interpreters < 2:
         raise Problem("--interpreters is a number from 2 on, not %d" % args.interpreters)
     if args.timeout is not None and args.timeout <= 0:
         raise Problem("--timeout is a number of seconds, not %g" % args.timeout)
-    if args.pip and not any(map(distribution.is_one, args.modules)):
+    if args.merge and args.results:
+        raise Problem("--merge reads results, and --results makes them: give one of them")
+    if args.merge and (args.baseline or args.suppressions):
+        raise Problem("--baseline and --suppressions are for checking: results that are merged were told with those of the workers")
+    if not (args.modules or args.list or args.merge):
+        raise Problem("give the name of a module, or the path of an extension, a wheel or a project, or a --list of them")
+
+
+def tell(args, python, found, interrupted, limit):
+    """What follows the table's rows, or the whole in another format; the exit status."""
+    told = verdicts.Told(python, limit, args.baseline, args.full)
+    if args.format == "text":
+        report_.write(sys.stdout, verdicts.details(told, found, text.wants_color(sys.stdout)))
+        if args.list or args.merge:
+            print("\n" + verdicts.counted(found))
+    else:
+        report_.write(sys.stdout, verdicts.FORMATS[args.format](told, found, interrupted))
+    report_.write_all(args.reports, {name: functools.partial(make, told, found, interrupted)
+                                     for name, make in verdicts.FORMATS.items()})
+    if any(module.fails for module in found):
+        return tables.OPTIONS["exitcode"].default
+    return 2 if any(module.verdict is None for module in found) else 0
+
+
+def merge(args, arguments):
+    merged = results.Merged(args.merge)
+    for complaint in merged.complaints:
+        print("isan check: " + complaint, file=sys.stderr)
+    found = merged.results(arguments)
+    table = verdicts.Table([text.escape(module.name) for module in found])
+    if args.format == "text":
+        report_.write(sys.stdout, "".join(table.row(cells) + "\n" for cells in verdicts.rows(found)))
+    return tell(args, merged.python, found, False, merged.limit)
+
+
+def main(args):
+    usage(args)
+    report_.prepare(args.reports)
+    arguments = results.shard(results.listed(args.modules, args.list), args.shard)
+    if args.merge:
+        return merge(args, arguments)
+    if args.pip and not any(map(distribution.is_one, arguments)):
         raise Problem("--pip is for a wheel or a project, and no MODULE is one (a directory with %s, by its path)"
                       % " or ".join(distribution.PROJECT))
-    report_.prepare(args.reports)
-    for argument in args.modules:
+    for argument in arguments:
         if not distribution.is_one(argument):
             locate(argument)
     with contextlib.ExitStack() as stack:
@@ -717,39 +835,31 @@ def main(args):
             tempfile.TemporaryDirectory(prefix="isan-check-"))
         run.prepare(directory)
         checker = Checker(args, directory)
-        modules = []
-        for number, argument in enumerate(args.modules, 1):
-            if distribution.is_one(argument):
-                target = os.path.join(directory, "installed", str(number))
-                modules += [(name, [target]) for name in distribution.install(argument, checker, target)]
-            else:
-                modules.append(locate(argument))
-        table = verdicts.Table([name for name, _ in modules])
-        done, interrupted, color = [], False, text.wants_color(sys.stdout)
+        store = results.Store(args.results, checker) if args.results else None
+        every = each_kept(checker, arguments, store) if store else each(checker, arguments)
+        names, done, found, interrupted = next(every), 0, [], False
+        table = verdicts.Table(map(text.escape, names))
         if args.format == "text":
             print(table.row(verdicts.COLUMNS), flush=True)
+        # As Ctrl-C: how batch systems say that the time is up.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            for name, path in modules:
-                module = Module(checker, name, path)
-                module.check()
-                done.append(module)
+            for more in every:
+                done += 1
+                found += more
                 if sys.stderr.isatty():
                     checker.progress("")
                 if args.format == "text":
-                    report_.write(sys.stdout, table.row(module.row()) + "\n")
+                    report_.write(sys.stdout, "".join(table.row(module.row()) + "\n" for module in more))
         except KeyboardInterrupt:
             interrupted = True
         except symbols.Missing as error:
             raise Problem(str(error))
-        if args.format == "text":
-            report_.write(sys.stdout, verdicts.details(checker, done, color))
-        else:
-            report_.write(sys.stdout, verdicts.FORMATS[args.format](checker, done, interrupted))
-        report_.write_all(args.reports, {name: functools.partial(make, checker, done, interrupted)
-                                         for name, make in verdicts.FORMATS.items()})
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        status = tell(args, checker.python, found, interrupted, checker.limit)
+        if store:
+            store.summary()
         if interrupted:
-            print("isan check: interrupted: %d of %d modules were checked" % (len(done), len(modules)), file=sys.stderr)
-            return 130
-    if any(module.fails for module in done):
-        return tables.OPTIONS["exitcode"].default
-    return 2 if any(module.verdict is None for module in done) else 0
+            print("isan check: interrupted: %d of %d modules were checked" % (done, len(names)), file=sys.stderr)
+        return 130 if interrupted else status

@@ -94,6 +94,7 @@ PROBES = {
     "python3-jsonschema": module("jsonschema"),
     "npm": command("npm"),
     "chromium": command("chromium"),
+    "parallel": command("parallel"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
     "shellcheck": command("shellcheck"),

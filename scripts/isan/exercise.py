@@ -2,7 +2,7 @@
 
 Looks at attributes, makes an object of each type with simple arguments, and calls documented functions with harmless
 ones - nothing whose name speaks of files, processes, the network, waiting, or of changing what others see.  isan_check
-is what isan/stage.py gives: the names of the extensions, calls to leave out, words to allow.
+is what isan/stage.py gives: the names of the extensions, calls to leave out (*: all), words to allow.
 """
 import re
 import sys
@@ -80,7 +80,7 @@ class Exercise:
 
 def main(given):
     exercise = Exercise(given)
-    for name in given["names"]:
+    for name in given["names"] if "*" not in given["skip"] else ():
         module = sys.modules.get(name)
         if module is not None and exercise.harmless(name):
             exercise.module(module)
