@@ -93,10 +93,8 @@ class Census:
         if flavor == "plain":           # without libisan.so, as stock ones
             from . import pythons
             flavor, python = None, pythons.find_python("plain", args.version)
-        self.python, self.words, self.preload = run.command_of(argparse.Namespace(
-            program="python3", arguments=[], python=python, flavor=flavor, version=flavor and args.version))
-        if self.preload and not residue.LIBRARY.exists():
-            raise Problem("there is no %s; build it with make" % residue.LIBRARY)
+        self.python, self.words, self.preload = run.python_of(argparse.Namespace(
+            python=python, flavor=flavor, version=flavor and args.version))
         self.directory, self.symbolizer = directory, symbolizer
         self.env = residue.environment(self.preload, log_path=directory, exitcode=0)
         done = subprocess.run([*self.words, "-P", "-c", LIST], executable=self.python, stdin=subprocess.DEVNULL,

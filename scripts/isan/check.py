@@ -1,5 +1,4 @@
 """isan check: whether extension modules are safe in several interpreters."""
-import argparse
 import ast
 import contextlib
 import ctypes
@@ -142,10 +141,7 @@ class Step:
 class Checker:
     def __init__(self, args, directory):
         self.args, self.directory = args, directory
-        self.python, self.words, self.preload = run.command_of(argparse.Namespace(
-            program="python3", arguments=[], python=args.python, flavor=args.flavor, version=args.version))
-        if self.preload and not residue.LIBRARY.exists():
-            raise Problem("there is no %s; build it with make" % residue.LIBRARY)
+        self.python, self.words, self.preload = run.python_of(args)
         self.options, _, suppressions = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
         self.suppressed = report_.suppressions_in([*args.suppressions, *[suppressions] * bool(suppressions)])
         self.known = report_.baseline_in(args.baseline, baseline.read_check)

@@ -1,5 +1,4 @@
 """isan regrtest: CPython's own tests under the sanitizer."""
-import argparse
 import collections
 import concurrent.futures
 import contextlib
@@ -68,11 +67,8 @@ class Result:
 class Runner:
     def __init__(self, args, directory):
         self.args, self.directory = args, directory
-        self.python, self.words, self.preload = run.command_of(argparse.Namespace(
-            program="python3", arguments=[], python=args.python, flavor=args.flavor, version=args.version))
+        self.python, self.words, self.preload = run.python_of(args)
         self.isan = args.flavor != "plain"
-        if self.preload and not residue.LIBRARY.exists():
-            raise Problem("there is no %s; build it with make" % residue.LIBRARY)
         self.options, _, given = run.options_of(os.environ.get("ISAN_OPTIONS", ""), directory)
         self.known = report_.suppressions_in([*args.suppressions, *[given] * bool(given)])
         self.environment = {name: value for name, value in os.environ.items()

@@ -1,5 +1,6 @@
 """isan run: a program under the sanitizer, and the report when it ends."""
 
+import argparse
 import contextlib
 import os
 import re
@@ -53,7 +54,23 @@ def command_of(args):
         raise Problem("cannot find %s" % words[0] if not os.path.exists(words[0])
                     else "%s is not executable; run it with its interpreter, such as: isan run python3 %s"
                     % (words[0], words[0]))
+    if not args.flavor:
+        check_library()
     return program, words, not args.flavor
+
+
+def python_of(args, *arguments):
+    """The same for the Python that --python, --flavor and --version name, python3 if there are none."""
+    return command_of(argparse.Namespace(program="python3", arguments=list(arguments), python=args.python, flavor=args.flavor,
+                                         version=args.version))
+
+
+def check_library():
+    """See that libisan.so can be preloaded."""
+    if not residue.LIBRARY.exists():
+        raise Problem("there is no %s; build it with make" % residue.LIBRARY)
+    if set(" :") & set(str(residue.LIBRARY)):
+        raise Problem("%s has a space or colon in its name, which LD_PRELOAD cannot carry" % residue.LIBRARY)
 
 
 def options_of(given, directory):
@@ -124,10 +141,6 @@ def execute(program, words, env):
 def run(args):
     given = os.environ.get("ISAN_OPTIONS", "")
     program, words, preload = command_of(args)
-    if preload and not residue.LIBRARY.exists():
-        raise Problem("there is no %s; build it with make" % residue.LIBRARY)
-    if preload and set(" :") & set(str(residue.LIBRARY)):
-        raise Problem("%s has a space or colon in its name, which LD_PRELOAD cannot carry" % residue.LIBRARY)
     directory = os.path.abspath(args.log) if args.log else None
     options, exitcode, suppressions = options_of(given, directory)
     suppressed = report_.suppressions_in([suppressions] if suppressions else [])

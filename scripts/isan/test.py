@@ -158,10 +158,10 @@ def command(args, rest):
     """The program, its command line, and whether libisan.so must be preloaded."""
     if args.rerun:
         words = rest[1:] if rest[:1] == ["--"] else rest
+        if args.rerun == "preload":
+            run.check_library()
         return words[0], words, args.rerun == "preload"
-    program, words, preload = run.command_of(argparse.Namespace(
-        program="python3", arguments=["-m", "pytest", "-p", "isan.pytest", *rest],
-        python=args.python, flavor=args.flavor, version=args.version))
+    program, words, preload = run.python_of(args, "-m", "pytest", "-p", "isan.pytest", *rest)
     found = subprocess.run([words[0], "-c", "import importlib.util as u, sys; print(*sys.version_info[:2], bool(u.find_spec('pytest')))"],
                            executable=program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if found.returncode:
@@ -229,8 +229,6 @@ class Session:
 
 def supervise(args, rest):
     program, words, preload = command(args, rest)
-    if preload and not residue.LIBRARY.exists():
-        raise Problem("there is no %s; build it with make" % residue.LIBRARY)
     given = os.environ.get("ISAN_OPTIONS", "")
     directory = os.path.abspath(args.log) if args.log else None
     options, exitcode, given_file = run.options_of(given, directory)
