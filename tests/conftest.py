@@ -1,4 +1,5 @@
 import functools
+import importlib.util
 import os
 import sys
 
@@ -99,3 +100,20 @@ def either(request, subject_of):
 def every(request, subject_of):
     """And the debug interpreter, which takes its time."""
     return subject_of(request.param)
+
+
+# What Debian's pytest consists of.
+PYTEST = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging"]
+OLDER = ["attr", "attrs", "py"]         # newer ones do without
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """A directory with Debian's pytest, for interpreters that have none."""
+    directory = tmp_path_factory.mktemp("site")
+    for name in PYTEST + [name for name in OLDER if importlib.util.find_spec(name)]:
+        file = importlib.import_module(name).__file__
+        if os.path.basename(file) == "__init__.py":
+            file = os.path.dirname(file)
+        os.symlink(file, directory / os.path.basename(file))
+    return directory

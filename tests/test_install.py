@@ -103,3 +103,21 @@ def test_wheel_is_the_same_each_time_and_all_of_it_is_used(root, clean, venv, tm
         assert a.read() == b.read()
     out = run(venv / "bin/isan", "doctor", env=clean)
     assert "ok       libisan.so.0\n" in out and "ok       isan-symbolize\n" in out
+
+
+def test_plugin_of_the_wheel(venv, site, clean, tmp_path):
+    """In an ordinary pytest of that environment."""
+    for name in "exc_static", "exc_state":
+        build(name + ".c", venv / "bin/python", tmp_path)
+    (tmp_path / "test_it.py").write_text("""
+import pytest
+
+@pytest.mark.interpreters(2)
+@pytest.mark.parametrize("name", ["exc_static", "exc_state"])
+def test(name):
+    __import__(name)
+""")
+    out = run(venv / "bin/python", "-W", "ignore", "-m", "pytest", "-p", "isan.pytest", "-p", "no:cacheprovider", cwd=tmp_path,
+              env=dict(clean, PYTHONPATH=f"{tmp_path}:{site}"), status=86)
+    assert "FAILED test_it.py::test[exc_static]" in out and "1 failed, 1 passed" in out
+    assert f"static `error` of exc_static.cpython-313-x86_64-linux-gnu.so ({EXT}/exc_static.c:" in out

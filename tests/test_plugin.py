@@ -1,5 +1,4 @@
 """isan test, and the pytest plugin: suites of small projects, each run as its author would."""
-import importlib.util
 import os
 import re
 import subprocess
@@ -10,22 +9,8 @@ import pytest
 from conftest import ROOT
 from subject import EXT, build, line_of
 
-# What Debian's pytest consists of, for interpreters that have none.
-PYTEST = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging"]
-OLDER = ["attr", "attrs", "py"]         # newer ones do without
 SYSTEM = "/usr/bin/python3"
 SUMMARY = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.M)
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("site")
-    for name in PYTEST + [name for name in OLDER if importlib.util.find_spec(name)]:
-        file = importlib.import_module(name).__file__
-        if os.path.basename(file) == "__init__.py":
-            file = os.path.dirname(file)
-        os.symlink(file, directory / os.path.basename(file))
-    return directory
 
 
 class Project:
