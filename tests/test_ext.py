@@ -220,6 +220,7 @@ EXERCISE = {
     "cache_renewed": "mod.cache['key'] = 1; assert mod.cache == {'key': 1}", "cache_state": CACHE, "cache_static": CACHE,
     "cycle_seen": KEEPER, "cycle_unseen": KEEPER,
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
+    "declare": "mod.put([]); assert mod.take() == mod.share() == -1; mod.use(len); mod.drop()",
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
     "immortal_arithmetic": COUNTS, "immortal_clean": COUNTS, "immortal_stable": COUNTS,
