@@ -159,6 +159,20 @@ def test_interrupt_leaves_what_is_known(subject_of, tmp_path):
     assert list(tests.kept) == ["test_a"]
 
 
+@pytest.mark.parametrize("name", ["3.13-plain", "3.13-fast"])
+def test_the_tests_see_no_settings_of_the_users(subject_of, tmp_path, name):
+    """CPython's skip some, or fail, where PYTHON* says how Python is to behave."""
+    tests = Regrtest(subject_of(name), tmp_path, settings="""self.assertEqual([name for name in os.environ if name.startswith("PYTHON")
+                                                                             and name != "PYTHONREGRTEST_UNICODE_GUARD"], [])
+        self.assertFalse(sys.dont_write_bytecode)""")
+    tests.subject.environment, before = dict(tests.subject.environment, PYTHONDONTWRITEBYTECODE="1"), tests.subject.environment
+    try:
+        tests.run()
+    finally:
+        tests.subject.environment = before
+    assert tests.status == 0, tests.out
+
+
 def test_wrong_usage(subject_of, tmp_path):
     subject = subject_of("3.13-plain")
     (tmp_path / "regrtest.json").write_text("[]")

@@ -102,8 +102,9 @@ class Runner:
         os.makedirs(directory, exist_ok=True)
         environment = dict(self.environment)
         if self.isan:
-            environment.update(residue.environment(self.preload), ISAN_OPTIONS=":".join(
-                [*self.options, "log_path=" + directory, "exitcode=0"]))
+            environment["ISAN_OPTIONS"] = ":".join([*self.options, "log_path=" + directory, "exitcode=0"])
+        if self.preload:
+            environment["LD_PRELOAD"] = residue.environment()["LD_PRELOAD"]
         # Lib/test/test_embed.py wants the executable where it was built (isan/pythons.py, make_build_tree).
         tree = os.path.join(os.path.dirname(os.path.dirname(self.python)), "build-tree", "python")
         python = tree if name == "test_embed" and os.path.exists(tree) else self.python
