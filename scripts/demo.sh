@@ -7,6 +7,9 @@ isan=build/bin/isan
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 logs=${LOG:-$work/logs}
+# With the logs, since a report takes names from what they are about.
+mkdir -p "$logs/extension"
+extension=$(cd "$logs/extension" && pwd)
 python=$($isan config --python --flavor fast)
 
 step() { printf '\n== %s\n' "$*"; }
@@ -24,14 +27,14 @@ show() {
 
 step "compiling tests/ext/cache_static.c, an extension that keeps a dict in a C static"
 for for in /usr/bin/python3 "$python"; do
-    /usr/bin/python3 tests/ext/build.py cache_static.c --python "$for" -o "$work"
+    /usr/bin/python3 tests/ext/build.py cache_static.c --python "$for" -o "$extension"
 done
 
 step "two interpreters of Debian's own Python import it, the first ends (scripts/demo/share.py)"
-show stock "" /usr/bin/python3 scripts/demo/share.py "$work"
+show stock "" /usr/bin/python3 scripts/demo/share.py "$extension"
 
 step "the same with own-GIL interpreters of the fast Python, which sees each use"
-show share "--flavor fast" scripts/demo/share.py "$work"
+show share "--flavor fast" scripts/demo/share.py "$extension"
 
 step "pip list in four parallel own-GIL interpreters (scripts/demo/pip_list.py)"
 show pip_list "--flavor fast" scripts/demo/pip_list.py
