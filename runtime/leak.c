@@ -153,12 +153,15 @@ pair(struct group *g, char *block, bool root)
     }
 }
 
-/* By a static that is not the runtime's, whose caches of types keep names. */
+/* Is the interned string at `block` held by a static?  Names that the runtime's
+ * caches of types keep do not count where its dictionary of them is the main
+ * interpreter's, too. */
 static bool
-held_by_extension(struct analysis *a, const char *block)
+interned_is_held(struct analysis *a, const char *block)
 {
     size_t i = isan__table_get(&a->graph.held, (uint64_t)block);
-    return i != 0 && !isan__runtime_has(a->graph.outside[i - 1].holder.address);
+    return i != 0 && !(isan__interp_of(a->graph.slot)->shares_main
+                       && isan__runtime_has(a->graph.outside[i - 1].holder.address));
 }
 
 /* Step 1: every block left.  What is the runtime's own is done with here. */
@@ -175,7 +178,7 @@ collect(char *block, void *arg)
     if (op != NULL) {
         struct isan_object o;
         isan__describe(&o, op, block);
-        if (o.flags & ISAN_OBJ_INTERNED && !held_by_extension(a, block)) {
+        if (o.flags & ISAN_OBJ_INTERNED && !interned_is_held(a, block)) {
             residue = ISAN__RESIDUE_interned;
         }
     }

@@ -97,7 +97,7 @@ def test_man_page(prefix, root):
         assert page.read() == ours.read()
 
 
-def test_wheel_is_the_same_each_time_and_all_of_it_is_used(root, clean, venv, tmp_path):
+def test_wheel_is_the_same_each_time_and_has_the_programs(root, clean, venv, tmp_path):
     one, two = (run(sys.executable, "scripts/make_wheel.py", tmp_path / name, cwd=root, env=clean).strip() for name in "ab")
     with open(one, "rb") as a, open(two, "rb") as b:
         assert a.read() == b.read()

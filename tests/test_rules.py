@@ -397,6 +397,20 @@ def test_interned_string_in_a_cache_of_the_main_interpreter(either):
     assert run.findings() == [], run.err
 
 
+def test_interned_string_of_another_dictionary_in_that_cache(subject):
+    """An interpreter with a GIL of its own has a dictionary of its own: the main one's cache is no place for its names."""
+    run = subject.run("""
+        import declare
+        interpreter = Interpreter("isolated")
+        interpreter.run("import sys, declare; declare.put(sys.intern('never' + str(10 ** 20)))")
+        declare.use(lambda name: getattr(int, name, None))
+        declare.forget()
+        interpreter.end()
+    """)
+    leak = run.one("leak", type="str")
+    assert leak["holder"]["path"].split("[")[0].endswith("type_cache.hashtable"), run.err
+
+
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
 def test_strings_left(subject, kind):
     run = left(subject, kind, "'in' + str(n)")
