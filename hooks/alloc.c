@@ -23,7 +23,7 @@ static struct domain {
     allocator real;
     int id;                                 /* PYMEM_DOMAIN_RAW, _MEM, _OBJ: 0, 1, 2 */
 } domains[3] = { { .id = 0 }, { .id = 1 }, { .id = 2 } };
-enum { RAW = 0, OBJ = 2 };
+enum { RAW = 0, MEM = 1, OBJ = 2 };
 
 /* A block needs two granules (owner.h), so 17 bytes are asked for at least.
  * But the debug hooks (_PyMem_DebugRawAlloc) put 16 bytes before a block and 8
@@ -75,12 +75,30 @@ taggable(const void *p)
     return p != NULL && ((uintptr_t)p & (ISAN__GRANULE - 1)) == 0;
 }
 
-/* The hooks of the RAW domain and of the others are compiled apart: `raw` is
- * a constant.  So is `lean`: a stock Python with origin=none and without the
- * debug hooks, where checks and tags are all there is to pay for. */
-INLINE void *
-do_malloc(struct domain *d, size_t size, bool raw, bool lean)
+/* Memory that is filled little by little, such as the arena of a program's
+ * syntax tree while the program runs (Python/pyarena.c, 8 KiB), must not seem to
+ * keep what was there before; and none must be recognised as an object by an
+ * old one's type (stock.c). */
+INLINE void
+forget(char *p, size_t size)
 {
+    enum { SMALL = 512, LARGE = 1 << 16 };  /* less is filled at once, more takes its time */
+    if (ISAN__UNLIKELY(size > SMALL && size <= LARGE)) {
+        memset(p, 0, size);
+        return;
+    }
+    for (size_t at = sizeof(void *); at < 3 * ISAN__GRANULE && at + sizeof(void *) <= size; at += ISAN__GRANULE) {
+        *(void **)(p + at) = NULL;
+    }
+}
+
+/* The hooks of each domain are compiled apart: `id` is a constant, and so is
+ * `raw`.  So is `lean`: a stock Python with origin=none and without the debug
+ * hooks, where checks and tags are all there is to pay for. */
+INLINE void *
+do_malloc(struct domain *d, size_t size, int id, bool lean)
+{
+    bool raw = id == RAW;
     if (lean || isan__stock) {
         isan__refresh_stock(raw);
     }
@@ -96,6 +114,9 @@ do_malloc(struct domain *d, size_t size, bool raw, bool lean)
          * debug hooks, which may have put less than a pointer there, fill it. */
         if (ISAN__LIKELY(smallest != 0)) {
             *(void **)p = NULL;
+            if (id == MEM) {
+                forget(p, size);
+            }
         }
         /* Whatever is less than two granules, they are what has a tag. */
         isan__tag(p, size, slot, lean ? 0 : isan__origin(), raw ? ISAN__RAW : 0);
@@ -123,23 +144,18 @@ do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
     return p;
 }
 
-static void *
-hook_malloc(void *ctx, size_t size)
-{
-    return do_malloc(ctx, size, false, false);
-}
-
-static void *
-hook_lean_malloc(void *ctx, size_t size)
-{
-    return do_malloc(ctx, size, false, true);
-}
-
-static void *
-hook_raw_malloc(void *ctx, size_t size)
-{
-    return do_malloc(ctx, size, true, false);
-}
+#define MALLOC(name, id, lean)              \
+    static void *                           \
+    name(void *ctx, size_t size)            \
+    {                                       \
+        return do_malloc(ctx, size, id, lean); \
+    }
+MALLOC(hook_raw_malloc, RAW, false)
+MALLOC(hook_mem_malloc, MEM, false)
+MALLOC(hook_malloc, OBJ, false)
+MALLOC(hook_lean_mem_malloc, MEM, true)
+MALLOC(hook_lean_malloc, OBJ, true)
+#undef MALLOC
 
 static void *
 hook_calloc(void *ctx, size_t nelem, size_t elsize)
@@ -182,8 +198,8 @@ slow_free(struct domain *d, void *p, void *pc)
     }
     if (d->id != RAW && owner != slot && slot != 0) {
         /* On a stock Python this is the first to see that an object dies. */
-        char *op = isan__tracing ? isan__marked_in(p)
-            : isan__stock && d->id == OBJ ? isan__recognise(p, true) : NULL;
+        char *op = !isan__stock ? NULL
+            : d->id == OBJ ? isan__marked_or_recognised_in(p, true) : isan__marked_in(p);
         isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, op ? op : p, pc);
         if (!isan__share_obmalloc(owner, slot)) {
             return;
@@ -229,6 +245,10 @@ copy(struct domain *d, void *p, size_t size)
     if (q != NULL) {
         size_t old = isan__block_size(p);
         memcpy(q, p, old < size ? old : size);
+        char *op = isan__marked_in(p);
+        if (op != NULL && taggable(q)) {
+            *isan__word(q + (op - (char *)p)) |= ISAN__OBJECT;
+        }
     }
     return q;
 }
@@ -238,7 +258,7 @@ hook_realloc(void *ctx, void *p, size_t size)
 {
     struct domain *d = ctx;
     if (p == NULL) {
-        return d->id == RAW ? hook_raw_malloc(ctx, size) : hook_malloc(ctx, size);
+        return (d->id == RAW ? hook_raw_malloc : d->id == MEM ? hook_mem_malloc : hook_malloc)(ctx, size);
     }
     size = size < least ? least : size;
     isan__refresh(d->id == RAW);
@@ -319,11 +339,15 @@ isan__alloc_install(void)
         return;
     }
     least = debug_hooks(&now) ? 0 : LEAST;
+    static void *(*const mallocs[2][3])(void *, size_t) = {
+        { hook_raw_malloc, hook_mem_malloc, hook_malloc },
+        { hook_raw_malloc, hook_lean_mem_malloc, hook_lean_malloc },
+    };
     bool lean = isan__stock && isan__flags.origin == ISAN__ORIGIN_none && least != 0;
     for (int i = 0; i < 3; i++) {
         get(i, &domains[i].real);
         set(i, &(allocator){
-            &domains[i], i == RAW ? hook_raw_malloc : lean ? hook_lean_malloc : hook_malloc,
+            &domains[i], mallocs[lean][i],
             i == RAW ? hook_raw_calloc : hook_calloc, hook_realloc, hook_free,
         });
     }

@@ -91,6 +91,9 @@ static void
 finalize(void *tstate)
 {
     (void)tstate;
+    if (isan__stock) {
+        isan__reftrace_keep();              /* or its marks are not to be relied on */
+    }
     isan__interp_finalizing(isan__self.slot);
     isan__self.ends = &no_news;
     if (isan__interp_of(isan__self.slot)->kind != ISAN_INTERP_MAIN) {

@@ -93,6 +93,9 @@ isan__reftrace_keep(void)
         next.data = data;
         next.function = now;
         set(now != NULL ? trace_and_pass_on : trace, NULL);
+        if (isan__tracing) {
+            isan__interps_unmarked();       /* while it was another's */
+        }
         isan__tracing = true;
     }
 }

@@ -35,6 +35,9 @@ owned(bool traverse)
 {
     long long blocks = 0;
     isan__here();
+    if (isan__stock) {
+        isan__reftrace_keep();
+    }
     isan__slot_t here = isan__slot;
     if (!isan__recording || here == 0) {
         return -1;

@@ -246,6 +246,7 @@ struct isan__interp {
     uint8_t  shares_main;                   /* main's obmalloc and interned strings */
     uint8_t  running, finalizing, ended;    /* made; its modules go; its memory is gone */
     uint8_t  counted;                       /* ended, and `left` is valid */
+    uint8_t  marked;                        /* by hooks/reftrace.c, all its objects */
     int64_t  id;
     uint32_t left;                          /* blocks it left behind, when ended */
     uint32_t end_stack;
@@ -260,6 +261,7 @@ bool isan__sound(isan__slot_t slot);
 isan__slot_t isan__slot_of_interp(const void *interp);      /* registers a new one */
 isan__slot_t isan__known_interp(const void *interp);        /* 0: none; it may be any pointer */
 isan__slot_t isan__next_alive(isan__slot_t slot);           /* after it; 0: none has not ended */
+void isan__interps_unmarked(void);          /* objects of those there are may have no mark */
 void isan__interp_finalizing(isan__slot_t slot);
 void isan__interp_ended(isan__slot_t slot);                 /* its memory has just been freed */
 void isan__main_ended(isan__slot_t slot);                   /* Python has been finalised */
@@ -368,7 +370,7 @@ void isan__each_name(const struct dl_phdr_info *info, long tag,
     void (*visit)(const char *name, void *arg), void *arg);
 
 /* hooks/reftrace.c: objects are created and destroyed (3.13 and later). */
-extern bool isan__tracing;
+extern bool isan__tracing;                  /* it has been, at least once */
 void isan__reftrace_keep(void);             /* install, or take back, the tracer */
 
 /* hooks/tsan.c: races, where this process has ThreadSanitizer. */

@@ -216,6 +216,7 @@ isan__slot_of_interp(const void *interp)
     i->interp = (void *)interp;
     i->ends = (const void *)((const char *)interp + isan__py.interp_finalizing);
     i->serial = next_serial++;
+    i->marked = isan__tracing;
     memcpy(&i->id, (const char *)interp + isan__py.interp_id, sizeof i->id);
     /* Include/internal/pycore_runtime.h: the main interpreter is part of _PyRuntime. */
     if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
@@ -243,6 +244,16 @@ isan__slot_of_interp(const void *interp)
         isan__watch(block, ISAN__WATCH_INTERP, slot);
     }
     return slot;
+}
+
+void
+isan__interps_unmarked(void)
+{
+    isan__lock(&lock);
+    for (size_t slot = 1; slot <= highest; slot++) {
+        slots[slot].marked = 0;
+    }
+    isan__unlock(&lock);
 }
 
 void

@@ -197,14 +197,22 @@ isan__marked_in(char *block)
 }
 
 /* The same, or NULL: raw memory.  Nobody marks the objects of a stock Python
- * before 3.13, or with origin=none: there they are recognised when asked for.
- * `dead`: its count may be 0. */
+ * before 3.13, or with origin=none, or while another has the tracer
+ * (hooks/reftrace.c): they are recognised when asked for.  `dead`: its count may
+ * be 0. */
 char *isan__recognise(char *block, bool dead);
+static inline char *
+isan__marked_or_recognised_in(char *block, bool dead)
+{
+    char *op = isan__marked_in(block);
+    return op != NULL || !isan__stock || isan__interp_of((isan__slot_t)isan__load(block))->marked
+        ? op : isan__recognise(block, dead);
+}
+
 static inline char *
 isan__object_in(char *block)
 {
-    char *op = isan__marked_in(block);
-    return op != NULL || !isan__stock ? op : isan__recognise(block, false);
+    return isan__marked_or_recognised_in(block, false);
 }
 
 #endif

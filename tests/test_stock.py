@@ -92,6 +92,34 @@ def test_tracemalloc_started_and_stopped(stock):
     check_cache(stock, run)
 
 
+def test_object_made_while_tracemalloc_has_the_tracer(stock):
+    """Nobody marks it, so it is recognised."""
+    run = stock.run("""
+        import tracemalloc
+        first = Interpreter()
+        first.run("import leak_ref")
+        tracemalloc.start()
+        first.run("leak_ref.make_object()")
+        tracemalloc.stop()
+        first.end()
+    """)
+    # Before 3.13 tracemalloc loses tracebacks of its own there, as valgrind says, too.
+    assert run.one("leak", type="list")["count"] == 1 and len(run.findings(python=True)) == 1, run.err
+
+
+@pytest.mark.parametrize("options", ["", "origin=none"])
+def test_memory_over_old_objects_is_no_object(stock, options):
+    """Which the program has begun to fill, so that it begins as an object does."""
+    run = stock.run("""
+        for _ in range(30):
+            interpreter = Interpreter()
+            interpreter.run("import leak_ref")
+            interpreter.run("import leak_ref; leak_ref.use_block()")
+            interpreter.end()
+    """, options)
+    assert (run.one("leak", python=False)["count"], len(run.findings())) == (30, 1), run.err
+
+
 def test_by_hand(stock):
     done = stock.by_hand(IMPORTS, KIND="legacy")
     assert done.returncode == 86, done.stderr

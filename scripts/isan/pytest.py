@@ -74,9 +74,9 @@ def enter(pluginmanager):
     loaded, options = isan.loaded(), os.environ.get("ISAN_OPTIONS", "").split(":")
     if loaded and any(option.startswith("log_path=") for option in options):
         raise pytest.UsageError("isan.pytest is for `isan test`, not for `isan run`: use isan test [PYTEST ARGS]")
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        raise pytest.UsageError("isan is not loaded in this worker of pytest-xdist: start the tests with isan test -n N")
     if not _COMMAND.search(sys.argv[0]):
+        if os.environ.get("PYTEST_XDIST_WORKER"):
+            raise pytest.UsageError("isan is not loaded in this worker of pytest-xdist: start the tests with isan test -n N")
         raise pytest.UsageError("isan.pytest cannot start %s again, which is no command of pytest's: run it with isan test"
                                 % (sys.argv[0] or "this program"))
     capture = pluginmanager.getplugin("capturemanager")
