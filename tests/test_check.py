@@ -352,6 +352,12 @@ def test_path_of_an_extension(subject_of, tmp_path):
     assert (module["name"], module["verdict"]) == ("package.cache_state", "own-gil")
 
 
+def test_python_by_its_path_from_here(subject_of, project):
+    subject, directory = subject_of("3.13-plain"), project("exc_state.c")
+    check = Check(subject, "--python", os.path.relpath(subject.python, directory), "--exercise", os.devnull, "./", cwd=directory)
+    assert check.status == 0 and check.one()["verdict"] == "own-gil", check.err
+
+
 def test_interrupt_leaves_what_is_known(subject_of):
     subject = subject_of("3.13-plain")
     with subprocess.Popen([subject.isan, "check", "--python", subject.python, "--interpreters", "2", "cache_state", "second_hang"],

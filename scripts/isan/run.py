@@ -60,8 +60,9 @@ def command_of(args):
 
 
 def python_of(args, *arguments):
-    """The same for the Python that --python, --flavor and --version name, python3 if there are none."""
-    return command_of(argparse.Namespace(program="python3", arguments=list(arguments), python=args.python, flavor=args.flavor,
+    """The same for the Python that --python, --flavor and --version name, python3 if there are none; for any directory."""
+    python = os.path.abspath(args.python) if args.python and os.sep in args.python else args.python
+    return command_of(argparse.Namespace(program="python3", arguments=list(arguments), python=python, flavor=args.flavor,
                                          version=args.version))
 
 
