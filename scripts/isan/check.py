@@ -808,6 +808,8 @@ def merge(args, arguments):
     for complaint in merged.complaints:
         print("isan check: " + complaint, file=sys.stderr)
     found = merged.results(arguments)
+    if not found:
+        raise Problem("there is no result in %s: give the directories that --results had" % text.escape(", ".join(args.merge)))
     table = verdicts.Table([text.escape(module.name) for module in found])
     if args.format == "text":
         report_.write(sys.stdout, "".join(table.row(cells) + "\n" for cells in verdicts.rows(found)))
