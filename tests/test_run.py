@@ -293,6 +293,22 @@ def test_disk_full(subject):
     assert run.findings("share", access="attribute")
 
 
+def test_disk_full_is_no_clean_run(subject):
+    """Who would have been found is not known."""
+    run = subject.run("""
+one = Interpreter()
+one.run("import asyncio, unittest")
+one.end()
+print("done", flush=True)
+""", preexec=limit(resource.RLIMIT_FSIZE, 1 << 18))
+    assert (run.status, run.out) == (2, "done\n")
+    report, = [line for line in run.err.splitlines() if line.startswith("SUMMARY: ")]
+    assert re.fullmatch(r"SUMMARY: isan: no findings, [\d,]+ records lost in 1 process", report)
+    assert "the process was killed" not in run.err
+    again = subprocess.run([subject.isan, "report", run.log], stdout=subprocess.PIPE, text=True)
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (2, report)
+
+
 def test_signals_are_as_they_were(isan):
     """Python ignores SIGPIPE and SIGXFSZ, and a program must not inherit that from isan run."""
     done = subprocess.run([isan, "run", "cat", "/proc/self/status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -409,6 +409,9 @@ class Module:
         if self.look():
             self.run_all()
             self.judge()
+            if self.report["dropped"]:
+                self.reasons.append(phrases.incomplete(self.report))
+                self.verdict = self.verdict if self.verdict == "unsafe" else None
             self.fails = self.verdict == "unsafe"
             if self.checker.known:
                 self.compare(*self.checker.known)

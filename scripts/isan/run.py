@@ -174,6 +174,8 @@ def run(args):
             baseline.compare(report, args.baseline, known)
         report_.complain(report)
         report_.write(sys.stderr, text.render(report, text.wants_color(sys.stderr)))
+    if report["dropped"] and not code:
+        code = report_.INCOMPLETE
     return exitcode if report_.failing(report) and exitcode else code
 
 
