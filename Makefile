@@ -107,7 +107,7 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n, shellcheck
 	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
 	    case $$f in */libc.c) more='$(LIBC_CFLAGS)';; *) more=;; esac; \
 	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) $$more -Werror -c -o /dev/null $$f; done
-	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
+	cppcheck -j $$(nproc) --quiet --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingInclude --suppress=nullPointerArithmeticRedundantCheck \
 	    --suppress=ctuuninitvar --suppress=pointerSize --error-exitcode=1 -I. -Iinclude $(LINT_C)
 	$(PYTHON) -m pyflakes $(SCRIPTS)
