@@ -31,6 +31,10 @@ CPYTHON_TESTS ?= test_interpreters test__interpreters test__interpchannels test_
 isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
 python = $(isan) python --flavor $(1) --version $(2)
+hash := \#
+# $(call pythons,VERSION-FLAVOR ...), whose configure scripts ask the same things.
+pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN__CONFIGURE_CACHE="$$cache"; \
+    for p in $(1); do $(call python,$${p$(hash)*-},$${p%-*}); done
 
 .PHONY: all help deps python demo test cpython races bench fuzz soak lint install wheel clean
 .DEFAULT_GOAL := all
@@ -55,13 +59,13 @@ demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
 
 test: deps ## run the tests (PYTEST_ARGS=, JOBS=, PYTHONS="3.13-fast ...")
 	$(MAKE) all
-	set -e; for p in $(PYTHONS); do $(call python,$${p#*-},$${p%-*}); done
+	$(call pythons,$(PYTHONS))
 	$(PYTHON) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile tests $(PYTEST_ARGS)
 
 # The same results as without isan, and no finding but of the defects that are known.
 cpython: deps ## CPython's own tests under fast and debug, compared with plain (CPYTHON_TESTS= CPYTHON_LOG=)
 	$(MAKE) all
-	set -e; for v in 3.13 3.14; do for f in plain fast debug; do $(call python,$$f,$$v); done; done
+	$(call pythons,$(foreach v,3.13 3.14,$(v)-plain $(v)-fast $(v)-debug))
 	logs='$(CPYTHON_LOG)'; logs=$${logs:-$$(mktemp -d)}; status=0; \
 	for v in 3.13 3.14; do for f in plain fast debug; do echo "== CPython $$v, $$f"; \
 	    $(isan) regrtest --flavor $$f --version $$v --log $$logs/$$v-$$f --suppressions tests/cpython-defects.txt \
