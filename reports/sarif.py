@@ -21,7 +21,7 @@ from . import fingerprints, story, tables
 from .fingerprints import users
 from .json_ import clean
 from .model import RANK, RACES, STATIC_TYPE
-from .phrases import Phrases, escape, incomplete, plural
+from .phrases import Phrases, escape, incomplete
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RESULTS, LOCATIONS, FLOW, BYTES = 25000, 100, 1000, 10 << 20
