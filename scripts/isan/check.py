@@ -62,7 +62,7 @@ def add_arguments(parser):
     parser.add_argument("--force", action="store_true", help="import modules into own-GIL interpreters that they refuse, and judge what they do")
     parser.add_argument("--timeout", type=float, metavar="SECONDS",
                         help="how long a step may go without a new import, call or test before it counts as hung"
-                             " (default: %d; less where the main interpreter was quick)" % SILENT)
+                             " (default: %d in the main interpreter; %d, or more if that was slow, in others)" % (SILENT, QUICK))
     parser.add_argument("--pip", action="append", default=[], metavar="ARG",
                         help="an argument for pip when it installs, such as --pip=--no-build-isolation")
     parser.add_argument("--format", choices=verdicts.FORMATS, default="text", help="default: text")
