@@ -361,6 +361,19 @@ def test_filter_of_system_calls(stock, action):
     check_cache(stock, run)
 
 
+RESERVED = """
+    import ctypes
+    libc, private_anonymous_noreserve, failed = ctypes.CDLL(None), 0x4022, 2 ** 64 - 1
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_size_t, [ctypes.c_size_t] * 6
+    assert libc.mmap(0, 16 << 40, 3, private_anonymous_noreserve, failed, 0) != failed
+"""
+
+
+def test_address_space_taken_by_another_sanitizer(stock):
+    """What is reserved by the terabyte is not walked page by page when an interpreter ends."""
+    check_cache(stock, stock.run(RESERVED + IMPORTS, KIND="legacy"))
+
+
 def test_daemon_threads_at_exit(stock):
     """They run into the end of the interpreter, which holds them for good or ends them; isan is not in the way."""
     run = stock.run("""
