@@ -281,6 +281,33 @@ def test_python_starts_late_and_is_healthy(system, libpython, host):
     assert run_host(system, host("embed", EMBED), libpython, repr(str(program))).healthy()
 
 
+LOADS_PLUGIN = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+
+int
+main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        void *plugin = dlopen(argv[i], RTLD_NOW);
+        const char *error = plugin ? NULL : dlerror();
+        printf("%s %s\n", argv[i], plugin == NULL ? error : dlsym(plugin, "plugin") ? "found" : "another");
+    }
+    return 0;
+}
+"""
+
+
+def test_plugins_beside_the_program(host):
+    """Where dlopen() looks depends on who calls it: that is not isan."""
+    program = host("beside", LOADS_PLUGIN, "-Wl,-rpath,$ORIGIN")
+    host("plugin.so", "int plugin;", "-shared", "-fPIC")
+    names = "plugin.so", "$ORIGIN/plugin.so", "${ORIGIN}/plugin.so", "$ORIGIN/none.so", "none.so", str(program.parent / "plugin.so")
+    plain, isan = (subprocess.run([program, *names], env=env, cwd="/", stdout=subprocess.PIPE, text=True, timeout=TIMEOUT).stdout
+                   for env in ({}, {"LD_PRELOAD": str(LIBRARY)}))
+    assert isan == plain and plain.count(" found\n") == 4
+
+
 STRANGER = r"""
 #include <stdio.h>
 char _PyRuntime[64];
