@@ -281,6 +281,96 @@ def test_python_starts_late_and_is_healthy(system, libpython, host):
     assert run_host(system, host("embed", EMBED), libpython, repr(str(program))).healthy()
 
 
+POOL = r"""
+/* A thread that has a thread state for each task; the next one is where the last was, and another thread's. */
+#include <Python.h>
+#include <pthread.h>
+#include <unistd.h>
+
+static PyMemAllocatorEx before;
+static void *deleted, *again;
+static int begun[2], done[2];
+
+static void *
+allocate(void *ctx, size_t n, size_t size)
+{
+    void *p = again;
+    (void)ctx;
+    again = NULL;
+    return p ? memset(p, 0, n * size) : before.calloc(before.ctx, n, size);
+}
+
+static void
+release(void *ctx, void *p)
+{
+    (void)ctx;
+    if (p == NULL || p != deleted) {
+        before.free(before.ctx, p);
+    }
+}
+
+static void *
+other(void *state)
+{
+    char code[200];
+    snprintf(code, sizeof code, "import os\ndef elsewhere(): os.write(%d, b'x'), os.read(%d, 1)\nelsewhere()", begun[1], done[0]);
+    PyEval_RestoreThread(state);
+    PyRun_SimpleString(code);
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
+    return NULL;
+}
+
+int
+main(void)
+{
+    char byte;
+    pthread_t thread;
+    PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &before);
+    PyMemAllocatorEx mine = { NULL, before.malloc, allocate, before.realloc, release };
+    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &mine);
+    Py_Initialize();
+    PyThreadState *first = Py_NewInterpreter();
+    PyRun_SimpleString("import cache_static");
+    PyThreadState *second = Py_NewInterpreter(), *task = PyThreadState_New(PyThreadState_GetInterpreter(first)),
+                  *next = PyThreadState_New(PyThreadState_GetInterpreter(second));
+    PyThreadState_Swap(task);
+    PyThreadState_Clear(task);
+    deleted = task;
+    PyThreadState_DeleteCurrent();
+    PyEval_RestoreThread(next);
+    again = deleted;
+    deleted = NULL;
+    if (pipe(begun) < 0 || pipe(done) < 0 || PyThreadState_New(PyThreadState_GetInterpreter(first)) != task) {
+        return 3;
+    }
+    PyEval_SaveThread();
+    pthread_create(&thread, NULL, other, task);
+    if (read(begun[0], &byte, 1) != 1) {
+        return 4;
+    }
+    PyEval_RestoreThread(next);
+    PyRun_SimpleString("import cache_static");
+    PyEval_SaveThread();
+    if (write(done[1], "x", 1) != 1) {
+        return 5;
+    }
+    pthread_join(thread, NULL);
+    return 0;
+}
+"""
+
+
+def test_thread_states_of_a_pool(system, host):
+    """What a thread has deleted is no outer state of it, whosever is there now."""
+    flags = subprocess.run([f"{system.python}-config", "--includes", "--ldflags", "--embed"], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout.split()
+    run = run_host(system, host("pool", POOL, *flags))
+    share = run.one("share", type="dict")
+    assert run.status == 86 and places(share["stacks"]["used"], "cache_static.c") == [USED], run.err
+    assert "elsewhere" not in {frame["function"] for stack in share["stacks"].values() for frame in stack}
+
+
 LOADS_PLUGIN = r"""
 #include <dlfcn.h>
 #include <stdio.h>
