@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "runtime/internal.h"
@@ -38,6 +39,32 @@ find(const char *name, const void *caller, char *path, size_t size)
     return found;
 }
 
+/* $ORIGIN at the beginning of a name is the directory of the caller, too; glibc
+ * (elf/dl-load.c, expand_dynamic_string_token) would take that of isan. */
+static bool
+expand(const char *name, const void *caller, char *path, size_t size)
+{
+    Dl_info info;
+    struct link_map *map = NULL;
+    char file[PATH_MAX] = "", *slash;
+    const size_t n = strncmp(name, "$ORIGIN", 7) == 0 ? 7 : strncmp(name, "${ORIGIN}", 9) == 0 ? 9 : 0;
+    if (n == 0 || getauxval(AT_SECURE) != 0
+        || dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map == NULL) {
+        return false;
+    }
+    if (map->l_name[0] == '/') {            /* not resolved: a link counts as where it is */
+        snprintf(file, sizeof file, "%s", map->l_name);
+    }
+    else if (realpath(map->l_name[0] != 0 ? map->l_name : "/proc/self/exe", file) == NULL) {
+        return false;
+    }
+    if ((slash = strrchr(file, '/')) == NULL) {
+        return false;
+    }
+    int length = snprintf(path, size, "%.*s%s", (int)(slash - file), file, name + n);
+    return length > 0 && (size_t)length < size;
+}
+
 __attribute__((visibility("default"))) void *
 dlopen(const char *name, int flags)
 {
@@ -50,6 +77,9 @@ dlopen(const char *name, int flags)
     if (name != NULL && name[0] != 0 && strchr(name, '/') == NULL
         && (handle = real(name, flags | RTLD_NOLOAD)) == NULL
         && find(name, __builtin_return_address(0), path, sizeof path)) {
+        handle = real(path, flags);
+    }
+    else if (name != NULL && name[0] == '$' && expand(name, __builtin_return_address(0), path, sizeof path)) {
         handle = real(path, flags);
     }
     if (handle == NULL) {

@@ -473,9 +473,28 @@ isan__ending_aborted(uint32_t stack)
     }
 }
 
+/* What this thread has deleted it does not go back to, and the next at its address
+ * is another's, perhaps. */
+static void
+forget_state(const char *tstate)
+{
+    struct isan__thread *self = &isan__self;
+    if (self->detached == tstate) {
+        self->detached = NULL;
+    }
+    int n = 0;
+    for (int i = 0; i < self->depth; i++) {
+        if (self->outer[i] != tstate) {
+            self->outer[n++] = self->outer[i];
+        }
+    }
+    self->depth = (uint8_t)n;
+}
+
 void
 isan__state_gone(const char *tstate, uint32_t tid)
 {
+    forget_state(tstate);
     uint32_t serial = isan__interp_of(isan__known_interp(interp_of_state(tstate)))->serial;
     uint64_t pc = isan__table_take(&made, (uint64_t)tstate);
     for (int i = 0; isan__self.ending != 0 && i < n_others; i++) {

@@ -135,6 +135,7 @@ struct isan__python {
     char *(*first_state)(const void *);     /* of an interpreter's thread states */
     intptr_t current_at;                    /* it is there from the thread's pointer; 0: not known */
     bool one_gil;                           /* for all threads of the process (3.11) */
+    bool new_obmalloc;                      /* main gets one when Python is initialised again */
     bool values_prefixed;                   /* see leak.c (3.11 and 3.12) */
     bool has_cframe;                        /* between thread state and frame (3.11, 3.12) */
     uint16_t interp_id, interp_gil;

@@ -146,6 +146,10 @@ hex(const char **p)
     }
 }
 
+/* No allocator asks for as much at a time, but AddressSanitizer for its shadow
+ * does, 14 TiB: it takes minutes to find out that nothing is tagged there. */
+#define LARGEST_MAPPING ((uintptr_t)1 << 40)
+
 /* The shadow of every private writable mapping of the process: that is where
  * allocators get memory.  Read through a small buffer, line by line: stdio
  * would allocate. */
@@ -177,7 +181,7 @@ isan__blocks_of(isan__slot_t slot, void (*visit)(char *block, void *arg), void *
             p++;
             uintptr_t end = hex(&p);
             bool writable = p[0] == ' ' && p[2] == 'w' && p[4] == 'p';
-            if (!writable || end >> 47 != 0
+            if (!writable || end >> 47 != 0 || end - start > LARGEST_MAPPING
                 || (start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && start < TSAN_APP_HIGH)) {
                 continue;
             }

@@ -186,6 +186,9 @@ isan__python_init(void)
     isan__py.frame_is_entry = v == V311 ? 68 : 0;
     isan__py.one_gil = v == V311;
     isan__py.runtime_finalizing = v == V311 ? 24 : 0;
+    /* Python/pystate.c, _PyRuntimeState_Init: all of _PyRuntime begins anew, and main's
+     * obmalloc is in it.  Before and after it is a static of Objects/obmalloc.c. */
+    isan__py.new_obmalloc = v == V312;
     isan__py.values_prefixed = v < V313;
     isan__py.values_header = v < V313 ? 0 : 8;
     isan__py.type_cached_keys = v == V311 ? 872 : 880;

@@ -7,7 +7,8 @@
  * interpreter that shares it, so one of those must be who makes it leave.
  * What cannot be given back from here - a small block of another interpreter
  * with an obmalloc of its own - is only forgotten: its arena goes as a whole
- * once that interpreter has ended (hooks/arena.c).
+ * once that interpreter has ended (hooks/arena.c).  So is one of an obmalloc
+ * that Python, initialised again, knows no more.
  */
 #include "runtime/owner.h"
 
@@ -50,7 +51,8 @@ give_back(struct entry e)
     uint32_t word = isan__load(block);
     isan__slot_t owner = (isan__slot_t)word;
     size_t block_size = isan__block_size(block);
-    bool ours = owner == isan__slot || isan__share_obmalloc(owner, isan__slot);
+    bool before = e.serial < isan__interp_of(isan__main_slot)->serial && isan__py.new_obmalloc;
+    bool ours = !before && (owner == isan__slot || isan__share_obmalloc(owner, isan__slot));
     const struct isan__interp *i = isan__interp_of(owner);
     bool ended = i->ended || i->serial != e.serial;
     if (word & ISAN__WATCHED) {

@@ -26,6 +26,8 @@ bool isan__recording;
 
 static struct {
     int fd;
+    dev_t device;                           /* which file it is */
+    ino_t inode;
     char *base;
     size_t room;                            /* bytes that have blocks */
     isan__lock_t lock;                      /* for growing */
@@ -41,6 +43,44 @@ header(void)
     return (struct isan_log_header *)file.base;
 }
 
+/* A program may close all descriptors, as daemons do, and have a file of its own
+ * under the same number: that must not be cut, grown or closed. */
+static bool
+is_log(int fd)
+{
+    struct stat now;
+    return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == file.device && now.st_ino == file.inode;
+}
+
+/* Programs count on the lowest numbers, which open(2) gives: who closes 0 and
+ * opens a file gets 0.  Few have as many as this; the limit may be below it. */
+static int
+out_of_the_way(int fd)
+{
+    enum { MANY = 900 };
+    int far = fcntl(fd, F_DUPFD_CLOEXEC, MANY);
+    if (far >= 0) {
+        close(fd);
+    }
+    return far >= 0 ? far : fd;
+}
+
+/* False: it was closed, and cannot be opened any more (chroot, setuid). */
+static bool
+open_again(void)
+{
+    if (is_log(file.fd)) {
+        return true;
+    }
+    int fd = open(file.name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && !is_log(fd)) {
+        close(fd);
+        fd = -1;
+    }
+    file.fd = fd < 0 ? -1 : out_of_the_way(fd);
+    return fd >= 0;
+}
+
 /* posix_fallocate raises SIGXFSZ past RLIMIT_FSIZE, so look first. */
 static bool
 extend(size_t room)
@@ -50,7 +90,7 @@ extend(size_t room)
         && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < room) {
         return false;
     }
-    return posix_fallocate(file.fd, 0, (off_t)room) == 0;
+    return open_again() && posix_fallocate(file.fd, 0, (off_t)room) == 0;
 }
 
 /* The program may be in another directory when it asks. */
@@ -78,10 +118,14 @@ create(const char *directory, bool anonymous)
             return -1;
         }
         int fd = open(file.name, flags, 0600);
-        if (fd >= 0) {
+        struct stat made;
+        if (fd >= 0 && fstat(fd, &made) == 0) {
+            file.device = made.st_dev;
+            file.inode = made.st_ino;
             make_absolute();
+            return out_of_the_way(fd);
         }
-        if (fd >= 0 || errno != EEXIST) {
+        if (errno != EEXIST) {
             return fd;
         }
     } while (++n < 10000);
@@ -171,7 +215,7 @@ isan__log_close(void)
     isan__lock(&file.lock);
     uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
     file.room = 0;
-    if (ftruncate(file.fd, (off_t)((tail + 4095) & ~(uint64_t)4095)) < 0) {
+    if (!open_again() || ftruncate(file.fd, (off_t)((tail + 4095) & ~(uint64_t)4095)) < 0) {
         file.room = 0;                      /* a longer file is still right */
     }
     isan__unlock(&file.lock);
@@ -191,7 +235,9 @@ isan__log_forked(void)
     size_t n = strlen(name);
     memcpy(file.parent, name, n < sizeof file.parent ? n + 1 : 0);
     munmap(file.base, WINDOW);
-    close(file.fd);
+    if (is_log(file.fd)) {
+        close(file.fd);
+    }
     file.base = NULL;
     file.fd = -1;
     findings = 0;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -89,9 +90,57 @@ within_sound_block(const char *from, size_t size)
         && (size_t)(from - block) + size <= isan__block_size(block);
 }
 
-/* process_vm_readv(2) on oneself reports EFAULT where a load would be fatal.
- * Where it is forbidden (seccomp), take the risk: the caller has reason to
- * think that the address is good. */
+/* Has the process a filter of system calls?  What it does not allow may be fatal,
+ * and those of services (systemd.exec(5), SystemCallFilter=@system-service) have
+ * no process_vm_readv.  Some install theirs late. */
+static bool
+filtered(void)
+{
+    static bool is;
+    if (!is && syscall(SYS_prctl, PR_GET_SECCOMP, 0L, 0L, 0L, 0L) != 0) {
+        is = true;
+    }
+    return is;
+}
+
+/* rt_sigprocmask(2), which every program may call, copies the set before it looks
+ * at what to do with it: that is nothing, and EINVAL (kernel/signal.c).  Another
+ * thread may unmap the memory right after. */
+static bool
+readable(const char *from, size_t size)
+{
+    enum { NOTHING = -1, SET = 8 };
+    uintptr_t end = (uintptr_t)from + size;
+    for (uintptr_t at = (uintptr_t)from & -(uintptr_t)SET; at < end; at = (at & -(uintptr_t)PAGE) + PAGE) {
+        if (syscall(SYS_rt_sigprocmask, (long)NOTHING, at, NULL, (long)SET) == 0 || errno != EINVAL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+copy_readable(void *to, const void *from, size_t size)
+{
+    if (pid == 0) {
+        pid = getpid();
+    }
+    struct iovec local = { to, size }, remote = { (void *)from, size };
+    if (!filtered()) {
+        ssize_t n = syscall(SYS_process_vm_readv, pid, &local, 1L, &remote, 1L, 0L);
+        if (n >= 0 || (errno != ENOSYS && errno != EPERM)) {
+            return n == (ssize_t)size;
+        }
+    }
+    bool can = readable(from, size);
+    if (can) {
+        memcpy(to, from, size);
+    }
+    return can;
+}
+
+/* process_vm_readv(2) on oneself reports EFAULT where a load would be fatal.  The
+ * program's errno stays: this is called in its malloc and free. */
 bool
 isan__peek(void *to, const void *from, size_t size)
 {
@@ -105,16 +154,10 @@ isan__peek(void *to, const void *from, size_t size)
         memcpy(to, from, size);
         return true;
     }
-    if (pid == 0) {
-        pid = getpid();
-    }
-    struct iovec local = { to, size }, remote = { (void *)from, size };
-    ssize_t n = syscall(SYS_process_vm_readv, pid, &local, 1L, &remote, 1L, 0L);
-    if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
-        memcpy(to, from, size);
-        return true;
-    }
-    return n == (ssize_t)size;
+    int error = errno;
+    bool copied = copy_readable(to, from, size);
+    errno = error;
+    return copied;
 }
 
 bool

@@ -333,6 +333,31 @@ def test_residue_of_somebody_without_a_home(monkeypatch):
     assert residue.kept("measured") is None
 
 
+# As daemons do, which close all and open files of their own.
+TAKE_THE_NUMBER = """
+import os
+log, = (n for n in os.listdir("/proc/self/fd") if os.path.basename(os.path.realpath(f"/proc/self/fd/{n}")).startswith("isan."))
+data = os.open(DATA, os.O_RDWR | os.O_CREAT)
+assert data < int(log)                                  # nothing of isan's is among the lowest numbers
+os.dup2(data, int(log))
+os.write(data, b"as it was")
+child = os.fork()
+if child == 0:
+    os.fstat(int(log))
+    os._exit(0)
+assert os.waitpid(child, 0) == (child, 0)
+"""
+
+
+def test_log_closed_by_the_program(subject, tmp_path):
+    """What then has its number is not written, cut or closed, and the log is whole."""
+    data = tmp_path / "data"
+    run = subject.run(TAKE_THE_NUMBER + MANY + END, DATA=str(data))
+    assert (run.status, run.out) == (86, "done\n"), run.err
+    assert data.read_bytes() == b"as it was"
+    assert run.report["dropped"] == 0 and run.findings("share", access="attribute")
+
+
 def test_signals_are_as_they_were(isan):
     """Python ignores SIGPIPE and SIGXFSZ, and a program must not inherit that from isan run."""
     done = subprocess.run([isan, "run", "cat", "/proc/self/status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -1,7 +1,9 @@
 """An unmodified Python and unmodified extensions: LD_PRELOAD alone."""
+import ctypes
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 
@@ -279,6 +281,123 @@ def test_python_starts_late_and_is_healthy(system, libpython, host):
     assert run_host(system, host("embed", EMBED), libpython, repr(str(program))).healthy()
 
 
+POOL = r"""
+/* A thread that has a thread state for each task; the next one is where the last was, and another thread's. */
+#include <Python.h>
+#include <pthread.h>
+#include <unistd.h>
+
+static PyMemAllocatorEx before;
+static void *deleted, *again;
+static int begun[2], done[2];
+
+static void *
+allocate(void *ctx, size_t n, size_t size)
+{
+    void *p = again;
+    (void)ctx;
+    again = NULL;
+    return p ? memset(p, 0, n * size) : before.calloc(before.ctx, n, size);
+}
+
+static void
+release(void *ctx, void *p)
+{
+    (void)ctx;
+    if (p == NULL || p != deleted) {
+        before.free(before.ctx, p);
+    }
+}
+
+static void *
+other(void *state)
+{
+    char code[200];
+    snprintf(code, sizeof code, "import os\ndef elsewhere(): os.write(%d, b'x'), os.read(%d, 1)\nelsewhere()", begun[1], done[0]);
+    PyEval_RestoreThread(state);
+    PyRun_SimpleString(code);
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
+    return NULL;
+}
+
+int
+main(void)
+{
+    char byte;
+    pthread_t thread;
+    PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &before);
+    PyMemAllocatorEx mine = { NULL, before.malloc, allocate, before.realloc, release };
+    PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &mine);
+    Py_Initialize();
+    PyThreadState *first = Py_NewInterpreter();
+    PyRun_SimpleString("import cache_static");
+    PyThreadState *second = Py_NewInterpreter(), *task = PyThreadState_New(PyThreadState_GetInterpreter(first)),
+                  *next = PyThreadState_New(PyThreadState_GetInterpreter(second));
+    PyThreadState_Swap(task);
+    PyThreadState_Clear(task);
+    deleted = task;
+    PyThreadState_DeleteCurrent();
+    PyEval_RestoreThread(next);
+    again = deleted;
+    deleted = NULL;
+    if (pipe(begun) < 0 || pipe(done) < 0 || PyThreadState_New(PyThreadState_GetInterpreter(first)) != task) {
+        return 3;
+    }
+    PyEval_SaveThread();
+    pthread_create(&thread, NULL, other, task);
+    if (read(begun[0], &byte, 1) != 1) {
+        return 4;
+    }
+    PyEval_RestoreThread(next);
+    PyRun_SimpleString("import cache_static");
+    PyEval_SaveThread();
+    if (write(done[1], "x", 1) != 1) {
+        return 5;
+    }
+    pthread_join(thread, NULL);
+    return 0;
+}
+"""
+
+
+def test_thread_states_of_a_pool(system, host):
+    """What a thread has deleted is no outer state of it, whosever is there now."""
+    flags = subprocess.run([f"{system.python}-config", "--includes", "--ldflags", "--embed"], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout.split()
+    run = run_host(system, host("pool", POOL, *flags))
+    share = run.one("share", type="dict")
+    assert run.status == 86 and places(share["stacks"]["used"], "cache_static.c") == [USED], run.err
+    assert "elsewhere" not in {frame["function"] for stack in share["stacks"].values() for frame in stack}
+
+
+LOADS_PLUGIN = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+
+int
+main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        void *plugin = dlopen(argv[i], RTLD_NOW);
+        const char *error = plugin ? NULL : dlerror();
+        printf("%s %s\n", argv[i], plugin == NULL ? error : dlsym(plugin, "plugin") ? "found" : "another");
+    }
+    return 0;
+}
+"""
+
+
+def test_plugins_beside_the_program(host):
+    """Where dlopen() looks depends on who calls it: that is not isan."""
+    program = host("beside", LOADS_PLUGIN, "-Wl,-rpath,$ORIGIN")
+    host("plugin.so", "int plugin;", "-shared", "-fPIC")
+    names = "plugin.so", "$ORIGIN/plugin.so", "${ORIGIN}/plugin.so", "$ORIGIN/none.so", "none.so", str(program.parent / "plugin.so")
+    plain, isan = (subprocess.run([program, *names], env=env, cwd="/", stdout=subprocess.PIPE, text=True, timeout=TIMEOUT).stdout
+                   for env in ({}, {"LD_PRELOAD": str(LIBRARY)}))
+    assert isan == plain and plain.count(" found\n") == 4
+
+
 STRANGER = r"""
 #include <stdio.h>
 char _PyRuntime[64];
@@ -333,6 +452,43 @@ def test_executed_children(stock, follow):
             line[4:] for line in IMPORTS.splitlines()))
     assert len(run.report["processes"]) == 1 + follow
     assert (run.status, bool(run.findings("static"))) == ((86, True) if follow else (0, False)), run.err
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def filter_calls(action):
+    """seccomp(2): process_vm_readv, which few programs need, is answered so; all others are allowed."""
+    PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, MODE_FILTER, ALLOW, NUMBER = 22, 38, 2, 0x7fff0000, 310
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in (
+        (0x20, 0, 0, 0),                                # load the number of the call (linux/bpf_common.h)
+        (0x15, 1, 0, NUMBER),                           # if it is that one, skip the next
+        (0x06, 0, 0, ALLOW), (0x06, 0, 0, action)))
+    kept = ctypes.create_string_buffer(program)
+    rules = struct.pack("HP", len(program) // 8, ctypes.addressof(kept))
+    for what in (PR_SET_NO_NEW_PRIVS, 1, 0), (PR_SET_SECCOMP, MODE_FILTER, rules):
+        assert LIBC.prctl(*what, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+
+@pytest.mark.parametrize("action", [0x80000000, 0x00050001], ids=["kill", "EPERM"])
+def test_filter_of_system_calls(stock, action):
+    """As services have from systemd (SystemCallFilter=), and containers."""
+    run = stock.run(IMPORTS, preexec=lambda: filter_calls(action), KIND="legacy")
+    assert run.status == 86 and run.report["crashes"] == [], run.err
+    check_cache(stock, run)
+
+
+RESERVED = """
+    import ctypes
+    libc, private_anonymous_noreserve, failed = ctypes.CDLL(None), 0x4022, 2 ** 64 - 1
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_size_t, [ctypes.c_size_t] * 6
+    assert libc.mmap(0, 16 << 40, 3, private_anonymous_noreserve, failed, 0) != failed
+"""
+
+
+def test_address_space_taken_by_another_sanitizer(stock):
+    """What is reserved by the terabyte is not walked page by page when an interpreter ends."""
+    check_cache(stock, stock.run(RESERVED + IMPORTS, KIND="legacy"))
 
 
 def test_daemon_threads_at_exit(stock):
