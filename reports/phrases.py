@@ -105,6 +105,11 @@ class Phrases:
             return "%s `%s%s`" % (kind, escape(holder["symbol"]), escape(holder["path"] or ""))
         return "a " + kind + (" in " + escape(holder["section"]) if holder["section"] else "")
 
+    @staticmethod
+    def behind(holder, text):
+        """That variable, or memory that it leads to."""
+        return "memory that %s leads to" % text if holder.get("behind") else text
+
     def holder(self, holder, elements=()):
         text = self.variable(holder)
         if len(elements) > 1:
@@ -114,7 +119,7 @@ class Phrases:
             text += " of " + escape(os.path.basename(holder["module"]))
         if holder["file"] or not holder["symbol"]:
             text += " (%s)" % self.place(holder)
-        return text + (" in thread %d" % holder["tid"] if holder["tid"] else "")
+        return self.behind(holder, text + (" in thread %d" % holder["tid"] if holder["tid"] else ""))
 
     def object_holding(self, f):
         """The object that refers to a leak, where it is, and how it does."""
@@ -171,7 +176,7 @@ class Phrases:
         if len(steps) < 1 + bool(holder and "object" in holder):
             return None
         name = lambda type: "`%s`" % escape(type) if type else "memory"
-        parts = [self.variable(holder)] if holder and holder["address"] is not None else []
+        parts = [self.behind(holder, self.variable(holder))] if holder and holder["address"] is not None else []
         for step in steps:
             if step["label"] == "memory":       # somewhere in what it points at, or is
                 parts += [name(step["from"])] * bool(step["from"]) + ["memory"]

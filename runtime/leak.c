@@ -652,6 +652,7 @@ report(struct analysis *a, struct group *g)
     strcpy(r->text, g->type);
     memcpy(r->text + n, g->pairs, pairs);
     isan__log_publish(r, ISAN_REC_LEAK);
+    isan__log_behind(r->id, &g->outside.behind);
     for (uint32_t i = 0; i < g->n_paired; i++) {
         isan__finding_became_leak(g->pairs[2 * i + 1], r->id);
     }
@@ -699,6 +700,7 @@ analyse(struct analysis *a, isan__slot_t slot)
     isan__blocks_of(slot, collect, a);
     isan__graph_inside(&a->graph);
     if (others_first) {
+        isan__graph_behind(&a->graph);
         isan__graph_others(&a->graph);
     }
     if (a->look != 0) {
@@ -707,6 +709,8 @@ analyse(struct analysis *a, isan__slot_t slot)
     roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
     if (!all_claimed(a)) {
         if (!others_first) {
+            isan__graph_behind(&a->graph);
+            roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
             isan__graph_others(&a->graph);
         }
         roots(a, ISAN__KEEPER_unknown, is_outside_for_sure);

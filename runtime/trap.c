@@ -355,11 +355,13 @@ isan__trap(int kind, int access, const void *op, void *pc)
         uint64_t named = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 1)) | 1;
         r = (void *)isan__table_get(&by_name, named);
         if (r == NULL) {
-            r = record(kind, access, op, block, isan__static_holding(block, op),
-                       isan__interp_of(current)->serial, type);
+            struct isan__behind behind;
+            isan__static_leading_to(block, op, &behind);
+            r = record(kind, access, op, block, behind.holder, isan__interp_of(current)->serial, type);
             if (r == NULL) {
                 return true;
             }
+            isan__log_behind(r->id, &behind);
             isan__table_put(&by_name, named, (uint64_t)r);
         }
         isan__table_put(&by_site, exact, (uint64_t)r);
