@@ -137,16 +137,25 @@ class Phrases:
                 holder["leak"], ", kept alive by " + self.holder(other) if other and other["address"] is not None else "")
         return text
 
+    def told(self, f, kind):
+        """The finding of that kind about a leak, if it is in the report."""
+        ids = [id for id in f["paired"] if id in self.by_id and self.by_id[id]["kind"] == kind]
+        return " (%s)" % self.reference(ids[0]) if ids else ""
+
     def keeper(self, f):
         """What keeps a leak alive, a sentence; None if nothing is known."""
         holder = f["holder"]
         if holder is None:
             return None
+        references = plural(f["extra"], "reference") if f["extra"] else "a reference"
         if holder["kind"] == "memory":
             return "memory that nothing points at: never freed"
         if holder["kind"] == "reference":
-            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % (
-                plural(f["extra"], "reference") if f["extra"] else "a reference")
+            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % references
+        if holder["kind"] == "given_up":
+            return "another interpreter was to free it, and cannot" + self.told(f, "free")
+        if holder["kind"] == "replaced":
+            return "kept alive by %s: a static that held it%s has another value now" % (references, self.told(f, "static"))
         where = [self.holder(holder, f.get("elements", ()))] if holder["address"] is not None else []
         where += [self.object_holding(f)] if "object" in holder else []
         if holder["kind"] == "cycle":

@@ -499,6 +499,7 @@ uint32_t isan__state_trap(int access, const char *function, void *pc, uint32_t o
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
+int isan__finding_kind(uint32_t id);       /* enum isan__kind; -1: there is none of that number */
 void isan__finding_became_leak(uint32_t finding, uint32_t leak);
 void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);

@@ -170,6 +170,13 @@ isan__findings_of(uint32_t serial, uint32_t *ids, int max)
     return n;
 }
 
+int
+isan__finding_kind(uint32_t id)
+{
+    const struct isan_rec_finding *r = (void *)isan__table_get(&by_id, id);
+    return r ? r->kind : -1;
+}
+
 /* The finding is about that object, which may have leaked before. */
 static void
 belongs(uint32_t serial, struct isan_rec_finding *r)
