@@ -60,10 +60,10 @@ class Symbols:
         line, start = FUNCTIONS[name] or (40, 30)
         return [{"function": name, "line": line, "start": start, "file": self.source if FUNCTIONS[name] else "Objects/x.c"}]
 
-    def data(self, module, address):
+    def data(self, module, address, *way):
         index, offset = divmod(address - module.bias - 0x10000, 0x100)
         name = list(VARIABLES)[index]
-        return {"symbol": name, "line": VARIABLES[name], "file": self.source, "section": ".bss",
+        return {"symbol": name, "line": VARIABLES[name], "file": self.source, "section": ".bss", "followed": 0,
                 "element": "[%d]" % (offset // 8) if name == "items" else ".ob_base.ob_base" if name == "Egg_Type" else None}
 
     tls = lambda *_: {}
