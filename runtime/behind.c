@@ -113,7 +113,9 @@ reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct
     uint32_t word = isan__load((void *)value);
     size_t size = 0;
     if (word != 0) {
-        char *block = word & ISAN__START && !(word & ISAN__FREED) ? isan__block_of((void *)value) : NULL;
+        /* What its interpreter freed as it ended is as it was (quarantine.c), and a
+         * pointer to that dangles. */
+        char *block = word & ISAN__START ? isan__block_of((void *)value) : NULL;
         size = block == NULL || isan__object_in(block) != NULL ? 0 : isan__block_size(block);
     }
     else if (!in_module(s, value)) {
