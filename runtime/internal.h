@@ -280,6 +280,7 @@ struct isan__thread {
     uint8_t locks;                          /* of isan's, held */
     uint8_t crashing;                       /* waits for none of them longer than a second */
     uint8_t finalizing;                     /* ending the interpreter it is in */
+    uint32_t trapped;                       /* how often it was in a finding, or would have been */
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
     uint8_t by_line;                        /* isan__origin() may take the short way */
     uint8_t running;                        /* the interpreter it is in has been made */

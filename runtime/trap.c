@@ -337,6 +337,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
     if (excused(access, op, block, object && !freed, owner, current)) {
         return false;
     }
+    isan__self.trapped++;
     if (isan__ignores()) {
         return true;                        /* what is kept from being freed is, all the same */
     }

@@ -67,6 +67,9 @@ def test_uses(either):
     assert {named(finding) for finding in freed} == places(EACH) and len(freed) == len(EACH)
     assert {(who(finding["owner"])[0], who(finding["current"])[0]) for finding in freed} == {(1, 2)}
     assert all(named(finding) in places(EACH) for finding in run.findings("share"))
+    leaks = run.findings("leak", python=True)
+    assert len(leaks) == len(EACH) and {leak["holder"]["kind"] for leak in leaks} == {"given_up"}
+    assert re.search(r"another interpreter was to free it, and cannot \(free #\d+\)", run.err)
 
 
 def test_cleared(either):

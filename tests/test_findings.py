@@ -222,8 +222,6 @@ def test_memory_freed_elsewhere(subject, kind, ended):
     leaks = run.findings("leak")
     if kind == "isolated":
         assert sum(leak["count"] for leak in leaks if leak["paired"]) == 8
-        assert {leak["holder"]["kind"] for leak in leaks if leak["paired"]} == {"given_up"}
-        assert re.search(r"another interpreter was to free it, and cannot \(free #\d\)", run.err)
         for trap in traps:
             (paired,) = trap["paired"]
             assert trap["id"] in next(leak for leak in leaks if leak["id"] == paired)["paired"]
