@@ -1,6 +1,6 @@
 /* The extension boundary: what an extension's calls of the C API do with thread
- * states and, of a Python that was not built with isan's header, with objects
- * (hooks/api.inc).
+ * states and with objects (hooks/api.inc); the latter, of a Python that was built
+ * with isan's header, as far as its checks do not see it.
  *
  * An executable that contains the runtime, as Debian's python3 does, never
  * calls a function that a preloaded library has under the same name, and
@@ -104,11 +104,30 @@ before(char letter, word arg, word next, int row, void *pc)
 
 /* --- wrappers in C --------------------------------------------------------------- */
 
+/* The checks compiled into a Python see what it counts, and attributes.  What it does to
+ * an object without those, as to give its length, or to put it or something immortal
+ * into a list, is told when the call is over and none of them has found anything. */
+static word
+seen_by_none(const word arg[], int row, void *pc)
+{
+    uint32_t trapped = isan__self.trapped;
+    word r = real[row](arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    for (int i = 0; isan__slot != 0 && isan__self.trapped == trapped && rows[row].letters[i] != 0; i++) {
+        if (rows[row].letters[i] == 'o') {
+            look(arg[i], ISAN__ACCESS_argument, pc);
+        }
+    }
+    return r;
+}
+
 static word __attribute__((noinline, cold))
 suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
 {
     const word arg[] = { a, b, c, d, e, f, 0 };
     const char *letters = rows[row].letters;
+    if (!isan__stock && rows[row].result != 's' && rows[row].result != 'S') {
+        return seen_by_none(arg, row, pc);
+    }
     isan__here();
     if (isan__slot == 0 && rows[row].result != 's') {
         isan__unattached(rows[row].name, pc);
@@ -214,7 +233,7 @@ INLINE bool
 strange_result(char letter, word arg, word result)
 {
     return ((letter == 'r' && (int)result >= 0) || (letter == 'R' && (int)result > 0))
-        && arg != 0 && isan__foreign(*(const void **)arg);
+        && arg != 0 && isan__foreign(*(const void **)arg) && isan__stock;
 }
 
 /* All that the calling convention passes in integer registers is passed on,
@@ -239,7 +258,7 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
     else {
         r = real[row](a, b, c, d, e, f);
     }
-    if ((result == 'o' || result == 'm') && isan__foreign((const void *)r)) {
+    if ((result == 'o' || result == 'm') && isan__foreign((const void *)r) && isan__stock) {
         look(r, ISAN__ACCESS_return, pc);
     }
     /* A recycled object of this interpreter only changes its origin. */
@@ -504,6 +523,17 @@ find_python(void)
 
 /* --- modules ------------------------------------------------------------------------ */
 
+/* Of a Python with checks compiled in, too: what is about thread states, and what takes
+ * objects and neither counts them itself, nor gives a new one, nor a result in a
+ * register that another call would change. */
+static bool
+is_wrapped_always(const struct row *row)
+{
+    return row->result == 's' || row->result == 'S'
+        || ((row->result == '-' || row->result == 'o' || row->result == '=')
+            && strchr(row->letters, 'o') != NULL && strpbrk(row->letters, "idxt") == NULL);
+}
+
 static void *
 substitute(const char *name, bool call, void *arg)
 {
@@ -515,8 +545,8 @@ substitute(const char *name, bool call, void *arg)
     if (i == 0 || strcmp(rows[i - 1].name, name) != 0 || (rows[i - 1].calls_only && !call)) {
         return NULL;
     }
-    if (!isan__stock && rows[i - 1].result != 's' && rows[i - 1].result != 'S') {
-        return NULL;                        /* the checks compiled in see what it does */
+    if (!isan__stock && !is_wrapped_always(&rows[i - 1])) {
+        return NULL;
     }
     return (void *)rows[i - 1].wrapper;
 }

@@ -44,8 +44,9 @@ def _holder(finding, lines):
         return None
     parts = [holder["kind"]]
     if holder["address"] is not None:       # whatever element of an array, and of all that have no name
+        path = "" if holder.get("behind") else re.sub("->.*", "", holder["path"] or "")     # other keys, other ways
         parts += [module_name(holder["module"]), holder["symbol"] or holder["section"],
-                  holder["symbol"] and re.sub(r"\[\d+\]", "[]", holder["path"] or "")]
+                  holder["symbol"] and re.sub(r"\[\d+\]", "[]", path)]
     if "object" in holder:
         label = holder["path"] if holder["edge"] in ("attribute", "field") else None
         maker = users(finding["stacks"].get("holder", []))

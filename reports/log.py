@@ -16,7 +16,8 @@ import struct
 from . import linetable, tables
 
 MAGIC, VERSION, HEADER = b"ISANLOG1", 4, 4096
-(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON, PLACE, IGNORED) = range(16)
+(NONE, PROCESS, MODULE, CODE, STACK, INTERP, FINDING, LEAK, CRASH, EXIT, NOTE, STEP, KEPT, REASON, PLACE, IGNORED,
+ BEHIND) = range(17)
 FRAME_ENTRY = 1
 OBJ_OBJECT, OBJ_FREED, OBJ_ORIGIN_STACK, OBJ_INTERNED, OBJ_RECYCLED, OBJ_STATIC_TYPE = 1, 2, 4, 8, 16, 32
 PLACE_WRITE, PLACE_ATOMIC, PLACE_DETACHED, PLACE_UNKNOWN, PLACE_FREE = 1, 2, 4, 8, 16
@@ -46,6 +47,7 @@ _crash = struct.Struct("=iiQIIII")
 _exit = struct.Struct("=Q")
 _pair = struct.Struct("=II")
 _ignored = struct.Struct("=Q")
+_behind = struct.Struct("=II6I")
 
 Module = collections.namedtuple("Module", "offset bias start end path build_id")
 Code = collections.namedtuple("Code", "base units first table file function")
@@ -63,6 +65,7 @@ Step = collections.namedtuple(
 Kept = collections.namedtuple("Kept", "leak count bytes type")
 Reason = collections.namedtuple("Reason", "offset leak reason basicsize at code type target member")
 Place = collections.namedtuple("Place", "offset finding role flags stack tid interp amount text")
+Behind = collections.namedtuple("Behind", "finding hops at")
 Crash = collections.namedtuple("Crash", "offset signal code address stack current tid")
 
 
@@ -109,7 +112,7 @@ class Log:
         self.exit_time = None
         self.modules, self.codes, self.events = [], [], []
         self.stacks, self.findings, self.leaks, self.owned = {}, {}, {}, {}
-        self.steps, self.kept, self.reasons, self.places = [], [], [], []
+        self.steps, self.kept, self.reasons, self.places, self.behind = [], [], [], [], []
         self.crashes, self.notes, self.ignored = [], [], []
         self.offsets = {}           # ("code", base) etc. -> offset, for the border of a fork
 
@@ -256,6 +259,11 @@ class Log:
                 raise Damaged("role %d" % f[1])
             self.places.append(Place(offset, f[0], tables.PLACES[f[1]].name, *f[2:6], f[7],
                                      _strings(body[_place.size:], 1)[0]))
+        elif kind == BEHIND:
+            finding, hops, *at = _behind.unpack_from(body)
+            if hops == 0:
+                raise Damaged("a way of no steps")
+            self.behind.append(Behind(finding, hops, at[:hops]))
         elif kind == IGNORED:
             count, = _ignored.unpack_from(body)
             self.ignored.append((_strings(body[_ignored.size:], 1)[0], count))
@@ -302,10 +310,10 @@ class Log:
                     interp = self.interps[event.serial] = Interp(event.serial, event.id, event.kind)
                 setattr(interp, {BEGIN: "began", FINALIZING: "finalizing", END: "ended"}[event.event], event)
         # Records that tell more of a finding of this log, the way in order.
-        self._of = {"steps": {}, "kept": {}, "reasons": {}, "places": {}}
+        self._of = {"steps": {}, "kept": {}, "reasons": {}, "places": {}, "behind": {}}
         for table, by_finding in self._of.items():
             for item in getattr(self, table):
-                by_finding.setdefault(item.finding if table == "places" else item.leak, []).append(item)
+                by_finding.setdefault(item.finding if table in ("places", "behind") else item.leak, []).append(item)
         for steps in self._of["steps"].values():
             steps.sort(key=lambda step: step.position)
         self._bases = sorted(codes)
@@ -329,7 +337,7 @@ class Log:
         return self._inherited("findings", id)
 
     def of(self, table, id):
-        """Of "steps", "kept", "reasons" or "places" those of this finding."""
+        """Of "steps", "kept", "reasons", "places" or "behind" those of this finding."""
         return self._of[table].get(id, [])
 
     def site(self, site):

@@ -40,6 +40,8 @@ _EVAL = re.compile(r"(_PyEval_EvalFrameDefault|_TAIL_CALL_\w+)(\.|$)")
 _REFCOUNT = re.compile(r"_?Py_X?(INCREF|DECREF|NewRef|SETREF|CLEAR|SET_REFCNT)\w*$|isan_")
 _C_LIBRARY = re.compile(r"(libc|libpthread|ld-linux.*|libpython3.*)\.so")
 _OUR_LIBRARY = re.compile(r"libisan\.so")
+# Names that are the implementation's in C and C++: what a container of the C++ library is made of.
+_RESERVED = re.compile(r"\._[A-Z_].*")
 # What a static type holds since PyType_Ready() (Include/cpython/object.h).
 _TYPE_FIELD = re.compile(r"\.tp_\w+$")
 # Objects/typeobject.c: those of every class made in Python, which say nothing about its instances.
@@ -154,29 +156,35 @@ class _Builder:
                 "recycled": bool(object.flags & logs_.OBJ_RECYCLED),
                 "static_type": bool(object.flags & logs_.OBJ_STATIC_TYPE)}
 
-    def holder(self, log, holder, offset):
-        """The variable that holds an object, or None."""
+    def holder(self, log, holder, offset, id):
+        """The variable that holds the object of this finding, or None."""
         address, thread_local = holder.address, bool(holder.tls)
         if not address:
             return None
+        way = next(iter(log.of("behind", id)), None)
         module = log.module(address, offset)
         found = {"kind": "static", "module": module.path if module else None, "symbol": None, "file": None,
                  "line": None, "path": None, "section": None, "address": address,
                  "offset": holder.tls - 1 if thread_local else address - module.bias if module else None,
-                 "thread_local": thread_local, "tid": holder.tid if thread_local else None, "atomic": False}
+                 "thread_local": thread_local, "tid": holder.tid if thread_local else None, "atomic": False,
+                 "behind": way.hops if way else 0}
         if module:
-            names = (self.symbolizer.tls(module, holder.tls - 1) if thread_local
-                     else self.symbolizer.data(module, address))
+            names = (self.symbolizer.tls(module, holder.tls - 1, *(way.at if way else ())) if thread_local
+                     else self.symbolizer.data(module, address, *(way.at if way else ())))
             for key in ("symbol", "file", "line", "section"):
                 found[key] = names.get(key)
             found["path"], found["atomic"] = names.get("element"), names.get("atomic", False)
+            if way and names.get("followed") == way.hops:
+                found["behind"] = 0
+            elif way and found["path"]:
+                found["path"] = _RESERVED.sub("", found["path"]) or None
             if not found["file"]:
                 self.nameless.add(module.path)
         return found
 
     def keeper(self, log, leak, steps):
         """What keeps a leak alive, or None if nothing is known."""
-        found, kind = self.holder(log, leak.holder, leak.offset), leak.keeper
+        found, kind = self.holder(log, leak.holder, leak.offset, leak.id), leak.keeper
         if kind == "unknown" and found:
             kind = "static"
         if not found:
@@ -249,7 +257,7 @@ class _Builder:
 
     def trap(self, log, f):
         finding = self.common(log, f.kind, f.access, f.id, f.type, f.object,
-                              self.holder(log, f.holder, f.offset), f.count, f.number)
+                              self.holder(log, f.holder, f.offset, f.id), f.count, f.number)
         finding["current"] = self.interp(log, f.current)
         finding["stacks"]["used"] = self.stack(log, f.used)
         finding["tid"], finding["time_ns"] = f.tid, f.time

@@ -110,6 +110,11 @@ class Phrases:
             return "%s `%s%s`" % (kind, escape(holder["symbol"]), escape(holder["path"] or ""))
         return "a " + kind + (" in " + escape(holder["section"]) if holder["section"] else "")
 
+    @staticmethod
+    def behind(holder, text):
+        """That variable, or memory that it leads to."""
+        return "memory that %s leads to" % text if holder.get("behind") else text
+
     def holder(self, holder, elements=()):
         text = self.variable(holder)
         if len(elements) > 1:
@@ -119,7 +124,7 @@ class Phrases:
             text += " of " + escape(os.path.basename(holder["module"]))
         if holder["file"] or not holder["symbol"]:
             text += " (%s)" % self.place(holder)
-        return text + (" in thread %d" % holder["tid"] if holder["tid"] else "")
+        return self.behind(holder, text + (" in thread %d" % holder["tid"] if holder["tid"] else ""))
 
     def object_holding(self, f):
         """The object that refers to a leak, where it is, and how it does."""
@@ -137,16 +142,25 @@ class Phrases:
                 holder["leak"], ", kept alive by " + self.holder(other) if other and other["address"] is not None else "")
         return text
 
+    def told(self, f, kind):
+        """The finding of that kind about a leak, if it is in the report."""
+        ids = [id for id in f["paired"] if id in self.by_id and self.by_id[id]["kind"] == kind]
+        return " (%s)" % self.reference(ids[0]) if ids else ""
+
     def keeper(self, f):
         """What keeps a leak alive, a sentence; None if nothing is known."""
         holder = f["holder"]
         if holder is None:
             return None
+        references = plural(f["extra"], "reference") if f["extra"] else "a reference"
         if holder["kind"] == "memory":
             return "memory that nothing points at: never freed"
         if holder["kind"] == "reference":
-            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % (
-                plural(f["extra"], "reference") if f["extra"] else "a reference")
+            return "kept alive by %s that nothing found explains: a missing Py_DECREF" % references
+        if holder["kind"] == "given_up":
+            return "another interpreter was to free it, and cannot" + self.told(f, "free")
+        if holder["kind"] == "replaced":
+            return "kept alive by %s: a static that held it%s has another value now" % (references, self.told(f, "static"))
         where = [self.holder(holder, f.get("elements", ()))] if holder["address"] is not None else []
         where += [self.object_holding(f)] if "object" in holder else []
         if holder["kind"] == "cycle":
@@ -176,7 +190,7 @@ class Phrases:
         if len(steps) < 1 + bool(holder and "object" in holder):
             return None
         name = lambda type: "`%s`" % escape(type) if type else "memory"
-        parts = [self.variable(holder)] if holder and holder["address"] is not None else []
+        parts = [self.behind(holder, self.variable(holder))] if holder and holder["address"] is not None else []
         for step in steps:
             if step["label"] == "memory":       # somewhere in what it points at, or is
                 parts += [name(step["from"])] * bool(step["from"]) + ["memory"]

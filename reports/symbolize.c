@@ -6,11 +6,14 @@
  *   code<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR
  *     {"frames":[{"function":..,"file":..,"line":..,"start":..}, ..]}
  *     innermost inlined call first; "start" is the line the function begins at
- *   data<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR
- *     {"symbol":..,"offset":..,"size":..,"file":..,"line":..,"element":..,"atomic":..,"section":..}
+ *   data<TAB>PATH<TAB>BUILDID<TAB>HEXVADDR[<TAB>HEXAT..]
+ *     {"symbol":..,"offset":..,"size":..,"file":..,"line":..,"element":..,"atomic":..,"followed":..,"section":..}
  *     a function's own static is "function::variable"; where no variable is
  *     known, symbol is null and offset counts from the start of the section;
  *     "atomic": is it, or the member or element there, _Atomic or a std::atomic?
+ *     With offsets the pointer there leads to memory that at the first of them has
+ *     one that leads to memory, and so on: "element" goes on as C would write it
+ *     for as many steps as types tell, "followed"
  *   tls<TAB>PATH<TAB>BUILDID<TAB>HEXOFFSET
  *     the same for a thread-local variable, by its offset in the module's block
  *   statics<TAB>PATH<TAB>BUILDID
@@ -780,9 +783,9 @@ static bool struct_member(Dwarf_Die *type, Dwarf_Word *offset, FILE *path, bool 
 }
 
 /* The member and element at an offset in a thing of this type, "" if it is the
- * thing itself; what is left of the offset is "+N".  atomic: set if one of them is.
- * struct_at: stop at the outermost struct there that this holds of. */
-static char *element_at(Dwarf_Die type, Dwarf_Word offset, bool *atomic, const char *(*struct_at)(Dwarf_Die *))
+ * thing itself; what is left of the offset is "+N".  type: becomes its own.  atomic: set
+ * if one of them is.  struct_at: stop at the outermost struct there that this holds of. */
+static char *element_at(Dwarf_Die *type, Dwarf_Word offset, bool *atomic, const char *(*struct_at)(Dwarf_Die *))
 {
     char *string = NULL;
     size_t length;
@@ -791,14 +794,14 @@ static char *element_at(Dwarf_Die type, Dwarf_Word offset, bool *atomic, const c
         abort();
     bool deeper = true;
     for (int depth = 0; depth < MAX_DEPTH && deeper; depth++) {
-        if (offset == 0 && struct_at && struct_at(&type))
+        if (offset == 0 && struct_at && struct_at(type))
             break;
-        switch (dwarf_tag(&type)) {
+        switch (dwarf_tag(type)) {
         case DW_TAG_array_type:
-            deeper = array_element(&type, &offset, path, atomic);
+            deeper = array_element(type, &offset, path, atomic);
             break;
         case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type:
-            deeper = struct_member(&type, &offset, path, atomic);
+            deeper = struct_member(type, &offset, path, atomic);
             break;
         default:
             deeper = false;
@@ -810,18 +813,66 @@ static char *element_at(Dwarf_Die type, Dwarf_Word offset, bool *atomic, const c
     return string;
 }
 
-static void put_element(FILE *out, Dwarf_Die *variable, Dwarf_Word offset)
+/* Has the struct a member that points at another of its kind, as what is linked does?
+ * Then what is behind it in memory is no array of them, but what it is a part of. */
+static bool is_linked(Dwarf_Die *structure)
+{
+    Dwarf_Die child;
+    if (dwarf_child(structure, &child) != 0)
+        return false;
+    do {
+        Dwarf_Die type;
+        if (dwarf_tag(&child) == DW_TAG_member && type_of(&child, &type) && dwarf_tag(&type) == DW_TAG_pointer_type
+            && type_of(&type, &type) && dwarf_dieoffset(&type) == dwarf_dieoffset(structure))
+            return true;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    return false;
+}
+
+/* The pointer at an offset in the memory that a pointer of this type leads to, in C's
+ * way to write it; type becomes its own.  NULL: none, as far as types tell. */
+static char *pointer_in(Dwarf_Die *type, Dwarf_Word offset)
+{
+    Dwarf_Die to;
+    Dwarf_Word size;
+    bool atomic;
+    if (dwarf_tag(type) != DW_TAG_pointer_type || !type_of(type, &to) || dwarf_aggregate_size(&to, &size) != 0
+        || size == 0)
+        return NULL;
+    int tag = dwarf_tag(&to);
+    bool aggregate = tag == DW_TAG_structure_type || tag == DW_TAG_class_type || tag == DW_TAG_union_type;
+    /* C++ points at base classes. */
+    if (offset >= size && aggregate && (is_cplusplus(&to) || is_linked(&to)))
+        return NULL;
+    char *element = element_at(&to, offset % size, &atomic, NULL);
+    char *string = dwarf_tag(&to) != DW_TAG_pointer_type || strchr(element, '+') ? NULL
+        : offset < size && aggregate && *element == '.' ? text("->%s", element + 1)
+        : text("[%" PRIu64 "]%s", offset / size, element);
+    free(element);
+    *type = to;
+    return string;
+}
+
+static void put_element(FILE *out, Dwarf_Die *variable, Dwarf_Word offset, const uint64_t *way, int steps)
 {
     Dwarf_Die type;
     bool atomic = is_atomic(variable);
-    char *string = type_of(variable, &type) ? element_at(type, offset, &atomic, NULL)
-        : offset ? text("+%" PRIu64, offset) : NULL;
+    char *string = type_of(variable, &type) ? element_at(&type, offset, &atomic, NULL)
+        : offset ? text("+%" PRIu64, offset) : NULL, *next;
+    int followed = 0;
+    for (; followed < steps && string && !strchr(string, '+') && (next = pointer_in(&type, way[followed])); followed++) {
+        char *longer = text("%s%s", string, next);
+        free(next);
+        free(string);
+        string = longer;
+    }
     put_string(out, string && *string ? string : NULL);
-    fprintf(out, ",\"atomic\":%s", atomic ? "true" : "false");
+    fprintf(out, ",\"atomic\":%s,\"followed\":%d", atomic ? "true" : "false", followed);
     free(string);
 }
 
-static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, FILE *out)
+static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, const uint64_t *way, int steps,
+                        FILE *out)
 {
     const char *section = NULL;
     Dwarf_Addr section_start = 0, elf_bias, block = 0;
@@ -882,9 +933,9 @@ static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, F
         fputs(",\"line\":null", out);
     fputs(",\"element\":", out);
     if (v && v->die.addr)
-        put_element(out, &v->die, vaddr - v->lo + v->part);
+        put_element(out, &v->die, vaddr - v->lo + v->part, way, steps);
     else
-        fputs("null,\"atomic\":false", out);
+        fputs("null,\"atomic\":false,\"followed\":0", out);
     fputs(",\"section\":", out);
     put_string(out, section);
     put_end(out, m);
@@ -990,7 +1041,8 @@ static void answer_member(struct module *m, Dwarf_Addr vaddr, Dwarf_Word size, D
         if (near < 0 || near < nearest)
             continue;
         bool atomic = false;
-        char *path = element_at(layout->die, offset, &atomic, NULL);
+        Dwarf_Die die = layout->die;
+        char *path = element_at(&die, offset, &atomic, NULL);
         agreed = near > nearest || (agreed && strcmp(path, name) == 0);
         nearest = near;
         free(name);
@@ -1034,7 +1086,7 @@ static const char *python_struct(Dwarf_Die *type)
 static void put_part(struct parts *parts, const char *what, Dwarf_Die whole, Dwarf_Word offset)
 {
     bool atomic = false;
-    char *element = element_at(whole, offset, &atomic, python_struct);
+    char *element = element_at(&whole, offset, &atomic, python_struct);
     fputs(parts->n++ ? ",{\"what\":" : "{\"what\":", parts->out);
     put_string(parts->out, what);
     fprintf(parts->out, ",\"offset\":%" PRIu64 ",\"element\":", offset);
@@ -1193,23 +1245,24 @@ static void unescape(char *s)
 
 static void answer(char *request, FILE *out)
 {
-    static const struct { const char *name; int numbers; } requests[] = {
-        { "code", 1 }, { "data", 1 }, { "tls", 1 }, { "member", 3 }, { "statics", 0 },
+    enum { MAX_NUMBERS = 8 };
+    static const struct { const char *name; int least, most; } requests[] = {
+        { "code", 1, 1 }, { "data", 1, MAX_NUMBERS }, { "tls", 1, MAX_NUMBERS }, { "member", 3, 3 }, { "statics", 0, 0 },
     };
     enum { CODE, DATA, TLS, MEMBER, STATICS, REQUESTS };
     char *rest = request, *word = strsep(&rest, "\t"), *path = strsep(&rest, "\t"), *build_id = strsep(&rest, "\t");
-    uint64_t number[3] = { 0 };
+    uint64_t number[MAX_NUMBERS] = { 0 };
     int what = 0, n = 0;
     while (what < REQUESTS && strcmp(word, requests[what].name) != 0)
         what++;
     errno = 0;
-    for (; n < 3 && rest; n++) {
+    for (; n < MAX_NUMBERS && rest; n++) {
         char *hex = strsep(&rest, "\t"), *end;
         number[n] = strtoull(hex, &end, 16);
         if (!*hex || *end || errno)
             break;
     }
-    if (what == REQUESTS || !build_id || n != requests[what].numbers || rest) {
+    if (what == REQUESTS || !build_id || n < requests[what].least || n > requests[what].most || rest) {
         put_error(out, "a request is code, data, tls, member or statics, then path, build-id and hexadecimal numbers,"
                        " with tabs between");
         return;
@@ -1225,7 +1278,7 @@ static void answer(char *request, FILE *out)
     else if (what == MEMBER)
         answer_member(m, number[0], number[1], number[2], out);
     else
-        answer_data(m, number[0], what == TLS, out);
+        answer_data(m, number[0], what == TLS, number + 1, n - 1, out);
 }
 
 static void work(FILE *in, FILE *out)

@@ -67,13 +67,14 @@ class Symbolizer:
         """Frames at a run-time address, innermost first; none if unreadable."""
         return self._ask("code", module, address - module.bias).get("frames", [])
 
-    def data(self, module, address):
-        """What lies at a run-time address: the answer's fields, or {}."""
-        return self._variable(self._ask("data", module, address - module.bias))
+    def data(self, module, address, *way):
+        """What lies at a run-time address, and what its pointer leads to: at these offsets in one piece of memory after
+        the other.  The answer's fields, or {}."""
+        return self._variable(self._ask("data", module, address - module.bias, *way))
 
-    def tls(self, module, offset):
+    def tls(self, module, offset, *way):
         """The same for a thread-local variable."""
-        return self._variable(self._ask("tls", module, offset))
+        return self._variable(self._ask("tls", module, offset, *way))
 
     @staticmethod
     def _variable(answer):

@@ -457,6 +457,33 @@ isan__graph_statics(struct isan__graph *g)
     }
 }
 
+static bool
+refers_to_node(uint64_t value, void *g)
+{
+    return referred_by(g, value) != NULL;
+}
+
+static bool
+held_behind(const struct isan__behind *behind, uint64_t value, void *arg)
+{
+    struct isan__graph *g = arg;
+    struct isan__node *node = referred_by(g, value);
+    struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : new_outside(g, ISAN__KEEPER_static);
+    node->found++;
+    if (o != NULL && o->block == NULL && o->count++ == 0) {
+        o->holder = behind->holder;
+        o->behind = *behind;
+        node->outside = (uint32_t)g->n_outside;
+    }
+    return false;
+}
+
+void
+isan__graph_behind(struct isan__graph *g)
+{
+    isan__behind_statics(true, refers_to_node, held_behind, g);
+}
+
 bool
 isan__of_process(struct isan__graph *g, const char *block)
 {

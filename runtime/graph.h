@@ -24,6 +24,7 @@ struct isan__outside {
     uint8_t keeper;                         /* enum isan__keeper: static, foreign, runtime */
     uint32_t count;                         /* of references by statics; the first one is: */
     struct isan_holder holder;
+    struct isan__behind behind;             /* the way from that, if it is one through memory */
     char *block, *op;                       /* whose word at `at` refers; op NULL: raw memory, */
     char *by;                               /* which this object points at, or NULL */
     char *runtime;                          /* memory of the runtime's that refers, too, */
@@ -64,6 +65,8 @@ bool isan__graph_add(struct isan__graph *g, char *block, char *op);
 struct isan__node *isan__node_at(struct isan__graph *g, const void *start);     /* or NULL */
 /* Count the references from nodes to nodes. */
 void isan__graph_inside(struct isan__graph *g);
+/* Those from memory that statics lead to and that is no interpreter's. */
+void isan__graph_behind(struct isan__graph *g);
 /* And those from the memory of all other interpreters, which takes its time. */
 void isan__graph_others(struct isan__graph *g);
 /* The nodes that node i refers to, perhaps itself. */

@@ -281,6 +281,7 @@ struct isan__thread {
     uint8_t locks;                          /* of isan's, held */
     uint8_t crashing;                       /* waits for none of them longer than a second */
     uint8_t finalizing;                     /* ending the interpreter it is in */
+    uint32_t trapped;                       /* how often it was in a finding, or would have been */
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
     uint8_t by_line;                        /* isan__origin() may take the short way */
     uint8_t running;                        /* the interpreter it is in has been made */
@@ -416,14 +417,34 @@ const char *isan__tls_of(uintptr_t pointer, size_t module);
 bool isan__has_runtime(const struct dl_phdr_info *info);    /* this module */
 bool isan__left_out(const struct dl_phdr_info *info);       /* isan, the C library, ... */
 bool isan__uses_python(const struct dl_phdr_info *info);
+bool isan__is_pointer(uint64_t value);      /* to user space, aligned as blocks are */
 bool isan__is_called(const struct dl_phdr_info *info, const char *name);    /* by others that need it */
 /* The module's static that points at the block or its object; address 0: none. */
 struct isan_holder isan__static_holding(const void *block, const void *object);
 /* Every word in a module's writable data that points at a block of slot. */
 void isan__statics_of(isan__slot_t slot,
     void (*visit)(const struct isan_holder *where, char *block, void *arg), void *arg);
+/* Every word that may be a pointer in the writable data of what uses Python, but for
+ * the runtime. */
+void isan__each_static(void (*word)(const struct isan_holder *where, uint64_t value, void *arg), void *arg);
 
-/* The current interpreter imports the module at base, and with it the libraries
+/* behind.c: the static that leads to the object through `hops` pieces of memory,
+ * from a word at this offset in one to the next. */
+struct isan__behind {
+    struct isan_holder holder;
+    uint32_t hops, at[ISAN_HOPS];
+};
+/* Each wanted word in such memory, or only in that which is no interpreter's, until
+ * found() says that it is enough. */
+void isan__behind_statics(bool untagged, bool (*wanted)(uint64_t value, void *arg),
+    bool (*found)(const struct isan__behind *behind, uint64_t value, void *arg), void *arg);
+/* The static that points at the block or its object (then hops is 0), or leads to it;
+ * address 0: none. */
+void isan__static_leading_to(const void *block, const void *object, struct isan__behind *behind);
+void isan__log_behind(uint32_t finding, const struct isan__behind *behind);     /* if hops is not 0 */
+
+/* statics.c again.
+ * The current interpreter imports the module at base, and with it the libraries
  * that it is linked to and that use Python themselves. */
 void isan__imported(uintptr_t base);
 extern uint32_t isan__imports;              /* how many there were, of any module */
@@ -480,6 +501,7 @@ uint32_t isan__state_trap(int access, const char *function, void *pc, uint32_t o
 void isan__traps_forked(void);
 /* Ids of the findings about an object, newest first; returns how many. */
 int isan__findings_of(uint32_t object_serial, uint32_t *ids, int max);
+int isan__finding_kind(uint32_t id);       /* enum isan__kind; -1: there is none of that number */
 void isan__finding_became_leak(uint32_t finding, uint32_t leak);
 void isan__block_leaked(char *block, uint32_t leak);
 uint32_t isan__next_finding(void);

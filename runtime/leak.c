@@ -284,6 +284,24 @@ keep(struct analysis *a, struct group *g, size_t i)
     a->kept[k - 1].bytes += size;
 }
 
+/* Nothing refers to the block now.  Did a static when that was looked at last, or
+ * did another interpreter free it, which isan has kept it from? */
+static uint32_t
+without_reference(struct isan__node *node)
+{
+    uint32_t serial = isan__watched_serial(node->start), ids[8];
+    int n = serial ? isan__findings_of(serial, ids, 8) : 0;
+    uint32_t keeper = node->op ? ISAN__KEEPER_reference : ISAN__KEEPER_memory;
+    for (int i = 0; i < n; i++) {
+        int kind = isan__finding_kind(ids[i]);
+        if (kind == ISAN__KIND_free) {
+            return ISAN__KEEPER_given_up;
+        }
+        keeper = kind == ISAN__KIND_static && node->op != NULL ? ISAN__KEEPER_replaced : keeper;
+    }
+    return keeper;
+}
+
 /* Step 2: node i is a root; all it leads to is counted with it. */
 static struct group *
 root(struct analysis *a, size_t i, uint32_t keeper)
@@ -293,8 +311,8 @@ root(struct analysis *a, size_t i, uint32_t keeper)
     if (by->keeper != ISAN__KEEPER_unknown) {
         keeper = by->keeper;
     }
-    else if (keeper == ISAN__KEEPER_reference && node->op == NULL) {
-        keeper = ISAN__KEEPER_memory;
+    else if (keeper == ISAN__KEEPER_reference) {
+        keeper = without_reference(node);
     }
     struct group *g = group_of(a, node->start, node->op, by, keeper, residue_of(a, node));
     a->queued = 0;
@@ -652,6 +670,7 @@ report(struct analysis *a, struct group *g)
     strcpy(r->text, g->type);
     memcpy(r->text + n, g->pairs, pairs);
     isan__log_publish(r, ISAN_REC_LEAK);
+    isan__log_behind(r->id, &g->outside.behind);
     for (uint32_t i = 0; i < g->n_paired; i++) {
         isan__finding_became_leak(g->pairs[2 * i + 1], r->id);
     }
@@ -699,6 +718,7 @@ analyse(struct analysis *a, isan__slot_t slot)
     isan__blocks_of(slot, collect, a);
     isan__graph_inside(&a->graph);
     if (others_first) {
+        isan__graph_behind(&a->graph);
         isan__graph_others(&a->graph);
     }
     if (a->look != 0) {
@@ -707,6 +727,8 @@ analyse(struct analysis *a, isan__slot_t slot)
     roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
     if (!all_claimed(a)) {
         if (!others_first) {
+            isan__graph_behind(&a->graph);
+            roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
             isan__graph_others(&a->graph);
         }
         roots(a, ISAN__KEEPER_unknown, is_outside_for_sure);

@@ -52,6 +52,7 @@ enum isan_rec_type {
     ISAN_REC_REASON,
     ISAN_REC_PLACE,
     ISAN_REC_IGNORED,
+    ISAN_REC_BEHIND,
 };
 
 struct isan_rec {
@@ -284,6 +285,15 @@ struct isan_rec_crash {
 struct isan_rec_exit {
     struct isan_rec rec;
     uint64_t time_ns;
+};
+
+/* The static of that finding or leak holds the object through memory: the way leads
+ * through so many pieces of it, from one's word at this offset to the next. */
+#define ISAN_HOPS 6
+struct isan_rec_behind {
+    struct isan_rec rec;
+    uint32_t finding, hops;
+    uint32_t at[ISAN_HOPS];         /* of the first ones */
 };
 
 /* Uses that would have been findings, but for the program's isan_ignore_begin().

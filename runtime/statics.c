@@ -19,6 +19,7 @@ struct walk {
     void *arg;
     bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
     bool imported_only;                     /* by an interpreter that has not ended */
+    bool users_only;                        /* of Python, but for the runtime's own modules */
     bool own;                               /* of the standard library, this one */
     uintptr_t base;                         /* this one; 0: any */
     uintptr_t at, end;                      /* the one being walked */
@@ -147,9 +148,8 @@ of_runtime(const struct dl_phdr_info *info)
         || (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL);
 }
 
-/* To user space, aligned as blocks are. */
-static bool
-is_pointer(uint64_t value)
+bool
+isan__is_pointer(uint64_t value)
 {
     return value >= 4096 && value >> 47 == 0 && value % ISAN__GRANULE == 0;
 }
@@ -157,7 +157,7 @@ is_pointer(uint64_t value)
 static void
 see(struct walk *walk, const struct isan_holder *where, uint64_t value)
 {
-    if (is_pointer(value)) {
+    if (isan__is_pointer(value)) {
         walk->word(where, value, walk->arg);
     }
 }
@@ -201,6 +201,9 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (walk->runtime_only ? !of_runtime(info) : isan__left_out(info)) {
         return 0;
     }
+    if (walk->users_only && (isan__has_runtime(info) || !isan__uses_python(info))) {
+        return 0;
+    }
     if (walk->imported_only && ((walk->base != 0 && walk->base != info->dlpi_addr)
                                 || importer(walk, 0) == 0)) {
         return 0;
@@ -241,6 +244,13 @@ go(struct walk *walk)
 {
     isan__forget_ended_threads();
     dl_iterate_phdr(walk_module, walk);
+}
+
+void
+isan__each_static(void (*word)(const struct isan_holder *where, uint64_t value, void *arg), void *arg)
+{
+    struct walk walk = { .word = word, .arg = arg, .users_only = true };
+    go(&walk);
 }
 
 struct search {
@@ -420,7 +430,7 @@ static_type(const struct walk *walk, uint64_t where, uint64_t meta)
     memcpy(&flags, type + isan__py.type_flags, sizeof flags);
     memcpy(&basicsize, type + TP_BASICSIZE, sizeof basicsize);
     memcpy(&mro, type + TP_MRO, sizeof mro);
-    return (flags & (ISAN__TYPE_READY | ISAN__TYPE_HEAP)) == ISAN__TYPE_READY && is_pointer(mro)
+    return (flags & (ISAN__TYPE_READY | ISAN__TYPE_HEAP)) == ISAN__TYPE_READY && isan__is_pointer(mro)
         && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE
         && is_type_of_types(walk, meta) ? type : NULL;
 }
@@ -468,7 +478,7 @@ look_at_type(const struct walk *walk, const char *type, struct finds *finds)
 {
     uint64_t dict;
     memcpy(&dict, type + TP_DICT, sizeof dict);
-    char *block = is_pointer(dict) ? isan__block_of((void *)dict) : NULL;
+    char *block = isan__is_pointer(dict) ? isan__block_of((void *)dict) : NULL;
     const struct isan__interp *maker = isan__interp_of(block ? (isan__slot_t)isan__load(block) : 0);
     uint32_t owner = maker->serial ? maker->serial : importer(walk, 0);
     uint32_t other = importer(walk, owner);
@@ -714,7 +724,7 @@ isan__runtime_reaches(struct isan__table *seen)
                 break;
             }
             for (size_t j = 0; j < n / 8; j++) {
-                if (is_pointer(words[j])) {
+                if (isan__is_pointer(words[j])) {
                     reached(NULL, words[j], &r);
                 }
             }

@@ -170,6 +170,13 @@ isan__findings_of(uint32_t serial, uint32_t *ids, int max)
     return n;
 }
 
+int
+isan__finding_kind(uint32_t id)
+{
+    const struct isan_rec_finding *r = (void *)isan__table_get(&by_id, id);
+    return r ? r->kind : -1;
+}
+
 /* The finding is about that object, which may have leaked before. */
 static void
 belongs(uint32_t serial, struct isan_rec_finding *r)
@@ -330,6 +337,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
     if (excused(access, op, block, object && !freed, owner, current)) {
         return false;
     }
+    isan__self.trapped++;
     if (isan__ignores()) {
         return true;                        /* what is kept from being freed is, all the same */
     }
@@ -355,11 +363,13 @@ isan__trap(int kind, int access, const void *op, void *pc)
         uint64_t named = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 1)) | 1;
         r = (void *)isan__table_get(&by_name, named);
         if (r == NULL) {
-            r = record(kind, access, op, block, isan__static_holding(block, op),
-                       isan__interp_of(current)->serial, type);
+            struct isan__behind behind;
+            isan__static_leading_to(block, op, &behind);
+            r = record(kind, access, op, block, behind.holder, isan__interp_of(current)->serial, type);
             if (r == NULL) {
                 return true;
             }
+            isan__log_behind(r->id, &behind);
             isan__table_put(&by_name, named, (uint64_t)r);
         }
         isan__table_put(&by_site, exact, (uint64_t)r);

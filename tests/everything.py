@@ -60,10 +60,10 @@ class Symbols:
         line, start = FUNCTIONS[name] or (40, 30)
         return [{"function": name, "line": line, "start": start, "file": self.source if FUNCTIONS[name] else "Objects/x.c"}]
 
-    def data(self, module, address):
+    def data(self, module, address, *way):
         index, offset = divmod(address - module.bias - 0x10000, 0x100)
         name = list(VARIABLES)[index]
-        return {"symbol": name, "line": VARIABLES[name], "file": self.source, "section": ".bss",
+        return {"symbol": name, "line": VARIABLES[name], "file": self.source, "section": ".bss", "followed": 0,
                 "element": "[%d]" % (offset // 8) if name == "items" else ".ob_base.ob_base" if name == "Egg_Type" else None}
 
     tls = lambda *_: {}
@@ -161,6 +161,10 @@ def everything(directory, hostile=False, suppressed="", **more):
     w.leak(23, keeper="reference", owner=2, type="set", extra=2)
     w.leak(24, keeper="memory", owner=2, type="", flags=0, domain="m", bytes=100, origin=logs.site)
     w.leak(25, owner=2, type="bytes")
+    w.leak(32, keeper="given_up", owner=2, type="range")
+    w.leak(33, keeper="replaced", owner=2, type="complex", extra=1)
+    w.leak(34, keeper="static", holder=logs.variable("items", 8), owner=2, type="frozenset")
+    w.behind(34, 16, 24)
     w.leak(26, residue=1, count=100, bytes=6400, type="str", owner=2)
     w.leak(30, 0, 0, kept=(9, 900), keeper="interpreter", look=1, type="", owner=3, flags=0)
     w.kept(30, "X", 7, 700)

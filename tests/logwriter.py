@@ -119,6 +119,9 @@ class Writer:
     def exit(self, time=0):
         self.record(log.EXIT, struct.pack("=Q", time))
 
+    def behind(self, finding, *way):
+        self.record(log.BEHIND, struct.pack("=II6I", finding, len(way), *way, *[0] * (6 - len(way))))
+
     def ignored(self, reason, count):
         self.record(log.IGNORED, struct.pack("=Q", count) + strings(reason))
 

@@ -123,7 +123,7 @@ def read(text):
         for line in part.splitlines():
             if not line.startswith("ISAN_API"):
                 continue
-            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxprRvteE*+f]*)"(?:, \'([-onm=sS])\')?\)', line)
+            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxprRvteE*+f]*)"(?:, \'([-onm=sS.])\')?\)', line)
             left = re.fullmatch(r'ISAN_API_LEFT_OUT\((\w+), "(.{10,})"\)', line)
             name = row[2] if row else left[1] if left else None
             if name is None or (row and (row[1] == "_JUMP") != (row[4] is None)):
@@ -173,7 +173,7 @@ def misfit_result(row, function):
     if row.kind == "_JUMP":
         return None
     is_object = stars(function.result) == 1
-    return None if row.result in ("onm=" if is_object else "-sS") else f"has result {row.result!r}, the header {function.result}"
+    return None if row.result in ("onm=" if is_object else "." if function.result in ("double", "Py_complex") else "-sS") else f"has result {row.result!r}, the header {function.result}"
 
 
 def check(text, pythons):
@@ -228,6 +228,7 @@ def test_headers_are_read(pythons):
     ('(PyList_Append, "oo"', '(PyList_Append, "o"', "PyList_Append, as in the headers of 3.14: has no letter for argument 2"),
     ('(PyList_Append, "oo"', '(PyList_Append, "ooo"', "PyList_Append, as in the headers of 3.13: has 'o' for more arguments than there are"),
     ('(PyList_GetItem, "o-", \'o\'', '(PyList_GetItem, "o-", \'-\'', "PyList_GetItem, as in the headers of 3.13: has result '-', the header PyObject *"),
+    ('(PyLong_AsDouble, "o", \'.\'', '(PyLong_AsDouble, "o", \'-\'', "PyLong_AsDouble, as in the headers of 3.13: has result '-', the header double"),
     ('(PyDict_Next, "o-RR"', '(PyDict_Next, "o-oR"', "PyDict_Next, as in the headers of 3.13: has 'o' for argument 3, PyObject **key"),
     ('ISAN_API_JUMP(PyErr_Format, "o-")', 'ISAN_API(PyErr_Format, "o-", \'-\')', "PyErr_Format, as in the headers of 3.13: must be ISAN_API_JUMP"),
     ("(PyList_Append,", "(PyList_Apend,", "PyList_Apend is in no header"),

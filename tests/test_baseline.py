@@ -125,6 +125,7 @@ def print_of(finding):
 @pytest.mark.parametrize("keys,to", [
     (("object", "address"), 5), (("object", "serial"), 5), (("object", "size"), 5), (("owner", "id"), 5), (("owner", "serial"), 5),
     (("holder", "address"), 5), (("holder", "line"), 5), (("holder", "file"), "/b/n.c"), (("holder", "path"), "[8].next"),
+    (("holder", "path"), "[3].next->rows[5].value"),
     (("holder", "module"), "/b/_m.cpython-313-x86_64-linux-gnu.so"), (("stacks", "created", 0, "line"), 5),
     (("stacks", "created", 0, "file"), "/b/m.py"), (("stacks", "created", 0, "start"), 2), (("stacks", "used", 0, "line"), 5),
     (("stacks", "used", 0, "file"), None), (("stacks", "used", 0, "address"), 5), (("stacks", "used", 0, "offset"), 5),

@@ -171,3 +171,30 @@ m.appended({expression})
     else:
         (trap,) = found
         assert holder_of(trap)[0] == "kept_appended" and who(trap["current"])[0] == 2
+
+
+# What neither counts nor accesses attributes is seen at the boundary of a Python with checks compiled in, too.
+MEASURE = """
+    first, second = Interpreter(KIND), Interpreter(KIND)
+    for interpreter in first, second:
+        interpreter.run("import boundary_unseen as m; assert m.measure(bytearray(5)) == (5, 1, -1.0)")
+    second.end()
+    first.end()
+"""
+
+
+@KINDS
+def test_what_the_checks_compiled_in_do_not_see(subject, kind):
+    run = subject.run(MEASURE, KIND=kind)
+    line = {text: line_of("boundary_unseen.c", text) for text in ("PyObject_Length(", "PyObject_IsTrue(")}
+    found = run.findings("share")
+    assert {places(trap["stacks"]["used"], "boundary_unseen.c")[0] for trap in found} == set(line.values())
+    for trap in found:
+        assert (trap["access"], trap["object"]["type"], trap["count"]) == ("argument", "bytearray", 1)
+        assert holder_of(trap) == ("kept", "boundary_unseen.c", line_of("boundary_unseen.c", "static PyObject *kept;"))
+        assert (who(trap["owner"]), who(trap["current"])) == (interpreter(subject, 1, kind), interpreter(subject, 2, kind))
+
+
+def test_what_they_do_not_see_of_ones_own(subject):
+    extensions = subject.extension("boundary_unseen.c", True, "-DOWN")
+    assert subject.run(MEASURE, extensions=extensions, KIND="isolated").healthy()

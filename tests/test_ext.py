@@ -236,6 +236,8 @@ EXERCISE = {
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
     "traverse_right": TRAVERSE, "traverse_wrong": TRAVERSE,
+    "behind": HOLDS.format(places=7), "behind_cxx": HOLDS.format(places=4),
+    "boundary_unseen": "assert mod.measure([1, 2]) == (2, 1, -1.0)",
     **{f"static_{name}": HOLDS.format(places=places) for name, places in PLACES.items()},
     "type_heap": "assert mod.Thing().method() is None and mod.Thing.__mro__ == (mod.Thing, object)",
     "type_static": "assert mod.keep() is True and mod.Thing.__mro__ == (mod.Thing, object)",

@@ -113,6 +113,29 @@ def test_static_that_owns_is_blamed(every):
     assert holder_of(leak) == ("shelf", "keepers.c", line_of("keepers.c", "static PyObject *shelf;"))
 
 
+# The second import puts another dictionary where that of the first is, or into module state.
+RENEWED = """
+    first, second = Interpreter("isolated"), Interpreter("isolated")
+    for interpreter in first, second:
+        interpreter.run(f"import {MODULE}")
+    first.end()
+    second.end()
+"""
+
+
+def test_value_that_was_replaced(either):
+    run = either.run(RENEWED, MODULE="cache_renewed")
+    static = run.one("static")
+    old, new = sorted(run.findings("leak", type="dict"), key=lambda leak: who(leak["owner"]))
+    assert (who(old["owner"])[0], old["count"], old["holder"]["kind"], old["paired"]) == (1, 1, "replaced", [static["id"]])
+    assert (who(new["owner"])[0], new["holder"]["kind"]) == (2, "static") and "Py_XSETREF" in old["hint"]
+    assert f"kept alive by 1 reference: a static that held it (static #{static['id']}) has another value now" in run.err
+
+
+def test_values_of_each_interpreter(either):
+    assert either.run(RENEWED, MODULE="cache_state").healthy()
+
+
 # An object of interpreter 1 that a list or dictionary of the main one has, or only seems to have.
 SEEN = """
     import keepers, os

@@ -1032,6 +1032,8 @@ def test_every_reason_is_a_sentence():
     (dict(keeper="reference", extra=2), "kept alive by 2 references that nothing found explains: a missing Py_DECREF"),
     (dict(keeper="cycle"), "kept alive by a cycle the garbage collector cannot clear"),
     (dict(keeper="memory", type="", flags=0, domain="m"), "memory that nothing points at: never freed"),
+    (dict(keeper="given_up"), "another interpreter was to free it, and cannot"),
+    (dict(keeper="replaced", extra=1), "kept alive by 1 reference: a static that held it has another value now"),
     (dict(keeper="runtime"), "kept alive by the runtime"),
     (dict(keeper="runtime", holder=True), "kept alive by the runtime: static `grid[1][0]` of _foo.so (foo.c:4)"),
     (dict(keeper="unknown", holder=True), "kept alive by static `grid[1][0]` of _foo.so (foo.c:4)"),

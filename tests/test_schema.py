@@ -24,7 +24,7 @@ def test_every_kind_of_finding(report):
     assert {f["kind"] for f in report["findings"] + report["suppressed"]} == {kind.name for kind in tables.KINDS}
     assert report["owned"] and report["residue"] and report["crashes"] and report["gone"] and report["notes"]
     assert {f["holder"]["kind"] for f in report["findings"] if f["kind"] == "leak" and f["holder"]} == {
-        "static", "foreign", "cycle", "reference", "memory"}
+        "static", "foreign", "cycle", "reference", "memory", "given_up", "replaced"}
 
 
 def test_hostile_names(tmp_path):
