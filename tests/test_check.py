@@ -92,6 +92,24 @@ def test_single_phase_is_for_legacy_interpreters(subject_of, name):
         assert outcomes(clean)["own-GIL"] == "refused" and "own-GIL, parallel" not in outcomes(clean)
 
 
+@pytest.mark.parametrize("name", ["system", "3.13-fast"])
+def test_interpreters_with_one_gil_may_share_what_refers_to_nothing(subject_of, name, tmp_path):
+    """The functions, strings and numbers of a single-phase module, which the runtime copies; not a class among them."""
+    script = tmp_path / "parts.py"
+    script.write_text("""if True:
+        import sys
+        module = sys.modules.get("single_class") or sys.modules["single_parts"]
+        for part in module.use, module.__doc__, module.text, module.number, getattr(module, "error", None):
+            module.use(part)
+    """)
+    check = Check(subject_of(name), "--exercise", script, "single_parts", "single_class")
+    healthy, bug = check.modules["single_parts"], check.modules["single_class"]
+    types = {finding["object"]["type"] for finding in healthy["findings"]}
+    assert (healthy["verdict"], types) == ("legacy", {"builtin_function_or_method", "str", "int"}), healthy["findings"]
+    assert bug["verdict"] == "unsafe"
+    assert {finding["object"]["type"] for finding in bug["findings"]} == {"type"}, bug["findings"]
+
+
 @PYTHONS
 def test_refusal_is_a_limit_that_force_lifts(subject_of, name):
     subject = subject_of(name)

@@ -25,6 +25,7 @@ SILENT = 60             # seconds without a sign of life, if nothing is known of
 QUICK = 20              # seconds of which each is enough where the main interpreter was quick
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
 ALL = "*"               # what leaves out the rest (isan/exercise.py)
+LEAVES = {"str", "bytes", "int", "float", "complex"}       # refer to nothing, no collector knows them
 TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
@@ -561,9 +562,14 @@ class Module:
 
     def with_one_gil(self, finding):
         """Whether interpreters that share a GIL may do it: they share static types, as CPython's own were until 3.12, with
-        what PyType_Ready() gave them, and interned strings, if a static owns one, also when the first of them ends."""
+        what PyType_Ready() gave them, and what refers to nothing and is in no collector's list, as long as somebody owns it,
+        also when the first of them ends: they have one heap, too.  So are the functions of a single-phase module, of which
+        the runtime gives each the first one's (Python/import.c)."""
         object, holder = finding["object"], finding["holder"]
-        if object["static_type"] or finding["kind"] == "static" and object["interned"] and not object["freed"]:
+        if object["static_type"] or object["type"] in LEAVES and not object["freed"]:
+            return True
+        if object["type"] == "builtin_function_or_method" and finding["kind"] in ("share", "stale") and not object["freed"] \
+                and any(frame["function"] == "PyModule_AddFunctions" for frame in finding["stacks"].get("created", [])):
             return True
         if holder and re.search(r"(^|\.)tp_(dict|bases|mro|subclasses|cache|weaklist)$", holder.get("path") or ""):
             return True         # of a type that nobody used itself
