@@ -303,6 +303,19 @@ def test_test_that_crashes_is_named(subject_of, tmp_path):
     assert module["reasons"][0] == "legacy: crashes with SIGSEGV while exercising it (test_it.Tests.test_fail)"
 
 
+@pytest.mark.parametrize("script, reason", [
+    ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+     "legacy: crashes with SIGABRT while ending the interpreter (Fatal Python error: Py_EndInterpreter: "),
+    ("import ctypes; libc = ctypes.CDLL(None); libc.__cxa_atexit(libc.abort, None, None)", "main: crashes with SIGABRT while ending the process"),
+])
+def test_what_is_said_of_an_abort(subject_of, tmp_path, script, reason):
+    """With no code but CPython's on the stack, nor a finding: nobody else's doing."""
+    (tmp_path / "mine.py").write_text(script)
+    module = Check(subject_of("system"), "--exercise", tmp_path / "mine.py", "exc_state").one()
+    assert module["verdict"] == "unsafe", module["notes"]
+    assert any(said.startswith(reason) for said in module["reasons"]), module["reasons"]
+
+
 def test_extensions_that_a_package_does_not_import(subject_of, tmp_path):
     subject = subject_of("3.13-plain")
     for name in "parts", "parts/tests":

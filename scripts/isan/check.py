@@ -25,6 +25,8 @@ SILENT = 60             # seconds without a sign of life, if nothing is known of
 QUICK = 20              # seconds of which each is enough where the main interpreter was quick
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
 ALL = "*"               # what leaves out the rest (isan/exercise.py)
+# What CPython, the C library (malloc) and that of C++ say before they abort.
+ABORTED = re.compile(r"^(Fatal Python error: .*|double free or corruption .*|\w+\(\): \w+ .*|corrupted .*|terminate called .*)$", re.M)
 LEAVES = {"str", "bytes", "int", "float", "complex"}       # refer to nothing, no collector knows them
 TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
@@ -102,6 +104,8 @@ class Step:
     @property
     def last(self):
         """What it was doing: (phase, interpreter, import or call or None), by what was begun and is not done."""
+        if self.ended:
+            return "exit", 0, None
         open_, doing = {}, {}
         for event in self.events:
             if event[0] == "begin":
@@ -131,12 +135,14 @@ class Step:
     def trouble(self):
         """A crash or hang, in words."""
         phase, number, what_of_it = self.last
-        what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter"}.get(phase, "starting")
+        what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter",
+                "exit": "ending the process"}.get(phase, "starting")
         if what_of_it and what_of_it != self.module:
             what += " (%s)" % what_of_it
         how = ("hangs" if self.hung else "crashes with %s" % signal.Signals(-self.status).name if self.status and self.status < 0
                else "ends the process (status %s)" % self.status)
-        return "%s: %s while %s" % (self.title, how, what)
+        why = self.status == -signal.SIGABRT and not self.hung and ABORTED.search(self.output)
+        return "%s: %s while %s%s" % (self.title, how, what, " (%s)" % why[0].strip() if why else "")
 
 
 class Checker:
