@@ -31,6 +31,10 @@ CPYTHON_TESTS ?= test_interpreters test__interpreters test__interpchannels test_
 isan = build/bin/isan
 # $(call python,FLAVOR,VERSION)
 python = $(isan) python --flavor $(1) --version $(2)
+hash := \#
+# $(call pythons,VERSION-FLAVOR ...), whose configure scripts ask the same things.
+pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN__CONFIGURE_CACHE="$$cache"; \
+    for p in $(1); do $(call python,$${p$(hash)*-},$${p%-*}); done
 
 .PHONY: all help deps python demo test cpython races bench fuzz soak lint install wheel clean
 .DEFAULT_GOAL := all
@@ -55,13 +59,13 @@ demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
 
 test: deps ## run the tests (PYTEST_ARGS=, JOBS=, PYTHONS="3.13-fast ...")
 	$(MAKE) all
-	set -e; for p in $(PYTHONS); do $(call python,$${p#*-},$${p%-*}); done
+	$(call pythons,$(PYTHONS))
 	$(PYTHON) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile tests $(PYTEST_ARGS)
 
 # The same results as without isan, and no finding but of the defects that are known.
 cpython: deps ## CPython's own tests under fast and debug, compared with plain (CPYTHON_TESTS= CPYTHON_LOG=)
 	$(MAKE) all
-	set -e; for v in 3.13 3.14; do for f in plain fast debug; do $(call python,$$f,$$v); done; done
+	$(call pythons,$(foreach v,3.13 3.14,$(v)-plain $(v)-fast $(v)-debug))
 	logs='$(CPYTHON_LOG)'; logs=$${logs:-$$(mktemp -d)}; status=0; \
 	for v in 3.13 3.14; do for f in plain fast debug; do echo "== CPython $$v, $$f"; \
 	    $(isan) regrtest --flavor $$f --version $$v --log $$logs/$$v-$$f --suppressions tests/cpython-defects.txt \
@@ -107,7 +111,7 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n, shellcheck
 	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
 	    case $$f in */libc.c) more='$(LIBC_CFLAGS)';; *) more=;; esac; \
 	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) $$more -Werror -c -o /dev/null $$f; done
-	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
+	cppcheck -j $$(nproc) --quiet --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingInclude --suppress=nullPointerArithmeticRedundantCheck \
 	    --suppress=ctuuninitvar --suppress=pointerSize --error-exitcode=1 -I. -Iinclude $(LINT_C)
 	$(PYTHON) -m pyflakes $(SCRIPTS)

@@ -241,7 +241,7 @@ hook_free(void *ctx, void *p)
 static void *
 copy(struct domain *d, void *p, size_t size)
 {
-    void *q = hook_malloc(d, size);         /* never RAW's, which has no owner */
+    char *q = hook_malloc(d, size);         /* never RAW's, which has no owner */
     if (q != NULL) {
         size_t old = isan__block_size(p);
         memcpy(q, p, old < size ? old : size);

@@ -1,6 +1,7 @@
 import functools
 import importlib.util
 import os
+import signal
 import sys
 
 import pytest
@@ -10,6 +11,9 @@ sys.path[:0] = [os.path.join(ROOT, "scripts"), ROOT]
 
 from isan import Problem, pythons  # noqa: E402
 from subject import VERSIONS, Subject  # noqa: E402
+
+# A shell without job control has what it starts with & ignore it (POSIX, 2.11), and so would what tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

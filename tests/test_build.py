@@ -286,6 +286,17 @@ def test_two_builds_of_one_key_at_once(place):
     assert len(place.journal.read_text().splitlines()) == 1
 
 
+def test_answers_of_configure_are_shared_by_the_builds_of_one_make_test(place):
+    """By compiler and release, and are no part of what is built."""
+    plain = ["--flavor", "plain", "--source", place.source()]
+    assert place.run(*plain, ISAN__CONFIGURE_CACHE="/answers")[0] == 0
+    assert place.run("--flavor", "plain", "--source", place.source("3.13.15"), ISAN__CONFIGURE_CACHE="/answers")[0] == 0
+    caches = [[word for word in line.split() if word.startswith("--cache-file")]
+              for line in place.journal.read_text().splitlines()]
+    assert caches == [["--cache-file=/answers/3.13.5-gcc"], ["--cache-file=/answers/3.13.15-gcc"]]
+    assert place.run(*plain)[0] == 0 and len(place.journal.read_text().splitlines()) == 2
+
+
 def test_left_over_of_a_killed_build_is_cleared(place):
     source = place.source()
     assert place.run("--flavor", "plain", "--source", source)[0] == 0

@@ -590,7 +590,10 @@ def build_in(work, source, flavor, prefix, log, progress):
         libs.append(tsan_main)
 
     progress.step("configure")
-    run("./configure", *configure_args(flavor, prefix))
+    # The answers of the builds before it in one `make test`: kept for longer they would be out of date some day.
+    cache = os.environ.get("ISAN__CONFIGURE_CACHE")
+    known = [f"--cache-file={cache}/{source.version}-{os.path.basename(cc[0])}"] if cache else []
+    run("./configure", *configure_args(flavor, prefix), *known)
 
     # Given to make, not to configure: there they would break its compiler tests.
     with open(os.path.join(tree, "Makefile"), encoding="utf-8") as makefile:
