@@ -19,6 +19,7 @@ import stat
 
 from . import story, tables, text
 from .model import RANK, users
+from .phrases import incomplete
 
 KINDS = [kind.name for kind in tables.KINDS]
 ROOT = tables.ROOT / "reports"
@@ -325,8 +326,7 @@ class _Page:
             if said:
                 parts.append(self.more(title, element("pre", said)))
         notes = list(dict.fromkeys(note["text"] for note in report["notes"]))
-        notes += ["%s could not be recorded (disk or table full): this report is not complete" % text.plural(
-            report["dropped"], "record")] * bool(report["dropped"])
+        notes += [incomplete(report)] * bool(report["dropped"])
         if notes:
             parts.append(self.more("Notes: %d" % len(notes), element("ul", *(element("li", note) for note in notes), class_="plain-list")))
         if report["errors"]:

@@ -657,7 +657,7 @@ def build(logs, symbolizer, residue_of=lambda log: {}, merge=True, version="", s
         if log.torn is not None:
             report["notes"].append({"pid": log.pid, "text": "the process was killed while it recorded; the log ends at"
                                     " offset %d" % log.torn})
-        elif not (log.exit_time or log.crashes or log.parent_name):     # forked ones often end with _exit()
+        elif not (log.exit_time or log.crashes or log.dropped or log.parent_name):  # forked ones often end with _exit()
             report["notes"].append({"pid": log.pid, "text": "the process was killed, left through _exit(), or is still"
                                     " running: this is what it did until then"})
         report["dropped"] += log.dropped

@@ -38,6 +38,11 @@ def plural(n, one, many=None):
     return "%s %s" % (format(n, ","), one if n == 1 else many or one + "s")
 
 
+def incomplete(report):
+    """What a report says in which not all is: what may be missing is what would have been found."""
+    return "%s could not be recorded (disk or table full): this report is not complete" % plural(report["dropped"], "record")
+
+
 def _article(word):
     return "an" if word[:1].lower() in tuple("aeiou") else "a"
 

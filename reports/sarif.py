@@ -21,7 +21,7 @@ from . import fingerprints, story, tables
 from .fingerprints import users
 from .json_ import clean
 from .model import RANK, RACES, STATIC_TYPE
-from .phrases import Phrases, escape, plural
+from .phrases import Phrases, escape, incomplete
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RESULTS, LOCATIONS, FLOW, BYTES = 25000, 100, 1000, 10 << 20
@@ -218,7 +218,7 @@ class _Sarif:
         said = [("note", note["text"]) for note in self.report["notes"]]
         said += [("error", "%s, offset %d: %s" % (error["log"], error["offset"], error["text"])) for error in self.report["errors"]]
         if self.report["dropped"]:
-            said.append(("warning", "%s could not be recorded: this report is not complete" % plural(self.report["dropped"], "record")))
+            said.append(("warning", incomplete(self.report)))
         return [{"level": level, "message": _message(escape(text))} for level, text in dict.fromkeys(said)]
 
     def run(self, suppressed):

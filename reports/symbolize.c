@@ -66,7 +66,7 @@ struct ranges { struct range *at; size_t n, cap; };
 
 struct variable {
     Dwarf_Addr lo;
-    Dwarf_Word size;
+    Dwarf_Word size, whole, part;   /* part: where in the variable lo is, if it is not the whole of it */
     char *name;
     Dwarf_Die die;                  /* .addr == NULL: from the symbol table */
 };
@@ -534,14 +534,12 @@ static bool is_atomic(Dwarf_Die *die)
     return false;
 }
 
-/* Where a variable lies: its address, or its offset in the module's block of
- * thread-local ones.  False for what is in registers, in pieces or nowhere. */
-static bool static_address(Dwarf_Die *die, Dwarf_Addr *address, bool *thread_local)
+/* Where a variable lies, or a piece of it: its address, or its offset in the module's
+ * block of thread-local ones.  False for what is in registers or nowhere. */
+static bool static_address(Dwarf_Attribute *attr, Dwarf_Op *ops, size_t n, Dwarf_Addr *address, bool *thread_local)
 {
-    Dwarf_Attribute attr, operand;
-    Dwarf_Op *ops;
-    size_t n;
-    if (!dwarf_attr_integrate(die, DW_AT_location, &attr) || dwarf_getlocation(&attr, &ops, &n) != 0 || n < 1)
+    Dwarf_Attribute operand;
+    if (n < 1)
         return false;
     *thread_local = n > 1 && (ops[1].atom == DW_OP_form_tls_address || ops[1].atom == DW_OP_GNU_push_tls_address);
     switch (ops[0].atom) {
@@ -554,7 +552,7 @@ static bool static_address(Dwarf_Die *die, Dwarf_Addr *address, bool *thread_loc
         *address = ops[0].number;
         break;
     case DW_OP_addrx: case DW_OP_GNU_addr_index: case DW_OP_constx: case DW_OP_GNU_const_index:
-        if (dwarf_getlocation_attr(&attr, &ops[0], &operand) != 0 || dwarf_formaddr(&operand, address) != 0)
+        if (dwarf_getlocation_attr(attr, &ops[0], &operand) != 0 || dwarf_formaddr(&operand, address) != 0)
             return false;
         break;
     default:
@@ -591,6 +589,36 @@ static void add_variable(struct variables *list, struct variable variable)
     list->at[list->n++] = variable;
 }
 
+/* clang -O2 gives the members of a static struct that are used places of their own,
+ * and the others none (LLVM's lib/Transforms/IPO/GlobalOpt.cpp). */
+static void index_variable(struct module *m, Dwarf_Die *die, const char *prefix)
+{
+    const char *name = dwarf_diename(die);
+    Dwarf_Attribute attr;
+    Dwarf_Op *ops;
+    size_t n;
+    if (!name || !dwarf_attr_integrate(die, DW_AT_location, &attr) || dwarf_getlocation(&attr, &ops, &n) != 0)
+        return;
+    Dwarf_Die type;
+    Dwarf_Word whole = 0, part = 0, size;
+    if (!type_of(die, &type) || dwarf_aggregate_size(&type, &whole) != 0)
+        whole = 0;
+    for (size_t from = 0, to; from < n; from = to + 1, part += size) {
+        Dwarf_Addr address;
+        bool thread_local;
+        for (to = from; to < n && ops[to].atom != DW_OP_piece; to++)
+            ;
+        size = to < n ? ops[to].number : whole;
+        if (!static_address(&attr, ops + from, to - from, &address, &thread_local))
+            continue;
+        char *scope = dwarf_hasattr(die, DW_AT_specification) ? scope_prefix(die) : NULL;
+        add_variable(&m->vars[thread_local], (struct variable){
+            thread_local ? address : address + m->bias, size, whole, part,
+            text("%s%s", scope && *scope ? scope : prefix, name), *die });
+        free(scope);
+    }
+}
+
 static void index_variables(struct module *m, Dwarf_Die *parent, const char *prefix, int depth)
 {
     Dwarf_Die die;
@@ -598,24 +626,10 @@ static void index_variables(struct module *m, Dwarf_Die *parent, const char *pre
         return;
     do {
         int tag = dwarf_tag(&die);
-        const char *name;
         switch (tag) {
-        case DW_TAG_variable: {
-            Dwarf_Addr address;
-            Dwarf_Word size = 0;
-            Dwarf_Die type;
-            bool thread_local;
-            if (!(name = dwarf_diename(&die)) || !static_address(&die, &address, &thread_local))
-                break;
-            if (!type_of(&die, &type) || dwarf_aggregate_size(&type, &size) != 0)
-                size = 0;
-            char *scope = dwarf_hasattr(&die, DW_AT_specification) ? scope_prefix(&die) : NULL;
-            add_variable(&m->vars[thread_local], (struct variable){
-                thread_local ? address : address + m->bias, size,
-                text("%s%s", scope && *scope ? scope : prefix, name), die });
-            free(scope);
+        case DW_TAG_variable:
+            index_variable(m, &die, prefix);
             break;
-        }
         case DW_TAG_namespace:
         case DW_TAG_subprogram: {
             char *inner = tag == DW_TAG_subprogram && is_cplusplus(&die) ? qualified_name(&die) : NULL;
@@ -644,7 +658,7 @@ static void index_symbols(struct module *m)
             continue;
         if (type == STT_OBJECT || type == STT_COMMON || type == STT_TLS)
             add_variable(&m->syms[type == STT_TLS], (struct variable){
-                type == STT_TLS ? sym.st_value : address, sym.st_size, (char *)name, { 0 } });
+                type == STT_TLS ? sym.st_value : address, sym.st_size, sym.st_size, 0, (char *)name, { 0 } });
     }
 }
 
@@ -847,9 +861,9 @@ static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, F
     }
     fputs("{\"symbol\":", out);
     put_string(out, v ? v->name : NULL);
-    fprintf(out, ",\"offset\":%" PRIu64, vaddr - (v ? v->lo : section_start));
+    fprintf(out, ",\"offset\":%" PRIu64, v ? vaddr - v->lo + v->part : vaddr - section_start);
     if (v)
-        fprintf(out, ",\"size\":%" PRIu64, v->size);
+        fprintf(out, ",\"size\":%" PRIu64, v->whole);
     else
         fputs(",\"size\":null", out);
     const char *file = NULL;
@@ -868,7 +882,7 @@ static void answer_data(struct module *m, Dwarf_Addr vaddr, bool thread_local, F
         fputs(",\"line\":null", out);
     fputs(",\"element\":", out);
     if (v && v->die.addr)
-        put_element(out, &v->die, vaddr - v->lo);
+        put_element(out, &v->die, vaddr - v->lo + v->part);
     else
         fputs("null,\"atomic\":false", out);
     fputs(",\"section\":", out);
@@ -1140,7 +1154,7 @@ static void answer_statics(struct module *m, FILE *out)
         int line = 0;
         if (!parts.out)
             abort();
-        if (type_of(&v->die, &type) && is_writable(m, v->lo))
+        if (v->size == v->whole && type_of(&v->die, &type) && is_writable(m, v->lo))
             find_parts(&parts, type, type, 0, 0);
         fclose(parts.out);
         if (parts.n) {

@@ -6,7 +6,7 @@ import signal
 
 from .baseline import is_new
 from .fingerprints import users
-from .phrases import Phrases, escape, plural, processes
+from .phrases import Phrases, escape, incomplete, plural, processes
 
 _COLORS = {"kind": "1;31", "title": "1", "dim": "2", "name": "36"}
 
@@ -319,6 +319,8 @@ class Text(Phrases):
             text += ", " + plural(len(report["crashes"]), "crash", "crashes")
         if report["errors"]:
             text += ", " + plural(len(report["errors"]), "error") + " in the logs"
+        if report["dropped"]:
+            text += ", %s lost" % plural(report["dropped"], "record")
         n = processes(report)
         return "SUMMARY: isan: %s in %s%s" % (text, plural(n, "process", "processes"), self.compared())
 
@@ -363,8 +365,7 @@ class Text(Phrases):
             who = " (process %s)" % self.few(pids) if pids and self.several else ""
             self.say("isan: note%s: %s" % (who, escape(note)))
         if self.report["dropped"]:
-            self.say("isan: note: %s could not be recorded (disk or table full): this report is not complete"
-                     % plural(self.report["dropped"], "record"))
+            self.say("isan: note: " + incomplete(self.report))
         self.suppressed()
         self.ignored()
         self.say(self.summary())

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,11 @@ PYTHONS = pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast"])
 
 
 class Check:
-    def __init__(self, subject, *arguments, env=None, cwd=None, format="json"):
+    def __init__(self, subject, *arguments, env=None, cwd=None, format="json", preexec=None):
         how = subject.how or ["--python", subject.python]
         done = subprocess.run([subject.isan, "check", *how, "--format", format, "--interpreters", "2", *arguments],
                               env=dict(subject.env(), **(env or {})), cwd=cwd, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300, preexec_fn=preexec)
         self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
         self.modules = {m["name"]: m for m in json.loads(self.out)["modules"]} if format == "json" and self.out else {}
 
@@ -383,6 +384,12 @@ def test_path_of_an_extension(subject_of, tmp_path):
     assert (module["name"], module["verdict"]) == ("package.cache_state", "own-gil")
 
 
+def test_python_by_its_path_from_here(subject_of, project):
+    subject, directory = subject_of("3.13-plain"), project("exc_state.c")
+    check = Check(subject, "--python", os.path.relpath(subject.python, directory), "--exercise", os.devnull, "./", cwd=directory)
+    assert check.status == 0 and check.one()["verdict"] == "own-gil", check.err
+
+
 def test_interrupt_leaves_what_is_known(subject_of):
     subject = subject_of("3.13-plain")
     with subprocess.Popen([subject.isan, "check", "--python", subject.python, "--interpreters", "2", "cache_state", "second_hang"],
@@ -488,6 +495,14 @@ def test_what_others_keep_from_being_imported_is_not_judged(subject_of, tmp_path
     assert (check.status, check.one()["verdict"]) == (2, None), check.out
     assert check.one()["reasons"] == ["legacy interpreters: it cannot be told, since what it imports does not get that far there"]
     assert any("which seems to be the doing of first_crash" in note for note in check.one()["notes"])
+
+
+def test_disk_full_is_no_verdict(subject_of, tmp_path):
+    (tmp_path / "much.py").write_text("import asyncio, unittest\n")
+    check = Check(subject_of("3.13-plain"), "--exercise", tmp_path / "much.py", "cache_state",
+                  preexec=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18)))
+    assert (check.status, check.one()["verdict"]) == (2, None), check.out
+    assert any("could not be recorded (disk or table full)" in reason for reason in check.one()["reasons"])
 
 
 def test_wrong_usage(subject_of, tmp_path):

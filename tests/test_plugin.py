@@ -85,6 +85,17 @@ def example(root):
         return re.search(r"```python\n(.*?)```", file.read(), re.S)[1]
 
 
+def test_refusal_is_told_in_a_line(project_of):
+    """What the author of an extension sees first that does not load there: why, and not what pytest makes of it."""
+    project = project_of("3.13-plain", "single_init.c")
+    project.file("test_it.py", "import pytest\nimport single_init\n\n@pytest.mark.interpreters(2)\ndef test_there(): pass\n")
+    done = project.test("test_it.py")
+    assert done.status == 1, done
+    assert done.failed == {"test_there": "in interpreters 1, 2 of 2 (own GIL): ImportError: module single_init does not support"
+                                         " loading in subinterpreters"}
+    assert "test_it.py:2: in <module>" in done.report("test_there") and "_hooks.py" not in done.out
+
+
 @pytest.mark.parametrize("name", ["system", "3.13-fast"])
 def test_exception_class_in_a_static_and_its_healthy_twin(project_of, name, example):
     project = project_of(name)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests")]
 
 from logwriter import Writer, linetable                                      # noqa: E402
+from isan import pythons                                                     # noqa: E402
 from reports import json_, log, model, tables, text                         # noqa: E402
 from reports.linetable import line_of                                       # noqa: E402
 from reports.symbols import Missing, Symbolizer                             # noqa: E402
@@ -224,6 +225,20 @@ def test_cplusplus_names(program, tmp_path):
     assert count["symbol"] == "ns::C::count"
     assert local["symbol"] == "ns::C::method::local"
     assert method["frames"][0]["function"] == "ns::C::method"
+
+
+def test_struct_in_pieces(program, tmp_path):
+    """What clang makes of a static struct of which only some members are used."""
+    (tmp_path / "split.c").write_text("static struct { int unused; long hits; char *text; } all;\n"
+                                      "long use(char *text) { char *old = all.text; all.text = text; return all.hits++ + !old; }\n")
+    run(pythons.tsan_compiler(), "-g", "-O2", "-fPIC", "-shared", tmp_path / "split.c", "-o", tmp_path / "split.so")
+    built = Built(tmp_path / "split.so")
+    hits, text = (built.symbols[name] for name in sorted(name for name in built.symbols if name.startswith("all.")))
+    for address, element, offset in (hits, ".hits", 8), (text, ".text", 16), (text + 4, ".text+4", 20):
+        (answer,) = ask(program, data(built.path, address))
+        assert (answer["symbol"], answer["element"], answer["offset"], answer["size"]) == ("all", element, offset, 24)
+        assert answer["file"].endswith("/split.c") and answer["line"] == 1
+    assert "all" not in built.symbols
 
 
 def test_atomic_variables(program, tmp_path):

@@ -1,4 +1,5 @@
 """How programs under isan end, and what is left of what was found: isan run, by hand, crashes, bad options, no room."""
+import os
 import re
 import resource
 import signal
@@ -7,6 +8,7 @@ import subprocess
 
 import pytest
 
+from isan import residue
 from subject import TIMEOUT, who
 
 # One interpreter uses what another made.
@@ -291,6 +293,44 @@ def test_disk_full(subject):
     assert (run.status, run.out) == (86, "done\n")
     assert run.report["dropped"] > 100 and run.report["errors"] == []
     assert run.findings("share", access="attribute")
+
+
+def test_disk_full_is_no_clean_run(subject):
+    """Who would have been found is not known."""
+    run = subject.run("""
+one = Interpreter()
+one.run("import asyncio, unittest")
+one.end()
+print("done", flush=True)
+""", preexec=limit(resource.RLIMIT_FSIZE, 1 << 18))
+    assert (run.status, run.out) == (2, "done\n")
+    report, = [line for line in run.err.splitlines() if line.startswith("SUMMARY: ")]
+    assert re.fullmatch(r"SUMMARY: isan: no findings, [\d,]+ records lost in 1 process", report)
+    assert "the process was killed" not in run.err
+    again = subprocess.run([subject.isan, "report", run.log], stdout=subprocess.PIPE, text=True)
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (2, report)
+
+
+def test_residue_without_a_place_to_keep_it(isan, monkeypatch):
+    """It is measured all the same, and once for all processes of a report."""
+    program = ("import _xxsubinterpreters as api, subprocess, sys\napi.destroy(api.create(isolated=False))\n"
+               "if not sys.argv[1:]: subprocess.run([sys.executable, *sys.orig_argv[1:], 'again'], check=True)\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
+    done = subprocess.run([isan, "run", "/usr/bin/python3", "-c", program], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 0 and "note:" not in done.stderr, done.stderr
+    assert done.stderr.count("measuring what empty interpreters") == 1
+    assert done.stderr.endswith("SUMMARY: isan: no findings in 2 processes\n")
+
+
+def test_residue_of_somebody_without_a_home(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(residue.Path, "home", no_home)
+    residue.keep("measured", {"kinds": {}})
+    assert residue.kept("measured") is None
 
 
 def test_signals_are_as_they_were(isan):

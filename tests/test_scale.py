@@ -277,6 +277,7 @@ def test_wrong_usage(subject_of, tmp_path):
             (["--list", "missing"], "cannot read the list missing: No such file or directory"),
             (["math", "--shard", "3/2"], "--shard is K/N, the K-th of N shards, from 1/N to N/N, not 3/2"),
             (["--merge", "missing"], "cannot read missing: No such file or directory"),
+            (["--merge", "."], "there is no result in .: give the directories that --results had"),
             (["math", "--results", sys.executable], f"cannot make {sys.executable}: File exists; give --results another directory"),
             (["--merge", ".", "--results", "."], "--merge reads results, and --results makes them: give one of them")]:
         check = Check(subject, *arguments, cwd=tmp_path)

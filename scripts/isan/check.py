@@ -65,7 +65,7 @@ def add_arguments(parser):
     parser.add_argument("--force", action="store_true", help="import modules into own-GIL interpreters that they refuse, and judge what they do")
     parser.add_argument("--timeout", type=float, metavar="SECONDS",
                         help="how long a step may go without a new import, call or test before it counts as hung"
-                             " (default: %d; less where the main interpreter was quick)" % SILENT)
+                             " (default: %d in the main interpreter; %d, or more if that was slow, in others)" % (SILENT, QUICK))
     parser.add_argument("--pip", action="append", default=[], metavar="ARG",
                         help="an argument for pip when it installs, such as --pip=--no-build-isolation")
     parser.add_argument("--format", choices=verdicts.FORMATS, default="text", help="default: text")
@@ -416,6 +416,9 @@ class Module:
         if self.look():
             self.run_all()
             self.judge()
+            if self.report["dropped"]:
+                self.reasons.append(phrases.incomplete(self.report))
+                self.verdict = self.verdict if self.verdict == "unsafe" else None
             self.fails = self.verdict == "unsafe"
             if self.checker.known:
                 self.compare(*self.checker.known)
@@ -820,6 +823,8 @@ def merge(args, arguments):
     for complaint in merged.complaints:
         print("isan check: " + complaint, file=sys.stderr)
     found = merged.results(arguments)
+    if not found:
+        raise Problem("there is no result in %s: give the directories that --results had" % text.escape(", ".join(args.merge)))
     table = verdicts.Table([text.escape(module.name) for module in found])
     if args.format == "text":
         report_.write(sys.stdout, "".join(table.row(cells) + "\n" for cells in verdicts.rows(found)))

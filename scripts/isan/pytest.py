@@ -308,7 +308,10 @@ def text_of(report):
 def brief(report):
     """The same in a line."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return crash.message.partition("\n")[0] if crash else ""
+    if crash:
+        return crash.message.partition("\n")[0]
+    said = re.search("^E +(.*)", report.longreprtext, re.M)     # of a module that cannot be imported, text is all there is
+    return said[1] if said else ""
 
 
 class Outcome:
@@ -515,6 +518,9 @@ def run_here(job):
             config.hook.pytest_cmdline_main(config=config)
         finally:
             config._ensure_unconfigure()
+    except pytest.UsageError as error:
+        if not here.reports:        # else it is what comes of a module that cannot be imported, which they tell
+            here.errors.append("ERROR: %s" % error)
     except BaseException as error:
         here.errors.append("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     finally:

@@ -96,6 +96,9 @@ def make(paths, debuginfo_path="", suppressed=(), defaults=True, keep=None):
             suppressions_of=lambda log: [*suppressed, *(suppressions.of_cpython(log) if defaults else [])])
 
 
+INCOMPLETE = 2      # the exit status where nothing was found, and not all could be recorded: no clean run
+
+
 def complain(report):
     """Say which logs could not be read to their end; whether there are any."""
     for error in report["errors"]:
@@ -193,4 +196,4 @@ def main(args):
         raise Problem("cannot write %s: %s" % (args.output or "the report", error.strerror))
     if complain(report):
         return 2
-    return 86 if failing(report) else 0
+    return 86 if failing(report) else INCOMPLETE if report["dropped"] else 0

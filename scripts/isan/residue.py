@@ -6,6 +6,7 @@ written by hand would stay right.
 """
 
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -115,30 +116,41 @@ def measure(command, preload):
             for kind, counts in most.items()}
 
 
+_measured = {}      # for where it cannot be kept: no home, or one that cannot be written to
+
+
+def kept(name):
+    try:
+        return json.loads((cache() / (name + ".json")).read_text(encoding="utf-8"))["kinds"]
+    except (OSError, RuntimeError, ValueError, KeyError):       # RuntimeError: Path.home()
+        return None
+
+
+def keep(name, measured):
+    with contextlib.suppress(OSError, RuntimeError):
+        cache().mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache(), suffix=".tmp", encoding="utf-8", delete=False) as new:
+            json.dump(measured, new, indent=1)
+        os.replace(new.name, cache() / (name + ".json"))
+
+
 def of(process):
     """For model.build: kind -> {model.residue_key: count} of the Python of a log."""
     if not process.hexversion or not process.exe:
         return {}
     executable, command = python_of(process)
     try:
-        file = cache() / (key(executable) + ".json")
-    except OSError as error:
+        name = key(executable)
+        if name not in _measured:
+            _measured[name] = kept(name)
+        if _measured[name] is None:
+            print("isan: measuring what empty interpreters of %s leave (once)..." % executable, file=sys.stderr)
+            _measured[name] = measure(command, process.flavor == "stock")
+            keep(name, {"executable": executable, "kinds": _measured[name]})
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         process.notes.append("CPython's own residue could not be measured (%s), so it counts as findings" % error)
         return {}
-    try:
-        kinds = json.loads(file.read_text(encoding="utf-8"))["kinds"]
-    except (OSError, ValueError, KeyError):
-        print("isan: measuring what empty interpreters of %s leave (once)..." % executable, file=sys.stderr)
-        try:
-            kinds = measure(command, process.flavor == "stock")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", encoding="utf-8",
-                                             delete=False) as new:
-                json.dump({"executable": executable, "kinds": kinds}, new, indent=1)
-            os.replace(new.name, file)
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            process.notes.append("CPython's own residue could not be measured (%s), so it counts as findings" % error)
-            return {}
+    kinds = _measured[name]
     counts = {kind: collections.Counter() for kind in kinds}
     for kind, groups in kinds.items():
         for group in groups:

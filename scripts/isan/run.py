@@ -60,8 +60,9 @@ def command_of(args):
 
 
 def python_of(args, *arguments):
-    """The same for the Python that --python, --flavor and --version name, python3 if there are none."""
-    return command_of(argparse.Namespace(program="python3", arguments=list(arguments), python=args.python, flavor=args.flavor,
+    """The same for the Python that --python, --flavor and --version name, python3 if there are none; for any directory."""
+    python = os.path.abspath(args.python) if args.python and os.sep in args.python else args.python
+    return command_of(argparse.Namespace(program="python3", arguments=list(arguments), python=python, flavor=args.flavor,
                                          version=args.version))
 
 
@@ -173,6 +174,8 @@ def run(args):
             baseline.compare(report, args.baseline, known)
         report_.complain(report)
         report_.write(sys.stderr, text.render(report, text.wants_color(sys.stderr)))
+    if report["dropped"] and not code:
+        code = report_.INCOMPLETE
     return exitcode if report_.failing(report) and exitcode else code
 
 

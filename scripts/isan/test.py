@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from reports import baseline as baseline_, log, suppressions, symbols, tables, text
+from reports import baseline as baseline_, log, phrases, suppressions, symbols, tables, text
 from reports.model import users
 
 from . import Problem, report as report_, residue, run
@@ -277,6 +277,9 @@ def supervise(args, rest):
             if known is not None:
                 baseline_.compare(whole, args.baseline, known)
             report_.write_all(args.reports, report_.renderers(whole))
+    if report["dropped"]:
+        print("isan test: " + phrases.incomplete(report), file=sys.stderr)
+        code = code or report_.INCOMPLETE
     return exitcode if (report_.failing(report) or session.failed()) and exitcode else code
 
 
