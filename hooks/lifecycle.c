@@ -44,12 +44,16 @@ attach(void *tstate)
         }
         if (i > 0) {
             self->depth = (uint8_t)(i - 1);
-            /* Whoever makes an interpreter goes back when it is made
-             * (Python/pylifecycle.c, new_interpreter). */
-            isan__interp_of(self->slot)->running = 1;
         }
         else if (self->depth < ISAN__NESTED) {
             self->outer[self->depth++] = self->detached;
+        }
+        /* Whoever makes an interpreter goes back when it is made
+         * (Python/pylifecycle.c, new_interpreter); the main one has been made
+         * before there is another. */
+        struct isan__interp *left = isan__interp_of(self->slot);
+        if (i > 0 || left->kind == ISAN_INTERP_MAIN) {
+            left->running = 1;
         }
     }
     self->tstate = self->detached = tstate;

@@ -106,28 +106,38 @@ isan__look_here(bool raw)
 /* Include/object.h, PyTypeObject.tp_basicsize: after PyVarObject and tp_name. */
 enum { TP_BASICSIZE = 32 };
 
-/* Is there a PyObject at op?  Its type must be one, which is what the type of
- * that says, and its size must fit. */
+/* Is there a type at `type`?  The type of that says so. */
+static bool
+is_type(const char *type)
+{
+    const char *meta;
+    unsigned long flags;
+    return (uintptr_t)type >= 4096 && (uintptr_t)type % 8 == 0
+        && isan__peek(&meta, type + 8, sizeof meta)
+        && (uintptr_t)meta >= 4096 && (uintptr_t)meta % 8 == 0
+        && isan__peek(&flags, meta + isan__py.type_flags, sizeof flags)
+        && (flags & ISAN__TYPE_TYPE) != 0;
+}
+
+/* Is there a PyObject at op?  Its type must be one, and its size must fit.  In a
+ * table of types, such as that of datetime's C API (Modules/_datetimemodule.c,
+ * get_datetime_capi), the one before would be the count, which the address of a
+ * type in an executable at a low address could be. */
 static bool
 is_object(const char *op, size_t size, bool dead, bool sound)
 {
     struct { uint64_t count; const char *type; } head;
-    const char *meta, *name;
-    unsigned long flags;
+    const char *name;
     int64_t basicsize;
     char first;
     /* Unless it is sound, its owner may be giving the memory back just now. */
     if (size < sizeof head || !isan__read(&head, op, sizeof head, sound)) {
         return false;
     }
-    if (!isan__is_count(dead ? head.count | 1 : head.count)
-        || (uintptr_t)head.type < 4096 || (uintptr_t)head.type % 8 != 0) {
+    if (!isan__is_count(dead ? head.count | 1 : head.count)) {
         return false;
     }
-    return isan__peek(&meta, head.type + 8, sizeof meta)
-        && (uintptr_t)meta >= 4096 && (uintptr_t)meta % 8 == 0
-        && isan__peek(&flags, meta + isan__py.type_flags, sizeof flags)
-        && (flags & ISAN__TYPE_TYPE) != 0
+    return is_type(head.type) && !is_type((const char *)head.count)
         && isan__peek(&basicsize, head.type + TP_BASICSIZE, sizeof basicsize)
         && basicsize >= 16
         /* That of str is of the longest kind (PyUnicodeObject), which is rare. */

@@ -39,6 +39,7 @@ _EVAL = re.compile(r"(_PyEval_EvalFrameDefault|_TAIL_CALL_\w+)(\.|$)")
 # Whose inlined body the check sits in; the finding's `access` says as much.
 _REFCOUNT = re.compile(r"_?Py_X?(INCREF|DECREF|NewRef|SETREF|CLEAR|SET_REFCNT)\w*$|isan_")
 _C_LIBRARY = re.compile(r"(libc|libpthread|ld-linux.*|libpython3.*)\.so")
+_PYTHON = re.compile(r"python3[.\d]*[a-z]*$")      # as it is installed; another is known by its evaluation loop
 _OUR_LIBRARY = re.compile(r"libisan\.so")
 # Names that are the implementation's in C and C++: what a container of the C++ library is made of.
 _RESERVED = re.compile(r"\._[A-Z_].*")
@@ -130,7 +131,7 @@ class _Builder:
         """Whether a module is CPython's, or beneath it; when all stacks are known."""
         name = os.path.basename(module)
         return (module in self.interpreters or "/lib-dynload/" in module
-                or bool(_C_LIBRARY.match(name) or _OUR_LIBRARY.match(name)))
+                or bool(_C_LIBRARY.match(name) or _PYTHON.match(name) or _OUR_LIBRARY.match(name)))
 
     def mark(self, frames):
         """Tell CPython's own frames from the user's."""

@@ -93,6 +93,24 @@ def test_single_phase_is_for_legacy_interpreters(subject_of, name):
         assert outcomes(clean)["own-GIL"] == "refused" and "own-GIL, parallel" not in outcomes(clean)
 
 
+@pytest.mark.parametrize("name", ["system", "3.13-fast"])
+def test_interpreters_with_one_gil_may_share_what_refers_to_nothing(subject_of, name, tmp_path):
+    """The functions, strings and numbers of a single-phase module, which the runtime copies; not a class among them."""
+    script = tmp_path / "parts.py"
+    script.write_text("""if True:
+        import sys
+        module = sys.modules.get("single_class") or sys.modules["single_parts"]
+        for part in module.use, module.__doc__, module.text, module.number, getattr(module, "error", None):
+            module.use(part)
+    """)
+    check = Check(subject_of(name), "--exercise", script, "single_parts", "single_class")
+    healthy, bug = check.modules["single_parts"], check.modules["single_class"]
+    types = {finding["object"]["type"] for finding in healthy["findings"]}
+    assert (healthy["verdict"], types) == ("legacy", {"builtin_function_or_method", "str", "int"}), healthy["findings"]
+    assert bug["verdict"] == "unsafe"
+    assert {finding["object"]["type"] for finding in bug["findings"]} == {"type"}, bug["findings"]
+
+
 @PYTHONS
 def test_refusal_is_a_limit_that_force_lifts(subject_of, name):
     subject = subject_of(name)
@@ -284,6 +302,19 @@ def test_test_that_crashes_is_named(subject_of, tmp_path):
     module = Check(subject_of("3.13-plain"), "--tests", tmp_path / "test_it.py", "exc_static").one()
     assert module["verdict"] == "unsafe"
     assert module["reasons"][0] == "legacy: crashes with SIGSEGV while exercising it (test_it.Tests.test_fail)"
+
+
+@pytest.mark.parametrize("script, reason", [
+    ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+     "legacy: crashes with SIGABRT while ending the interpreter (Fatal Python error: Py_EndInterpreter: "),
+    ("import ctypes; libc = ctypes.CDLL(None); libc.__cxa_atexit(libc.abort, None, None)", "main: crashes with SIGABRT while ending the process"),
+])
+def test_what_is_said_of_an_abort(subject_of, tmp_path, script, reason):
+    """With no code but CPython's on the stack, nor a finding: nobody else's doing."""
+    (tmp_path / "mine.py").write_text(script)
+    module = Check(subject_of("system"), "--exercise", tmp_path / "mine.py", "exc_state").one()
+    assert module["verdict"] == "unsafe", module["notes"]
+    assert any(said.startswith(reason) for said in module["reasons"]), module["reasons"]
 
 
 def test_extensions_that_a_package_does_not_import(subject_of, tmp_path):

@@ -226,3 +226,22 @@ def test_static_builtin_types(stock):
     then = FLAGS.format(module="_datetime", type="timedelta", builtin=stock.hexversion >= (3, 13))
     run = stock.run(TYPES, MODULE="_datetime", THEN=then, ENDED=False, TWO=True)
     assert (run.status == 0 or stock.hexversion < (3, 12)) and types(run) == []
+
+
+DATETIME = """
+    first, second = Interpreter("legacy"), Interpreter("legacy")
+    first.run("import datetime, datetime_static as m; m.keep(datetime.datetime(2000, 1, 1))")
+    second.run("import datetime_static")
+    first.end()
+    second.end()
+"""
+
+
+def test_table_of_types_is_no_object(stock):
+    """That of datetime's C API: where its executable is at a low address, that of the first type might be a count."""
+    run = stock.run(DATETIME)
+    mine = [finding for finding in run.findings() if "datetime_static" in ((finding["holder"] or {}).get("module") or "")]
+    line = line_of("datetime_static.c", "static PyObject *now;")
+    assert {(f["kind"], f["object"]["type"], f["holder"]["symbol"], f["holder"]["line"]) for f in mine} == {
+        (kind, "datetime.datetime", "now", line) for kind in ("static", "leak")}, run.err
+    assert {step["to"] for f in run.findings("leak") for step in f["way"] if step["from"] == "PyCapsule"} <= {None}, run.err

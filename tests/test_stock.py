@@ -581,6 +581,18 @@ def test_module_each_interpreter_makes(stock):
     assert holder in {holder_of(finding) for finding in run.findings("static")}
 
 
+def test_where_a_single_phase_module_made_what_it_shares(stock):
+    """From 3.13 on in the main interpreter, which has no Python frame there (Python/import.c, switch_to_main_interpreter)."""
+    run = stock.run(SINGLE_PHASE, MODULE="single_class", AND="; single_class.use(single_class.error)")
+    shares = run.findings("share", type="type", access="argument")
+    assert shares, run.err
+    for share in shares:
+        assert who(share["owner"]) == ((0, "main") if stock.hexversion >= (3, 13) else (1, "legacy"))
+        assert who(share["current"])[0] in (1, 2)
+        assert places(share["stacks"]["created"], "single_parts.c") == [line_of("single_parts.c", "PyErr_NewException")]
+        assert places(share["stacks"]["used"], "single_parts.c") == [line_of("single_parts.c", "PyObject_IsTrue")]
+
+
 SEND = {
     "queue": """
         from interpreters import queues

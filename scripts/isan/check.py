@@ -25,6 +25,9 @@ SILENT = 60             # seconds without a sign of life, if nothing is known of
 QUICK = 20              # seconds of which each is enough where the main interpreter was quick
 RETRIES = 8             # automatic calls to leave out, one after the other, before the rest is left out
 ALL = "*"               # what leaves out the rest (isan/exercise.py)
+# What CPython, the C library (malloc) and that of C++ say before they abort.
+ABORTED = re.compile(r"^(Fatal Python error: .*|double free or corruption .*|\w+\(\): \w+ .*|corrupted .*|terminate called .*)$", re.M)
+LEAVES = {"str", "bytes", "int", "float", "complex"}       # refer to nothing, no collector knows them
 TYPE_SIZE = 408         # of a PyTypeObject in 3.11, in bytes; since 3.12 it is more (Include/cpython/object.h)
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]    # the least first
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
@@ -101,6 +104,8 @@ class Step:
     @property
     def last(self):
         """What it was doing: (phase, interpreter, import or call or None), by what was begun and is not done."""
+        if self.ended:
+            return "exit", 0, None
         open_, doing = {}, {}
         for event in self.events:
             if event[0] == "begin":
@@ -130,12 +135,14 @@ class Step:
     def trouble(self):
         """A crash or hang, in words."""
         phase, number, what_of_it = self.last
-        what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter"}.get(phase, "starting")
+        what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter",
+                "exit": "ending the process"}.get(phase, "starting")
         if what_of_it and what_of_it != self.module:
             what += " (%s)" % what_of_it
         how = ("hangs" if self.hung else "crashes with %s" % signal.Signals(-self.status).name if self.status and self.status < 0
                else "ends the process (status %s)" % self.status)
-        return "%s: %s while %s" % (self.title, how, what)
+        why = self.status == -signal.SIGABRT and not self.hung and ABORTED.search(self.output)
+        return "%s: %s while %s%s" % (self.title, how, what, " (%s)" % why[0].strip() if why else "")
 
 
 class Checker:
@@ -564,9 +571,14 @@ class Module:
 
     def with_one_gil(self, finding):
         """Whether interpreters that share a GIL may do it: they share static types, as CPython's own were until 3.12, with
-        what PyType_Ready() gave them, and interned strings, if a static owns one, also when the first of them ends."""
+        what PyType_Ready() gave them, and what refers to nothing and is in no collector's list, as long as somebody owns it,
+        also when the first of them ends: they have one heap, too.  So are the functions of a single-phase module, of which
+        the runtime gives each the first one's (Python/import.c)."""
         object, holder = finding["object"], finding["holder"]
-        if object["static_type"] or finding["kind"] == "static" and object["interned"] and not object["freed"]:
+        if object["static_type"] or object["type"] in LEAVES and not object["freed"]:
+            return True
+        if object["type"] == "builtin_function_or_method" and finding["kind"] in ("share", "stale") and not object["freed"] \
+                and any(frame["function"] == "PyModule_AddFunctions" for frame in finding["stacks"].get("created", [])):
             return True
         if holder and re.search(r"(^|\.)tp_(dict|bases|mro|subclasses|cache|weaklist)$", holder.get("path") or ""):
             return True         # of a type that nobody used itself
