@@ -21,7 +21,13 @@
 enum {
     MAX_MEMORY = 1 << 16, MAX_BYTES = 16 << 20, MAX_SIZE = 1 << 20, MAX_MODULES = 1 << 12, PIECE = 512,
     MMAPPED = 2, FLAGS = 7, MIN_CHUNK = 32,
+    SEARCH = 1 << 12, MAX_WORK = 1 << 18, WORK_TRAPS = 1 << 19, WORK_LEAKS = 1 << 21,
 };
+
+/* What is left of the work that all searches of the process may make, in reads of
+ * memory, of less than a microsecond each, as which a search itself counts, too: half
+ * a second for traps, some seconds for the ends of interpreters. */
+static int work_left[2] = { WORK_TRAPS, WORK_LEAKS };
 
 struct memory {
     uint64_t start;
@@ -38,6 +44,7 @@ struct module {
 struct search {
     struct memory *queue;
     size_t n, bytes;
+    int work;                               /* reads that are left */
     struct module *modules;
     size_t n_modules;
     struct isan__table seen;
@@ -86,9 +93,10 @@ in_module(const struct search *s, uint64_t address)
 
 /* The size of malloc's memory that begins there; 0: none does. */
 static size_t
-malloced(uint64_t start)
+malloced(struct search *s, uint64_t start)
 {
     uint64_t before[2], after;
+    s->work -= 2;
     if (!isan__peek(before, (const void *)(start - sizeof before), sizeof before)) {
         return 0;
     }
@@ -107,7 +115,7 @@ malloced(uint64_t start)
 static void
 reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct isan_holder *holder)
 {
-    if (s->n == MAX_MEMORY || s->bytes >= MAX_BYTES || isan__table_get(&s->seen, value) != 0) {
+    if (s->n == MAX_MEMORY || s->bytes >= MAX_BYTES || s->work <= 0 || isan__table_get(&s->seen, value) != 0) {
         return;
     }
     uint32_t word = isan__load((void *)value);
@@ -119,7 +127,7 @@ reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct
         size = block == NULL || isan__object_in(block) != NULL ? 0 : isan__block_size(block);
     }
     else if (!in_module(s, value)) {
-        size = malloced(value);
+        size = malloced(s, value);
     }
     if (!isan__table_put(&s->seen, value, 1) || size == 0 || size > MAX_SIZE) {
         return;
@@ -163,7 +171,7 @@ look_through(struct search *s, bool untagged, bool (*wanted)(uint64_t value, voi
         uint64_t words[PIECE];
         for (uint32_t at = 0; at + 8 <= m->size; at += sizeof words) {
             size_t n = m->size - at < sizeof words ? m->size - at : sizeof words;
-            if (!isan__peek(words, (const void *)(m->start + at), n)) {
+            if (s->work-- <= 0 || !isan__peek(words, (const void *)(m->start + at), n)) {
                 break;
             }
             for (uint32_t j = 0; j < n / 8; j++) {
@@ -188,7 +196,11 @@ void
 isan__behind_statics(bool untagged, bool (*wanted)(uint64_t value, void *arg),
                      bool (*found)(const struct isan__behind *behind, uint64_t value, void *arg), void *arg)
 {
-    struct search s = { .queue = isan__map(MAX_MEMORY * sizeof *s.queue),
+    int left = __atomic_load_n(&work_left[untagged], __ATOMIC_RELAXED), most = left < MAX_WORK ? left : MAX_WORK;
+    if (most <= 0) {
+        return;
+    }
+    struct search s = { .work = most, .queue = isan__map(MAX_MEMORY * sizeof *s.queue),
                         .modules = isan__map(MAX_MODULES * sizeof *s.modules), .seen = { .alone = true } };
     if (s.queue != NULL && s.modules != NULL) {
         isan__runtime_reaches(&s.seen);
@@ -196,6 +208,7 @@ isan__behind_statics(bool untagged, bool (*wanted)(uint64_t value, void *arg),
         isan__each_static(seed, &s);
         look_through(&s, untagged, wanted, found, arg);
     }
+    __atomic_sub_fetch(&work_left[untagged], most - s.work + SEARCH, __ATOMIC_RELAXED);
     isan__unmap(s.queue, MAX_MEMORY * sizeof *s.queue);
     isan__unmap(s.modules, MAX_MODULES * sizeof *s.modules);
     isan__table_clear(&s.seen);
