@@ -148,13 +148,16 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
  * interpreter, where it is in no Python frame, for another that imports it
  * (switch_to_main_interpreter). */
 static void __attribute__((noinline, cold))
-imported(const void *definition)
+defined(const void *definition, bool made)
 {
     Dl_info info;
     struct link_map *map;
     isan__here();
-    if (isan__in_frame() && dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
-        isan__imported(map->l_addr);
+    if (dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
+        isan__defined(map->l_addr, definition);
+        if (made && isan__in_frame()) {
+            isan__imported(map->l_addr);
+        }
     }
 }
 
@@ -269,8 +272,8 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
     if (state) {
         state_after(row, letter(letters, 0), r, pc);
     }
-    if (result == 'm') {
-        imported((const void *)a);
+    if (result == 'm' || result == 'd') {
+        defined((const void *)a, result == 'm');
     }
     if (strange_result(letter(letters, 1), b, r)) {
         look(*(word *)b, ISAN__ACCESS_return, pc);
@@ -523,13 +526,13 @@ find_python(void)
 
 /* --- modules ------------------------------------------------------------------------ */
 
-/* Of a Python with checks compiled in, too: what is about thread states, and what takes
- * objects and neither counts them itself, nor gives a new one, nor a result in a
+/* Of a Python with checks compiled in, too: what is about thread states and imports, and
+ * what takes objects and neither counts them itself, nor gives a new one, nor a result in a
  * register that another call would change. */
 static bool
 is_wrapped_always(const struct row *row)
 {
-    return row->result == 's' || row->result == 'S'
+    return strchr("sSmd", row->result) != NULL
         || ((row->result == '-' || row->result == 'o' || row->result == '=')
             && strchr(row->letters, 'o') != NULL && strpbrk(row->letters, "idxt") == NULL);
 }

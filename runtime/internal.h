@@ -447,6 +447,7 @@ void isan__log_behind(uint32_t finding, const struct isan__behind *behind);     
  * The current interpreter imports the module at base, and with it the libraries
  * that it is linked to and that use Python themselves. */
 void isan__imported(uintptr_t base);
+void isan__defined(uintptr_t base, const void *definition);     /* by its PyInit function */
 extern uint32_t isan__imports;              /* how many there were, of any module */
 /* Who has imported the module at base: the main interpreter, and the serial of
  * the last other one, which may have ended; 0: none. */

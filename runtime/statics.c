@@ -636,6 +636,72 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     return 1;
 }
 
+/* A module's load address -> the definition its PyInit function has given. */
+static struct isan__table definitions;
+/* What this thread has loaded last, and for whom: the main interpreter may call the
+ * PyInit function for it (Python/import.c, import_run_extension). */
+static __thread struct { uintptr_t base; uint32_t serial; isan__slot_t slot; } loading;
+
+/* May it import what says nothing of its GIL?  By struct _import_state
+ * (Include/internal/pycore_import.h), which begins with sys.modules. */
+static bool
+is_lenient(const struct isan__interp *i)
+{
+    enum { STATE = 1 << 14, OVERRIDE_CHECK = 28 };
+    const void *(*get)(void) = (const void *(*)(void))isan__python_symbol("PyImport_GetModuleDict");
+    const void *modules = get(), *word = NULL;
+    const char *here = isan__interp_of(isan__slot)->interp;
+    uint32_t at = 0;
+    int32_t override;
+    for (; at < STATE; at += sizeof word) {
+        memcpy(&word, here + at, sizeof word);
+        if (word == modules) {
+            break;
+        }
+    }
+    if (at == STATE) {
+        return true;
+    }
+    memcpy(&override, (const char *)i->interp + at + OVERRIDE_CHECK, sizeof override);
+    return override < 0;
+}
+
+/* Python/import.c, _PyImport_CheckSubinterpIncompatibleExtensionAllowed, and
+ * Objects/moduleobject.c, PyModule_FromDefAndSpec2: one with a GIL and an obmalloc of
+ * its own takes what says that it is for such. */
+static bool
+is_refused(isan__slot_t slot, const void *definition)
+{
+    enum { M_SLOTS = 72, MULTIPLE_INTERPRETERS = 3, PER_INTERPRETER_GIL = 2 };
+    const struct isan__interp *i = isan__interp_of(slot);
+    const char *at;
+    struct { int64_t slot; uint64_t value; } s;
+    if (definition == NULL || i->kind != ISAN_INTERP_OWN_GIL || i->ended || i->shares_main || is_lenient(i)
+        || !isan__peek(&at, (const char *)definition + M_SLOTS, sizeof at)) {
+        return false;
+    }
+    for (; at != NULL && isan__peek(&s, at, sizeof s) && (int)s.slot != 0; at += sizeof s) {
+        if ((int)s.slot == MULTIPLE_INTERPRETERS) {
+            return s.value != PER_INTERPRETER_GIL;
+        }
+    }
+    return true;
+}
+
+void
+isan__defined(uintptr_t base, const void *definition)
+{
+    isan__table_put(&definitions, base, (uint64_t)definition);
+    uint32_t serial = loading.serial;
+    if (loading.base == base && serial == isan__interp_of(loading.slot)->serial && isan__slot != 0
+        && is_refused(loading.slot, definition)) {
+        isan__table_take(&imports, import_key(base, serial));
+        if (isan__table_get(&imports, import_key(base, 0)) == serial) {
+            isan__table_take(&imports, import_key(base, 0));
+        }
+    }
+}
+
 /* An interpreter has called dlopen, as it does for every import of an
  * extension, the first or not (Python/dynload_shlib.c). */
 void
@@ -644,6 +710,12 @@ isan__imported(uintptr_t base)
     isan__here();
     uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
     if (serial != 0) {
+        loading.base = base;
+        loading.serial = serial;
+        loading.slot = isan__slot;
+        if (is_refused(isan__slot, (const void *)isan__table_get(&definitions, base))) {
+            return;
+        }
         __atomic_add_fetch(&isan__imports, 1, __ATOMIC_RELAXED);
         struct finds finds = { 0 };
         dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial, .finds = &finds });

@@ -123,7 +123,7 @@ def read(text):
         for line in part.splitlines():
             if not line.startswith("ISAN_API"):
                 continue
-            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxprRvteE*+f]*)"(?:, \'([-onm=sS.])\')?\)', line)
+            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxprRvteE*+f]*)"(?:, \'([-onmd=sS.])\')?\)', line)
             left = re.fullmatch(r'ISAN_API_LEFT_OUT\((\w+), "(.{10,})"\)', line)
             name = row[2] if row else left[1] if left else None
             if name is None or (row and (row[1] == "_JUMP") != (row[4] is None)):
@@ -173,7 +173,7 @@ def misfit_result(row, function):
     if row.kind == "_JUMP":
         return None
     is_object = stars(function.result) == 1
-    return None if row.result in ("onm=" if is_object else "." if function.result in ("double", "Py_complex") else "-sS") else f"has result {row.result!r}, the header {function.result}"
+    return None if row.result in ("onmd=" if is_object else "." if function.result in ("double", "Py_complex") else "-sS") else f"has result {row.result!r}, the header {function.result}"
 
 
 def check(text, pythons):

@@ -139,6 +139,7 @@ assert mod.copies > 1
 assert mod.run(_ctypes.__file__.replace("%", "%%")) is None
 """
 
+PARTS = "assert (mod.use(mod.text), mod.use(0), mod.number) == (1, 0, 1 << 20)"
 SINGLE = "assert mod.shared == []; mod.shared.append(mod)"
 
 KEEPER = """
@@ -233,6 +234,8 @@ EXERCISE = {
     **{f"race_{name}": "assert mod.run(1, 3) is None" for name in ("flag", "relaxed", "release", "text")},
     "refcounts": REFCOUNTS,
     **dict.fromkeys(("refuses", "second_crash", "second_hang"), ""),
+    "datetime_static": "mod.keep(None)",
+    "single_class": PARTS + "; assert issubclass(mod.error, Exception)", "single_parts": PARTS,
     "single_copy": SINGLE, "single_init": SINGLE, "single_init_clean": SINGLE,
     "single_kept": "assert mod.keeps() is False; mod.keep(); assert mod.keeps() is True",
     "traverse_right": TRAVERSE, "traverse_wrong": TRAVERSE,

@@ -245,3 +245,38 @@ def test_table_of_types_is_no_object(stock):
     assert {(f["kind"], f["object"]["type"], f["holder"]["symbol"], f["holder"]["line"]) for f in mine} == {
         (kind, "datetime.datetime", "now", line) for kind in ("static", "leak")}, run.err
     assert {step["to"] for f in run.findings("leak") for step in f["way"] if step["from"] == "PyCapsule"} <= {None}, run.err
+
+
+# --- interpreters that an extension is not for -------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def undeclared(either):
+    """exc_static, which keeps an exception class in a static, but does not say that it is for own-GIL interpreters."""
+    return either.extension("exc_static.c", not either.stock, "-DUNDECLARED")
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_refused_import_reaches_no_static(either, undeclared, order, lenient):
+    """Which the main interpreter has filled before or after."""
+    run = either.run("""
+        other = Interpreter()
+        if ORDER == "first":
+            import exc_static
+        if LENIENT:
+            other.run("import _imp; getattr(_imp, '_override_multi_interp_extensions_check', int)(-1)")
+        other.run('''if True:
+            try:
+                import exc_static
+            except ImportError:
+                print("refused", flush=True)
+        ''')
+        import exc_static
+        other.end()
+    """, extensions=undeclared, ORDER=order, LENIENT=lenient)
+    if lenient or either.hexversion < (3, 12):      # they have one GIL there, and take it
+        static = run.one("static", type="type")
+        assert run.out == "" and static["holder"]["symbol"] == "error", run.err
+        assert {static["owner"]["id"], static["current"]["id"]} == {0, 1}
+    else:
+        assert run.out == "refused\n" and run.healthy()
