@@ -532,9 +532,12 @@ find_python(void)
 static bool
 is_wrapped_always(const struct row *row)
 {
-    return strchr("sSmd", row->result) != NULL
-        || ((row->result == '-' || row->result == 'o' || row->result == '=')
-            && strchr(row->letters, 'o') != NULL && strpbrk(row->letters, "idxt") == NULL);
+    bool objects = false, counts = false;
+    for (const char *letter = row->letters; *letter != 0; letter++) {
+        objects |= *letter == 'o';
+        counts |= strchr("idxt", *letter) != NULL;
+    }
+    return strchr("sSmd", row->result) != NULL || (strchr("-o=", row->result) != NULL && objects && !counts);
 }
 
 static void *
