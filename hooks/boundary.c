@@ -537,7 +537,8 @@ is_wrapped_always(const struct row *row)
         objects |= *letter == 'o';
         counts |= strchr("idxt", *letter) != NULL;
     }
-    return strchr("sSmd", row->result) != NULL || (strchr("-o=", row->result) != NULL && objects && !counts);
+    return row->result != 0                 /* ISAN_API_JUMP */
+        && (strchr("sSmd", row->result) != NULL || (strchr("-o=", row->result) != NULL && objects && !counts));
 }
 
 static void *
