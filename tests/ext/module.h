@@ -1,5 +1,9 @@
-/* A module of NAME and INIT with these methods, safe in interpreters with their own GIL. */
+/* A module of NAME and INIT with these methods, safe in interpreters with their own GIL; EXEC, if
+ * defined, makes the rest of it. */
 static PyModuleDef_Slot slots[] = {
+#ifdef EXEC
+    {Py_mod_exec, EXEC},
+#endif
 #ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
