@@ -3,7 +3,7 @@
  * TSan knows the memory, and of each access its stack, thread and locks; isan
  * knows interpreters.  The report is taken in the process, by the functions that
  * compiler-rt has for debuggers (lib/tsan/rtl/tsan_debugging.cpp); it gets here
- * from include/isan/tsan_main.c.
+ * from scripts/cpython/tsan_main.c.
  *
  * TSan calls with locks of its own held that any thread may wait for in any
  * instrumented function (tsan_rtl_report.cpp, ReportRace): so nothing here may

@@ -20,7 +20,7 @@ import isan  # noqa: E402
 
 FILES = ["build/lib/libisan.so.0", "build/lib/libisan.so", "build/libexec/*", "reports/*.py", "reports/*.supp",
          "reports/*.css", "reports/*.js", "reports/*.json",
-         "include/**/*.h", "hooks/anchors.txt", "runtime/*.inc", "scripts/packages.txt"]
+         "include/**/*.h", "scripts/cpython/**/*", "runtime/*.inc", "scripts/packages.txt"]
 METADATA = """\
 Metadata-Version: 2.1
 Name: isan

@@ -414,9 +414,9 @@ def test_bad_table_of_edits(edit, line):
 
 def test_missing_anchor_stops_the_build(place):
     source = place.source()
-    (place.root / "hooks" / "anchors.txt").write_text("Objects/object.c\t*\tgone\tX();\n")
+    (place.root / "scripts" / "cpython" / "anchors.txt").write_text("Objects/object.c\t*\tgone\tX();\n")
     err = place.refused("--flavor", "fast", "--source", source)
-    assert err.splitlines()[-1].startswith("isan: hooks/anchors.txt: this CPython has no Objects/object.c")
+    assert err.splitlines()[-1].startswith("isan: scripts/cpython/anchors.txt: this CPython has no Objects/object.c")
     assert not place.journal.exists()
 
 

@@ -1,4 +1,4 @@
-/* isan/refcount.h - the forced header: see every reference-count operation.
+/* isan/refcount.h - the forced header: checks every reference-count operation.
  *
  *     cc -include isan/refcount.h ...        (isan config --cflags prints it)
  *
@@ -6,16 +6,18 @@
  * _Py_INCREF_STAT_INC() and _Py_DECREF_STAT_INC() after the test for
  * immortality, with the object in a local called `op` (Include/object.h,
  * Include/refcount.h, Include/internal/pycore_object.h, Python/ceval.c).
- * Both macros come from Include/pystats.h, whose include guard this header
- * defines, so that its own definitions stand.  Object layout and ABI do not
- * change: what is built with this header and what is not can be mixed.
+ * Both macros come from Include/pystats.h.  This header defines the include
+ * guard of that file, so that its own definitions stand.  Object layout and ABI
+ * do not change: code built with this header can be mixed with code built
+ * without it.
  *
  * It is included before everything else, so it must not include any header
  * of libc: the feature-test macros are not set yet.
  *
- * The runtime (libisan.so) need not be there: the two variables below are
- * weak definitions that the runtime's own, or the executable's, take over.
- * Without it a check costs one thread-local load and a branch not taken.
+ * The runtime (libisan.so) need not be loaded.  The two variables below are
+ * weak definitions, which those of the runtime or the executable replace.
+ * Without the runtime a check costs one thread-local load and a branch that is
+ * not taken.
  */
 #if !defined(ISAN_REFCOUNT_H) && !defined(__ASSEMBLER__)
 #define ISAN_REFCOUNT_H
@@ -25,7 +27,7 @@ extern "C" {
 #endif
 
 #define ISAN__EXPORT __attribute__((weak, visibility("default")))
-/* Again on the definition: gcc does not keep it from the declaration. */
+/* Repeated on the definition: gcc drops the one on the declaration. */
 #define ISAN__TLS __attribute__((tls_model("initial-exec")))
 #define ISAN__INLINE static inline __attribute__((always_inline, unused))
 
@@ -36,15 +38,15 @@ extern "C" {
 #endif
 
 /* Owner tags: one 32-bit word for each 16 bytes of address space, at
- * ISAN__SHADOW + address / 4.  Its low 16 bits are the slot of the owning
- * interpreter (0: none), the rest is explained in runtime/owner.h; why it is
- * there, in runtime/owner.c. */
+ * ISAN__SHADOW + address / 4.  The low 16 bits are the slot of the owning
+ * interpreter (0: none).  runtime/core/shadow.h explains the other bits, and
+ * runtime/core/shadow.c the choice of the place. */
 #define ISAN__SHADOW 0x350000000000ull
 #define ISAN__TAG(op) \
     ((unsigned int *)(ISAN__SHADOW + (((unsigned long)(op) >> 4) << 2)))
 #define ISAN__OBJECT 0x40000000u    /* this granule starts a PyObject */
 
-/* What the runtime does when a check needs more than a comparison. */
+/* The runtime's functions for checks that need more than a comparison. */
 struct isan__hooks {
     void (*incref)(const void *op);
     void (*decref)(void *op);
@@ -54,10 +56,10 @@ struct isan__hooks {
     void (*attach)(void *tstate);
     void (*detach)(void);
     void (*finalize)(void *tstate);
-    int  (*enter)(int scope);       /* what to give leave() */
+    int  (*enter)(int scope);       /* returns the argument for leave() */
     void (*leave)(int before);
     unsigned int (*serial)(const void *interp);     /* of an interpreter; 0: unknown */
-    int  (*race)(const void *report);   /* of ThreadSanitizer's; non-zero: it is isan's to tell */
+    int  (*race)(const void *report);   /* a report of ThreadSanitizer; non-zero: isan reports it */
 };
 
 /* The slot of the interpreter this thread runs in; 0: do not check. */
@@ -68,10 +70,10 @@ __thread unsigned short isan__slot ISAN__TLS = 0;
 extern const struct isan__hooks *isan__hooks ISAN__EXPORT;
 const struct isan__hooks *isan__hooks = 0;
 
-/* Tags are read and written relaxed: an object that changes owner meanwhile
- * is a race anyway.  ThreadSanitizer has no shadow for them, so it must not see
- * that: it does not look into assembly (and these are always inlined, so that
- * the attribute no_sanitize would not help). */
+/* Tags are read and written relaxed: an object that changes its owner at the
+ * same time is a race in any case.  ThreadSanitizer must not see these accesses,
+ * since it has no shadow for tags.  It does not instrument assembly.  (The
+ * attribute no_sanitize has no effect here: these functions are always inlined.) */
 ISAN__INLINE unsigned int
 isan__get_tag(const void *op)
 {
@@ -134,15 +136,15 @@ isan__check_attribute(const void *op)
     }
 }
 
-/* Called by the edit of _Py_Dealloc (hooks/anchors.txt). */
+/* Called at the entry of _Py_Dealloc (scripts/cpython/anchors.txt). */
 ISAN__INLINE int
 isan__check_dealloc(void *op)
 {
     return isan__foreign(op) && isan__hooks->dealloc(op);
 }
 
-/* Called by the edit of new_reference (Objects/object.c).  A fresh block
- * only gets its mark; one that had it comes from a free list. */
+/* Called at the entry of new_reference (Objects/object.c).  A fresh block only
+ * gets its mark.  A block that has the mark already comes from a free list. */
 ISAN__INLINE void
 isan__check_create(void *op)
 {
@@ -158,14 +160,15 @@ isan__check_create(void *op)
     }
 }
 
-/* Scopes, to the end of the function that has one at its entry: in them an
- * interpreter that shares the main interpreter's obmalloc (and with it its
- * interned strings) does what CPython means it to do.  0 in others. */
+/* A scope lasts from the entry of a function to its end.  In it, an interpreter
+ * that shares the obmalloc of the main interpreter (and with it the interned
+ * strings) uses objects of the main interpreter, as CPython means it to do.
+ * Other interpreters have no scopes (0). */
 enum {
     ISAN__NORMAL = 1,
-    ISAN__INIT,                     /* an extension's PyInit function: nothing special, but told apart */
-    ISAN__COPIES,                   /* copies objects of the main interpreter's */
-    ISAN__FOR_MAIN,                 /* works on the main interpreter's state, as it */
+    ISAN__INIT,                     /* an extension's PyInit function: checked as usual; native creation sites */
+    ISAN__COPIES,                   /* copies objects of the main interpreter */
+    ISAN__FOR_MAIN,                 /* works on the state of the main interpreter, in its place */
 };
 
 ISAN__INLINE void
@@ -179,9 +182,9 @@ isan__leave(int *before)
     __attribute__((cleanup(isan__leave), unused)) int isan__before =    \
         (condition) && isan__hooks ? isan__hooks->enter(scope) : 0
 
-/* What the rest of the function does, it does in this interpreter.  Of an access
- * that turns out to have been half of a race, ThreadSanitizer knows the stack it
- * had: a frame that no code has says there whose it was (hooks/tsan.c). */
+/* The rest of the function runs in this interpreter.  ThreadSanitizer remembers
+ * the stack of each access.  A frame with an address that no code has marks the
+ * interpreter in it (runtime/detect/race_tsan.c). */
 #define ISAN__FRAME 0x400000000000ul
 #ifdef ISAN__TSAN
 extern void __tsan_func_entry(void *);

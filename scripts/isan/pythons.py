@@ -57,7 +57,9 @@ CLANG_PACKAGES = "clang-19 libclang-rt-19-dev"
 REQUIRED = ["zlib", "ssl", "_hashlib", "ctypes", "bz2", "lzma", "sqlite3"]
 
 # What of isan is linked into the executables of a tsan interpreter.
-TSAN_MAIN = os.path.join("include", "isan", "tsan_main.c")
+TSAN_MAIN = "scripts/cpython/tsan_main.c"
+# Headers that are found before CPython's own of the same name while it is built.
+OVERLAY = "scripts/cpython/include"
 
 # Looked for from bin/ (python) and bin/Programs/ (_testembed): the checkout's
 # recorder first, then the stub of the interpreter's own prefix.  The build tree
@@ -339,7 +341,7 @@ Edit = collections.namedtuple("Edit", "file function statement line")
 
 
 def read_anchors(path, version):
-    """The edits of hooks/anchors.txt for a version: what no header reaches."""
+    """The edits of scripts/cpython/anchors.txt for a version: what no header reaches."""
     edits = []
     with open(path, encoding="utf-8") as anchors:
         for number, text in enumerate(anchors, 1):
@@ -371,14 +373,14 @@ def apply_anchors(tree, edits):
             with open(path, encoding="utf-8", newline="") as source:
                 text = source.read()
         except OSError:
-            raise Problem(f"hooks/anchors.txt: this CPython has no {file}: the anchors need an update for it") from None
+            raise Problem(f"scripts/cpython/anchors.txt: this CPython has no {file}: the anchors need an update for it") from None
         inserts = collections.defaultdict(str)
         for edit in (edit for edit in edits if edit.file == file):
             # The name in the first column, then no body and no end of a
             # statement before the brace: a definition, not a prototype or a call.
             found = [m.end() for m in re.finditer(rf"^{edit.function}\([^;{{}}]*^\{{$", text, re.M)]
             if len(found) != 1:
-                raise Problem(f"hooks/anchors.txt:{edit.line}: {file} has {len(found) or 'no'} "
+                raise Problem(f"scripts/cpython/anchors.txt:{edit.line}: {file} has {len(found) or 'no'} "
                               f"definition{'s' if len(found) > 1 else ''} of {edit.function}() in the form expected: "
                               "the anchors need an update for this CPython")
             inserts[found[0]] += " " + edit.statement
@@ -394,24 +396,23 @@ def headers():
     """What an instrumented CPython is compiled with, relative to the root.
     Only these are there for the build, so a header that includes others of
     ours fails at once instead of escaping the key."""
-    overlay = os.path.join(ROOT, "include", "isan", "cpython")
     return ["include/isan/refcount.h"] + sorted(
         os.path.relpath(os.path.join(directory, name), ROOT)
-        for directory, _, names in os.walk(overlay) for name in names if name.endswith(".h"))
+        for directory, _, names in os.walk(os.path.join(ROOT, OVERLAY)) for name in names if name.endswith(".h"))
 
 
 def inputs(flavor):
     """The files of ours that an interpreter of the flavor is made from."""
     files = []
     if FLAVORS[flavor].instrumented:
-        files += [*headers(), "hooks/anchors.txt"]
+        files += [*headers(), "scripts/cpython/anchors.txt"]
     if FLAVORS[flavor].tsan:
         files.append(TSAN_MAIN)
     return files
 
 
 def anchors_path():
-    return os.path.join(ROOT, "hooks", "anchors.txt")
+    return os.path.join(ROOT, "scripts", "cpython", "anchors.txt")
 
 
 def run_quietly(argv, source=None):
@@ -572,7 +573,7 @@ def build_in(work, source, flavor, prefix, log, progress):
     if instrumented:
         apply_anchors(tree, read_anchors(anchors_path(), source.version))
         for path in inputs(flavor):
-            target = os.path.join(work, path)
+            target = os.path.join(work, path.replace(OVERLAY, "include/isan/cpython"))
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copyfile(os.path.join(ROOT, path), target)
         include = os.path.join(work, "include", "isan")
@@ -586,7 +587,7 @@ def build_in(work, source, flavor, prefix, log, progress):
     if FLAVORS[flavor].tsan:
         # Without its instrumentation: TSan runs it holding its locks.
         tsan_main = os.path.join(work, "tsan_main.o")
-        run(*cc, *extra, "-fPIC", "-c", "-o", tsan_main, os.path.join(work, TSAN_MAIN))
+        run(*cc, *extra, f"-I{work}/include", "-fPIC", "-c", "-o", tsan_main, os.path.join(work, TSAN_MAIN))
         libs.append(tsan_main)
 
     progress.step("configure")

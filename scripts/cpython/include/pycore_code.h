@@ -16,7 +16,7 @@
 #  endif
 #  define ISAN__LOAD_ATTR_hit  ~, isan__check_attribute(ISAN__OWNER)
 #  define ISAN__STORE_ATTR_hit ~, isan__check_attribute(ISAN__OWNER)
-/* The second argument: the check for the names above, nothing for others. */
+/* Expands to the second argument: the check for the names above, ((void)0) for others. */
 #  define ISAN__SECOND(first, second, ...) second
 #  define ISAN__PICK(...) ISAN__SECOND(__VA_ARGS__)
 #  undef STAT_INC

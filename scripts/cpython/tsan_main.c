@@ -1,10 +1,11 @@
 /* Linked into the executables of a CPython built with ThreadSanitizer.
  *
- * TSan's run time is part of the executable, and what it lets a program define
- * is settled when that is linked: a definition in libisan.so would come too
- * late.  So these are here, and hand on to isan (hooks/tsan.c).
+ * TSan's run time is part of the executable.  The linker of the executable
+ * decides which of TSan's overridable functions the program defines, so a
+ * definition in libisan.so would come too late.  These functions pass on to
+ * isan (runtime/detect/race_tsan.c).
  */
-#include "refcount.h"
+#include "isan/refcount.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,10 +13,9 @@
 
 #define EXPORT __attribute__((visibility("default"), used))
 
-/* isan tells of races, each of them, and of crashes, and says what is what itself.  Tag accesses,
- * and memory that isan copies, are not the program's.  Only TSAN_OPTIONS comes
- * after this.  A thread remembers 2 + history_size times 32768 events: what was
- * done before those cannot be reported. */
+/* isan reports races and crashes itself, and names functions and variables
+ * itself.  TSAN_OPTIONS of the user still overrides this.  A thread remembers
+ * (2 + history_size) * 32768 events; a race with an older access is not seen. */
 EXPORT const char *
 __tsan_default_options(void)
 {
@@ -24,22 +24,23 @@ __tsan_default_options(void)
            ":report_signal_unsafe=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0";
 }
 
+/* Tag accesses, and copies of memory that isan makes, are not the program's. */
 EXPORT const char *
 __tsan_default_suppressions(void)
 {
     return "called_from_lib:libisan.so.0\n";
 }
 
-/* bool __tsan::OnReport(const ReportDesc *report, bool suppressed): is TSan to
- * say nothing?  `suppressed`: by what TSAN_OPTIONS names. */
+/* bool __tsan::OnReport(const ReportDesc *report, bool suppressed): true if TSan
+ * must not print the report.  `suppressed`: by a file that TSAN_OPTIONS names. */
 EXPORT _Bool
 _ZN6__tsan8OnReportEPKNS_10ReportDescEb(const void *report, _Bool suppressed)
 {
     return suppressed || isan__hooks == 0 || isan__hooks->race(report);
 }
 
-/* glibc's C11 locks are its POSIX ones under another name, but call them in a
- * way that TSan has no part in (nptl/call_once.c, nptl/mtx_lock.c). */
+/* glibc's C11 locks are its POSIX locks under other names, but TSan does not
+ * intercept them (nptl/call_once.c, nptl/mtx_lock.c). */
 EXPORT void
 call_once(once_flag *flag, void (*function)(void))
 {
