@@ -17,9 +17,10 @@ cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no
 LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
+SYMBOLIZE_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard reports/symbolize/*.c))
 SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py tests/fuzz/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
-LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
+LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/symbolize/*.c scripts/cpython/launcher.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
 JOBS    ?= auto
@@ -142,11 +143,11 @@ build/lib/libisan.so.0: $(RUNTIME_OBJ)
 	@mkdir -p $(@D)
 	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -o $@ $(RUNTIME_OBJ) -lunwind -ldl -lpthread
 
-build/libexec/isan-symbolize: build/obj/reports/symbolize.o
+build/libexec/isan-symbolize: $(SYMBOLIZE_OBJ)
 	@mkdir -p $(@D)
 	$(cc) $(LDFLAGS) -o $@ $^ -ldw -lelf
 
-build/libexec/isan-python: build/obj/reports/embed.o
+build/libexec/isan-python: build/obj/scripts/cpython/launcher.o
 	@mkdir -p $(@D)
 	$(cc) $(LDFLAGS) -o $@ $^ -ldl
 
@@ -160,4 +161,4 @@ build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(cc) $(ISAN_CFLAGS) -c -o $@ $<
 
--include $(RUNTIME_OBJ:.o=.d) $(patsubst %.c,build/obj/%.d,$(wildcard reports/*.c))
+-include $(RUNTIME_OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) build/obj/scripts/cpython/launcher.d

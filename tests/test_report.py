@@ -135,8 +135,8 @@ class Built:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
     path = tmp_path_factory.mktemp("symbolize") / "isan-symbolize"
-    run("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", ROOT / "reports/symbolize.c", "-ldw", "-lelf",
-        "-o", path)
+    run("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-I", ROOT,
+        *sorted((ROOT / "reports/symbolize").glob("*.c")), "-ldw", "-lelf", "-o", path)
     return path
 
 
@@ -191,7 +191,7 @@ def member(path, address, size, offset, build_id=""):
     return "member\t%s\t%s\t%x\t%x\t%x" % (path, build_id, address, size, offset)
 
 
-# -- symbolize.c ------------------------------------------------------------------
+# -- symbolize/ -------------------------------------------------------------------
 
 
 def test_variables_by_name_and_element(program, foo):
@@ -436,11 +436,14 @@ def test_damaged_elf_files_get_an_answer(program, foo, tmp_path):
 
 def test_a_symbolizer_that_dies_is_replaced(tmp_path, foo):
     """The worker is killed on one module; others are still answered."""
-    source = (ROOT / "reports/symbolize.c").read_text()
-    marked = source.replace("    unescape(path);\n", "    unescape(path);\n    if (strstr(path, \"deadly\")) abort();\n")
+    sources = sorted((ROOT / "reports/symbolize").glob("*.c"))
+    source = (ROOT / "reports/symbolize/protocol.c").read_text()
+    before = "    struct module *module = module_open("
+    marked = source.replace(before, "    if (strstr(request.path, \"deadly\")) abort();\n" + before)
     assert marked != source
-    (tmp_path / "s.c").write_text(marked)
-    run("gcc", "-std=gnu11", "-w", tmp_path / "s.c", "-ldw", "-lelf", "-o", tmp_path / "s")
+    (tmp_path / "protocol.c").write_text(marked)
+    sources = [tmp_path / "protocol.c" if path.name == "protocol.c" else path for path in sources]
+    run("gcc", "-std=gnu11", "-w", "-I", ROOT, *sources, "-ldw", "-lelf", "-o", tmp_path / "s")
     answers = ask(tmp_path / "s", data(foo.path, foo.symbols["cache"]), code("/deadly", 0), code("/deadly", 8),
                   data(foo.path, foo.symbols["cache"]))
     assert [a.get("symbol") for a in answers] == ["cache", None, None, "cache"]
