@@ -63,7 +63,7 @@ dynamic_of(const struct dl_phdr_info *info)
 }
 
 void
-isan__each_name(const struct dl_phdr_info *info, long tag,
+isan__visit_dynamic_names(const struct dl_phdr_info *info, long tag,
                 void (*visit)(const char *name, void *arg), void *arg)
 {
     const ElfW(Dyn) *dynamic = dynamic_of(info), *d;
@@ -81,7 +81,7 @@ isan__each_name(const struct dl_phdr_info *info, long tag,
 }
 
 void
-isan__got_rewrite(const struct dl_phdr_info *info,
+isan__imports_rewrite(const struct dl_phdr_info *info,
                   void *(*substitute)(const char *name, bool call, void *arg), void *arg)
 {
     const ElfW(Dyn) *dynamic = dynamic_of(info);

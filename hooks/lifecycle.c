@@ -13,14 +13,14 @@ set_slots(struct isan__thread *self)
 {
     isan__slot_t slot = self->tstate == NULL ? 0
         : self->scope == ISAN__FOR_MAIN ? isan__main_slot : self->slot;
-    self->free_slot = slot == 0 || self->finalizing || isan__wanted ? ISAN__NOBODY : slot;
-    self->by_line = self->tstate != NULL && self->scope != ISAN__INIT && !isan__py.has_cframe
-        && isan__flags.origin == ISAN__ORIGIN_python;
+    self->free_slot = slot == 0 || self->finalizing || isan__scan_requested ? ISAN__NO_INTERP : slot;
+    self->fast_origin = self->tstate != NULL && self->scope != ISAN__INIT && !isan__py.has_cframe
+        && isan__options.origin == ISAN__ORIGIN_python;
     isan__slot = slot;
 }
 
 void
-isan__set_slots(void)
+isan__thread_update_slots(void)
 {
     set_slots(&isan__self);
 }
@@ -33,20 +33,20 @@ attach(void *tstate)
     memcpy(&interp, (char *)tstate + isan__py.ts_interp, sizeof interp);
     struct isan__thread *self = &isan__self;
     if (tstate != self->detached) {
-        isan__state_attached(tstate);
+        isan__gilstate_attached(tstate);
     }
     if (tstate != self->detached && self->detached != NULL) {
         /* Not the one this thread last had: back to an outer one, or into
          * one more interpreter from the last. */
         int i = self->depth;
-        while (i > 0 && self->outer[i - 1] != tstate) {
+        while (i > 0 && self->suspended_tstates[i - 1] != tstate) {
             i--;
         }
         if (i > 0) {
             self->depth = (uint8_t)(i - 1);
         }
         else if (self->depth < ISAN__NESTED) {
-            self->outer[self->depth++] = self->detached;
+            self->suspended_tstates[self->depth++] = self->detached;
         }
         /* Whoever makes an interpreter goes back when it is made
          * (Python/pylifecycle.c, new_interpreter); the main one has been made
@@ -59,11 +59,11 @@ attach(void *tstate)
     self->tstate = self->detached = tstate;
     isan__slot_t slot = self->slot;
     if (ISAN__UNLIKELY(slot == 0 || isan__interp_of(slot)->interp != interp)) {
-        slot = isan__slot_of_interp(interp);
+        slot = isan__register_interp(interp);
         self->slot = slot;
-        isan__thread_runs(isan__interp_of(slot)->serial);
+        isan__thread_note_interp(isan__interp_of(slot)->serial);
         if (isan__tsan) {
-            isan__tsan_thread_runs(isan__interp_of(slot)->serial);
+            isan__race_tsan_thread_runs(isan__interp_of(slot)->serial);
         }
     }
     const struct isan__interp *i = isan__interp_of(slot);
@@ -73,8 +73,8 @@ attach(void *tstate)
     self->running = i->running;
     if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
         if (isan__alloc_lost()) {
-            isan__main_ended(slot);
-            self->slot = isan__slot_of_interp(interp);
+            isan__main_end(slot);
+            self->slot = isan__register_interp(interp);
             self->epoch = ~isan__epoch;
         }
         self->finalizing = 0;               /* nobody is left to miss what it frees */
@@ -96,9 +96,9 @@ finalize(void *tstate)
 {
     (void)tstate;
     if (isan__stock) {
-        isan__reftrace_keep();              /* or its marks are not to be relied on */
+        isan__reftrace_install();              /* or its marks are not to be relied on */
     }
-    isan__interp_finalizing(isan__self.slot);
+    isan__interp_finalize(isan__self.slot);
     isan__self.ends = &no_news;
     if (isan__interp_of(isan__self.slot)->kind != ISAN_INTERP_MAIN) {
         isan__self.finalizing = 1;
@@ -130,13 +130,13 @@ leave(int before)
 static void
 incref(const void *op)
 {
-    isan__trap(ISAN__KIND_share, ISAN__ACCESS_incref, op, __builtin_return_address(0));
+    isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_incref, op, __builtin_return_address(0));
 }
 
 static void
 attribute(const void *op)
 {
-    isan__trap(ISAN__KIND_share, ISAN__ACCESS_attribute, op, __builtin_return_address(0));
+    isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_attribute, op, __builtin_return_address(0));
 }
 
 /* Before the count goes down.  The last reference is not given up here: the
@@ -147,12 +147,12 @@ decref(void *op)
 {
     uint32_t *count = op;                   /* the low half of ob_refcnt */
     if (*count == 1) {
-        if (isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+        if (isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
             *count = 2;
         }
     }
     else {
-        isan__trap(ISAN__KIND_share, ISAN__ACCESS_decref, op, __builtin_return_address(0));
+        isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_decref, op, __builtin_return_address(0));
     }
 }
 
@@ -160,7 +160,7 @@ decref(void *op)
 static int
 dealloc(void *op)
 {
-    if (!isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+    if (!isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
         return 0;
     }
     *(uint32_t *)op = 1;
@@ -176,15 +176,15 @@ create(void *op)
     if (block == NULL) {
         return;
     }
-    if ((isan__load(op) & 0xffff) != isan__slot) {
-        isan__refresh(false);
+    if ((isan__load_tag(op) & 0xffff) != isan__slot) {
+        isan__sync_thread_state(false);
         if (!isan__stock || isan__slot == 0) {
             return;
         }
         isan__retag(block, isan__slot);
     }
-    isan__set_origin(block, isan__origin());
-    *isan__word(op) |= ISAN__OBJECT;
+    isan__set_origin(block, isan__current_origin());
+    *isan__tag_word(op) |= ISAN__OBJECT;
 }
 
 /* ISAN_WITHIN */
@@ -193,7 +193,7 @@ serial(const void *interp)
 {
     isan__slot_t slot = isan__self.slot;
     if (isan__interp_of(slot)->interp != interp) {
-        slot = isan__known_interp(interp);
+        slot = isan__slot_of_interp(interp);
     }
     return isan__interp_of(slot)->serial;
 }
@@ -202,5 +202,5 @@ const struct isan__hooks isan__hook_table = {
     .incref = incref, .decref = decref, .attribute = attribute,
     .create = create, .dealloc = dealloc,
     .attach = attach, .detach = detach, .finalize = finalize,
-    .enter = enter, .leave = leave, .serial = serial, .race = isan__tsan_race,
+    .enter = enter, .leave = leave, .serial = serial, .race = isan__race_tsan_report,
 };

@@ -26,7 +26,7 @@ gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
         isan__alloc_install();
     }
     else if (!isan__initialized()) {           /* Python is initialised again */
-        isan__main_ended(isan__main_slot);
+        isan__main_end(isan__main_slot);
         isan__alloc_install();
     }
     return pthread_cond_init(cond, attributes);
@@ -44,10 +44,10 @@ static int
 rewrite_runtime(struct dl_phdr_info *info, size_t size, void *arg)
 {
     (void)size;
-    if (!isan__has_runtime(info)) {
+    if (!isan__module_has_runtime(info)) {
         return 0;
     }
-    isan__got_rewrite(info, substitute, arg);
+    isan__imports_rewrite(info, substitute, arg);
     return 1;
 }
 
@@ -74,14 +74,14 @@ of_this_thread(const char *tstate)
 }
 
 void
-isan__look_here(bool raw)
+isan__sync_thread_state_slow(bool raw)
 {
     struct isan__thread *self = &isan__self;
     char *tstate = isan__py.current();
     if (tstate == self->tstate && self->epoch == isan__epoch && *self->ends == 0) {
         return;
     }
-    if (tstate != NULL && raw && isan__py.one_gil && tstate != self->given && !of_this_thread(tstate)) {
+    if (tstate != NULL && raw && isan__py.one_gil && tstate != self->requested_tstate && !of_this_thread(tstate)) {
         tstate = NULL;
     }
     if (tstate == NULL) {
@@ -93,11 +93,11 @@ isan__look_here(bool raw)
     }
     /* Another one may be at its address later. */
     char *block = isan__block_of(tstate);
-    if (block != NULL && !(isan__load(block) & ISAN__WATCHED)) {
-        isan__state_attached(tstate);
+    if (block != NULL && !(isan__load_tag(block) & ISAN__NOTED)) {
+        isan__gilstate_attached(tstate);
     }
     isan__hook_table.attach(tstate);
-    isan__reftrace_keep();
+    isan__reftrace_install();
     if (*self->ends != 0) {
         isan__hook_table.finalize(tstate);
     }
@@ -124,14 +124,14 @@ is_type(const char *type)
  * get_datetime_capi), the one before would be the count, which the address of a
  * type in an executable at a low address could be. */
 static bool
-is_object(const char *op, size_t size, bool dead, bool sound)
+is_object(const char *op, size_t size, bool dead, bool stable)
 {
     struct { uint64_t count; const char *type; } head;
     const char *name;
     int64_t basicsize;
     char first;
-    /* Unless it is sound, its owner may be giving the memory back just now. */
-    if (size < sizeof head || !isan__read(&head, op, sizeof head, sound)) {
+    /* Unless it is stable, its owner may be giving the memory back just now. */
+    if (size < sizeof head || !isan__read(&head, op, sizeof head, stable)) {
         return false;
     }
     if (!isan__is_count(dead ? head.count | 1 : head.count)) {
@@ -150,18 +150,18 @@ is_object(const char *op, size_t size, bool dead, bool sound)
 /* What comes before an object in its block: nothing, a PyGC_Head, or that and
  * the managed dictionary's and weak references' pre-header. */
 char *
-isan__recognise(char *block, bool dead)
+isan__recognise_object(char *block, bool dead)
 {
-    uint32_t word = isan__load(block);
+    uint32_t word = isan__load_tag(block);
     size_t size = isan__block_size(block);
     dead |= (word & ISAN__FREED) != 0;
     if (word & ISAN__RAW) {
         return NULL;
     }
     for (size_t before = 0; before <= 2 * ISAN__GRANULE && before < size; before += ISAN__GRANULE) {
-        if (is_object(block + before, size - before, dead, isan__sound((isan__slot_t)word))) {
+        if (is_object(block + before, size - before, dead, isan__memory_is_stable((isan__slot_t)word))) {
             if (dead) {                     /* nobody will tell any more */
-                __atomic_or_fetch(isan__word(block + before), ISAN__OBJECT, __ATOMIC_RELAXED);
+                __atomic_or_fetch(isan__tag_word(block + before), ISAN__OBJECT, __ATOMIC_RELAXED);
             }
             return block + before;
         }

@@ -52,7 +52,7 @@ isan__tsan_init(void)
 /* TSan knows nothing of isan's locks, and would take it for a race that isan frees
  * in one thread what another has given it. */
 void
-isan__tsan_gives(void *block)
+isan__tsan_release(void *block)
 {
     if (isan__tsan) {
         tsan.release(block);
@@ -60,7 +60,7 @@ isan__tsan_gives(void *block)
 }
 
 void
-isan__tsan_takes(void *block)
+isan__tsan_acquire(void *block)
 {
     if (isan__tsan) {
         tsan.acquire(block);
@@ -74,7 +74,7 @@ static struct isan__table ran;              /* serial */
 static struct isan__table kinds;            /* of an interpreter (serial): enum isan_interp_kind + 1 */
 
 void
-isan__tsan_thread_runs(uint32_t serial)
+isan__race_tsan_thread_runs(uint32_t serial)
 {
     static __thread bool known;             /* else it is a thread that had the same id */
     uint32_t before = known ? (uint32_t)isan__table_get(&ran, isan__tid()) : serial;
@@ -163,7 +163,7 @@ block_around(uint64_t address)
     enum { FAR = 1 << 16 };                 /* granules; others are not looked for */
     char *p = (char *)(address & ~(uint64_t)(ISAN__GRANULE - 1));
     for (int i = 0; i < FAR; i++, p -= ISAN__GRANULE) {
-        if (isan__load(p) & ISAN__START) {
+        if (isan__load_tag(p) & ISAN__START) {
             return address - (uint64_t)p < isan__block_size(p) ? p : NULL;
         }
     }
@@ -213,7 +213,7 @@ memory_of(struct isan__race *race, const void *report, int places, const struct 
         if (strcmp(type, "heap") == 0) {
             race->memory.address = start;
             race->memory.size = size;
-            race->memory.origin = isan__stack_of(pcs, trace(pcs, frames, DEPTH, &serial), false);
+            race->memory.origin = isan__record_native_stack(pcs, trace(pcs, frames, DEPTH, &serial), false);
             race->memory.owner = serial;
             race->memory.flags = ISAN_OBJ_ORIGIN_STACK;
             return;
@@ -256,7 +256,7 @@ key_of(const struct isan__race *race, const struct access *a)
 }
 
 int
-isan__tsan_race(const void *report)
+isan__race_tsan_report(const void *report)
 {
     const char *what = "";
     int count, stacks, accesses = 0, places = 0, locks = 0, threads = 0, tids;
@@ -275,15 +275,15 @@ isan__tsan_race(const void *report)
     memory_of(&race, report, places, &a[0]);
     race.key = key_of(&race, a);
     race.current = a[0].serial;
-    race.used = isan__stack_of(a[0].pcs, a[0].n, true);
+    race.used = isan__record_native_stack(a[0].pcs, a[0].n, true);
     struct isan_rec_finding *r = isan__race(&race);
     if (r == NULL) {
         return 1;
     }
     for (int i = 0; i < 2; i++) {
-        isan__place(&(struct isan_rec_place){
+        isan__finding_add_place(&(struct isan_rec_place){
             .finding = r->id, .role = ISAN__PLACE_access, .flags = a[i].flags,
-            .stack = i == 0 ? race.used : isan__stack_of(a[i].pcs, a[i].n, false),
+            .stack = i == 0 ? race.used : isan__record_native_stack(a[i].pcs, a[i].n, false),
             .tid = a[i].tid, .interp = a[i].serial, .amount = a[i].size,
         }, "");
     }
@@ -295,12 +295,12 @@ isan__tsan_race(const void *report)
         uint32_t serial;
         tsan.lock(report, (word)i, &id, &address, &destroyed, frames, DEPTH - 1);
         int n = trace(pcs, frames, DEPTH, &serial);
-        isan__place(&(struct isan_rec_place){
-            .finding = r->id, .role = ISAN__PLACE_lock, .stack = isan__stack_of(pcs, n, false),
+        isan__finding_add_place(&(struct isan_rec_place){
+            .finding = r->id, .role = ISAN__PLACE_lock, .stack = isan__record_native_stack(pcs, n, false),
             .interp = serial, .amount = (int64_t)address,
         }, "");
     }
-    isan__told();
+    isan__halt_if_requested();
     return 1;
 }
 
@@ -329,7 +329,7 @@ look_at(struct dl_phdr_info *info, size_t size, void *arg)
     if (info->dlpi_addr != module->base) {
         return 0;
     }
-    isan__got_rewrite(info, look, module);
+    isan__imports_rewrite(info, look, module);
     return 1;
 }
 
@@ -345,7 +345,7 @@ is_extension(void *handle, const char *path)
 }
 
 void
-isan__tsan_loaded(void *handle, const struct link_map *map)
+isan__race_tsan_check_module(void *handle, const struct link_map *map)
 {
     static struct isan__table told;
     struct module module = { map->l_addr, false };

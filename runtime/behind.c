@@ -118,7 +118,7 @@ reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct
     if (s->n == MAX_MEMORY || s->bytes >= MAX_BYTES || s->work <= 0 || isan__table_get(&s->seen, value) != 0) {
         return;
     }
-    uint32_t word = isan__load((void *)value);
+    uint32_t word = isan__load_tag((void *)value);
     size_t size = 0;
     if (word != 0) {
         /* What its interpreter freed as it ended is as it was (quarantine.c), and a
@@ -146,7 +146,7 @@ seed(const struct isan_holder *where, uint64_t value, void *arg)
 
 /* The way to the word at `at` of memory i. */
 static void
-way(const struct search *s, size_t i, uint32_t at, struct isan__behind *behind)
+way(const struct search *s, size_t i, uint32_t at, struct isan__pointer_path *behind)
 {
     const struct memory *m = &s->queue[i];
     memset(behind, 0, sizeof *behind);
@@ -164,7 +164,7 @@ way(const struct search *s, size_t i, uint32_t at, struct isan__behind *behind)
 
 static void
 look_through(struct search *s, bool untagged, bool (*wanted)(uint64_t value, void *arg),
-             bool (*found)(const struct isan__behind *behind, uint64_t value, void *arg), void *arg)
+             bool (*found)(const struct isan__pointer_path *behind, uint64_t value, void *arg), void *arg)
 {
     for (size_t i = 0; i < s->n; i++) {
         const struct memory *m = &s->queue[i];
@@ -175,7 +175,7 @@ look_through(struct search *s, bool untagged, bool (*wanted)(uint64_t value, voi
                 break;
             }
             for (uint32_t j = 0; j < n / 8; j++) {
-                struct isan__behind behind;
+                struct isan__pointer_path behind;
                 uint64_t value = words[j];
                 if (!isan__is_pointer(value)) {
                     continue;
@@ -193,8 +193,8 @@ look_through(struct search *s, bool untagged, bool (*wanted)(uint64_t value, voi
 }
 
 void
-isan__behind_statics(bool untagged, bool (*wanted)(uint64_t value, void *arg),
-                     bool (*found)(const struct isan__behind *behind, uint64_t value, void *arg), void *arg)
+isan__search_indirect(bool untagged, bool (*wanted)(uint64_t value, void *arg),
+                     bool (*found)(const struct isan__pointer_path *behind, uint64_t value, void *arg), void *arg)
 {
     int left = __atomic_load_n(&work_left[untagged], __ATOMIC_RELAXED), most = left < MAX_WORK ? left : MAX_WORK;
     if (most <= 0) {
@@ -203,9 +203,9 @@ isan__behind_statics(bool untagged, bool (*wanted)(uint64_t value, void *arg),
     struct search s = { .work = most, .queue = isan__map(MAX_MEMORY * sizeof *s.queue),
                         .modules = isan__map(MAX_MODULES * sizeof *s.modules), .seen = { .alone = true } };
     if (s.queue != NULL && s.modules != NULL) {
-        isan__runtime_reaches(&s.seen);
+        isan__mark_runtime_reachable(&s.seen);
         dl_iterate_phdr(note_module, &s);
-        isan__each_static(seed, &s);
+        isan__visit_statics(seed, &s);
         look_through(&s, untagged, wanted, found, arg);
     }
     __atomic_sub_fetch(&work_left[untagged], most - s.work + SEARCH, __ATOMIC_RELAXED);
@@ -216,7 +216,7 @@ isan__behind_statics(bool untagged, bool (*wanted)(uint64_t value, void *arg),
 
 struct wish {
     uint64_t block, object;
-    struct isan__behind *behind;
+    struct isan__pointer_path *behind;
 };
 
 static bool
@@ -227,7 +227,7 @@ is_wanted(uint64_t value, void *arg)
 }
 
 static bool
-take(const struct isan__behind *behind, uint64_t value, void *arg)
+take(const struct isan__pointer_path *behind, uint64_t value, void *arg)
 {
     (void)value;
     *((struct wish *)arg)->behind = *behind;
@@ -235,18 +235,18 @@ take(const struct isan__behind *behind, uint64_t value, void *arg)
 }
 
 void
-isan__static_leading_to(const void *block, const void *object, struct isan__behind *behind)
+isan__find_holder(const void *block, const void *object, struct isan__pointer_path *behind)
 {
     struct wish wish = { (uint64_t)block, (uint64_t)object, behind };
     memset(behind, 0, sizeof *behind);
-    behind->holder = isan__static_holding(block, object);
+    behind->holder = isan__find_static_holder(block, object);
     if (behind->holder.address == 0) {
-        isan__behind_statics(false, is_wanted, take, &wish);
+        isan__search_indirect(false, is_wanted, take, &wish);
     }
 }
 
 void
-isan__log_behind(uint32_t finding, const struct isan__behind *behind)
+isan__log_path(uint32_t finding, const struct isan__pointer_path *behind)
 {
     struct isan_rec_behind *r = behind->hops != 0 ? isan__log_reserve(sizeof *r) : NULL;
     if (r != NULL) {

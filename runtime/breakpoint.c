@@ -61,20 +61,20 @@ tell(struct watched *w, int64_t was, int64_t by, ucontext_t *at)
     }
     if (told == NULL) {
         struct isan_rec_place place = { .role = ISAN__PLACE_changed, .tid = isan__tid() };
-        isan__here();
+        isan__sync_thread_state(true);
         *rip = pc - 1;                      /* the instruction that is over, not the next */
-        place.stack = isan__stack_here(at);
+        place.stack = isan__record_stack(at);
         *rip = pc;
         place.interp = isan__interp_of(isan__slot)->serial;
-        place.finding = isan__immortal_found(w->op, 0, w->name, place.stack);
+        place.finding = isan__report_immortal(w->op, 0, w->name, place.stack);
         w->finding = w->finding ? w->finding : place.finding;
-        told = isan__place(&place, w->name);
+        told = isan__finding_add_place(&place, w->name);
         isan__table_put(&by_place, hash, (uint64_t)told);
     }
     if (told != NULL) {
         __atomic_add_fetch(&told->amount, by, __ATOMIC_RELAXED);
     }
-    isan__told();
+    isan__halt_if_requested();
 }
 
 static void
@@ -95,7 +95,7 @@ stopped(int signal, siginfo_t *info, void *ucontext)
     /* The instruction is over, and another thread may change the count as well. */
     ucontext_t *at = ucontext;
     const char *pc = (const char *)at->uc_mcontext.gregs[REG_RIP];
-    int64_t now = isan__immortal_off(w->op);
+    int64_t now = isan__immortal_difference(w->op);
     int64_t was = __atomic_exchange_n(&w->by, now, __ATOMIC_RELAXED);
     if (now != was && isan__self.locks == 0 && !isan__runtime_runs(pc - 1)) {
         tell(w, was, now - was, at);
@@ -130,10 +130,10 @@ watch_on_thread(uint32_t tid, uintptr_t pointer, void *failed)
 }
 
 bool
-isan__break_wanted(const char *name)
+isan__immortal_watch_wanted(const char *name)
 {
     size_t n = strlen(name);
-    for (const char *p = isan__flags.immortal; *p != 0;) {
+    for (const char *p = isan__options.immortal; *p != 0;) {
         size_t size = strcspn(p, ",");
         if (size == n && strncmp(p, name, n) == 0) {
             return true;
@@ -144,7 +144,7 @@ isan__break_wanted(const char *name)
 }
 
 void
-isan__break_at(const char *op, const char *name)
+isan__immortal_watch_add(const char *op, const char *name)
 {
     if (n_watched < MAX_WATCHED) {
         struct watched *w = &watched[n_watched++];
@@ -155,29 +155,29 @@ isan__break_at(const char *op, const char *name)
 
 /* The threads there are, all of which have run Python, and those they make. */
 void
-isan__break_begin(void)
+isan__immortal_watch_begin(void)
 {
     struct sigaction action = { .sa_sigaction = stopped, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
     int failed = 0;
     if (n_watched == 0) {
-        isan__say("immortal=%s: there is no such object; give names as a finding has them", isan__flags.immortal);
+        isan__say("immortal=%s: there is no such object; give names as a finding has them", isan__options.immortal);
         return;
     }
     sigaction(SIGTRAP, &action, &before);
-    isan__each_thread(watch_on_thread, &failed);
+    isan__visit_threads(watch_on_thread, &failed);
     if (failed != 0) {
         isan__say("immortal=%s: the kernel does not let isan watch memory (%s): be root, have "
                   "kernel.perf_event_paranoid at most 2 (sysctl), and Linux 5.13 or newer outside a container that forbids "
-                  "perf_event_open", isan__flags.immortal, strerrorname_np(failed));
+                  "perf_event_open", isan__options.immortal, strerrorname_np(failed));
     }
 }
 
 void
-isan__break_again(void)
+isan__immortal_watch_resume(void)
 {
     for (int i = 0; i < n_watched; i++) {
         struct watched *w = &watched[i];
-        __atomic_store_n(&w->by, isan__immortal_off(w->op), __ATOMIC_RELAXED);
+        __atomic_store_n(&w->by, isan__immortal_difference(w->op), __ATOMIC_RELAXED);
         if (__atomic_exchange_n(&w->stops, 0, __ATOMIC_RELAXED) >= MAX_STOPS) {
             each_event(w, PERF_EVENT_IOC_ENABLE);
         }
@@ -185,7 +185,7 @@ isan__break_again(void)
 }
 
 uint32_t
-isan__break_finding(const char *op)
+isan__immortal_watch_finding(const char *op)
 {
     for (int i = 0; i < n_watched; i++) {
         if (watched[i].op == op) {
@@ -197,7 +197,7 @@ isan__break_finding(const char *op)
 
 /* The events are of the parent's threads. */
 void
-isan__break_forked(void)
+isan__immortal_watch_forked(void)
 {
     for (int i = 0; i < n_watched; i++) {
         struct watched *w = &watched[i];

@@ -29,11 +29,11 @@ heap_in(uint64_t entry)
 static uint64_t
 entry_of(const char *block)
 {
-    return isan__load(block) & ISAN__WATCHED ? isan__table_get(&transferred, (uint64_t)block) : 0;
+    return isan__load_tag(block) & ISAN__NOTED ? isan__table_get(&transferred, (uint64_t)block) : 0;
 }
 
 uint32_t
-isan__maker_of(const char *block)
+isan__creator_of(const char *block)
 {
     return (uint32_t)entry_of(block);
 }
@@ -47,7 +47,7 @@ same_heap(isan__slot_t heap, isan__slot_t slot)
 static void
 move(char *block, isan__slot_t to)
 {
-    uint32_t word = isan__load(block);
+    uint32_t word = isan__load_tag(block);
     isan__slot_t from = (isan__slot_t)word;
     if (from == to || word & ISAN__FREED) {
         return;
@@ -59,7 +59,7 @@ move(char *block, isan__slot_t to)
         if (!isan__table_put(&transferred, (uint64_t)block, entry)) {
             return;
         }
-        isan__watch(block, ISAN__WATCH_TRANSFERRED, 0);
+        isan__note_block(block, ISAN__NOTE_TRANSFERRED, 0);
     }
     else if (isan__interp_of(to)->serial == (uint32_t)entry) {
         isan__table_take(&transferred, (uint64_t)block);    /* back where it came from */
@@ -71,15 +71,15 @@ static void
 share(char *block, isan__slot_t unused)
 {
     (void)unused;
-    isan__watch(block, ISAN__WATCH_SHARED, 0);
+    isan__note_block(block, ISAN__NOTE_SHARED, 0);
 }
 
 /* A block that the object at `op` points at, of the same owner. */
 static char *
 own_block(const void *p, isan__slot_t owner)
 {
-    char *block = isan__block_at((void *)((uintptr_t)p & ~(uintptr_t)7));
-    uint32_t word = block ? isan__load(block) : 0;
+    char *block = isan__block_of_checked((void *)((uintptr_t)p & ~(uintptr_t)7));
+    uint32_t word = block ? isan__load_tag(block) : 0;
     return (isan__slot_t)word == owner && !(word & ISAN__FREED) ? block : NULL;
 }
 
@@ -107,9 +107,9 @@ static void
 each_of(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__slot_t to)
 {
     enum { OB_ITEM = 24 };                  /* offsetof(PyListObject, ob_item) */
-    isan__slot_t owner = (isan__slot_t)isan__load(block);
-    struct isan__type type;
-    if (isan__object_in(block) == op && isan__type_at(&type, isan__type_of(op))) {
+    isan__slot_t owner = (isan__slot_t)isan__load_tag(block);
+    struct isan__type_object type;
+    if (isan__object_in(block) == op && isan__read_type(&type, isan__object_type(op))) {
         char *part = NULL;
         const char *at = type.flags & ISAN__TYPE_LIST ? op + OB_ITEM
             : type.flags & ISAN__TYPE_MANAGED_DICT ? op + ISAN__MANAGED_DICT
@@ -122,7 +122,7 @@ each_of(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__
         }
         if (part != NULL && part != block) {
             const char *dict = isan__object_in(part);
-            if (dict != NULL && isan__type_at(&type, isan__type_of(dict)) && type.flags & ISAN__TYPE_DICT) {
+            if (dict != NULL && isan__read_type(&type, isan__object_type(dict)) && type.flags & ISAN__TYPE_DICT) {
                 each_of_dict(dict, owner, visit, to);
             }
             if (dict == NULL || type.flags & ISAN__TYPE_DICT) {
@@ -136,13 +136,13 @@ each_of(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__
 int
 (isan_transfer)(const void *object)
 {
-    isan__here();
+    isan__sync_thread_state(true);
     isan__slot_t to = isan__slot;
-    char *block = isan__block_at(object);
-    if (to == 0 || block == NULL || isan__load(block) & ISAN__FREED) {
+    char *block = isan__block_of_checked(object);
+    if (to == 0 || block == NULL || isan__load_tag(block) & ISAN__FREED) {
         return -1;
     }
-    uint32_t word = isan__load(block);
+    uint32_t word = isan__load_tag(block);
     uint64_t entry = entry_of(block);
     isan__slot_t heap = entry ? heap_in(entry) : word & ISAN__RAW ? 0 : (isan__slot_t)word;
     if (!same_heap(heap, to) && isan__interp_of(heap)->ended) {
@@ -155,9 +155,9 @@ int
 int
 (isan_share)(const void *object)
 {
-    isan__here();
-    char *block = isan__block_at(object);
-    if (block == NULL || isan__load(block) & ISAN__FREED) {
+    isan__sync_thread_state(true);
+    char *block = isan__block_of_checked(object);
+    if (block == NULL || isan__load_tag(block) & ISAN__FREED) {
         return -1;
     }
     each_of(object, block, share, 0);
@@ -167,10 +167,10 @@ int
 /* A block that carries WATCHED is about to be freed or resized in the
  * interpreter `by`; returns whose it is. */
 isan__slot_t
-isan__transfer_over(char *block, isan__slot_t by)
+isan__transfer_end(char *block, isan__slot_t by)
 {
     uint64_t entry = entry_of(block);
-    isan__slot_t owner = (isan__slot_t)isan__load(block);
+    isan__slot_t owner = (isan__slot_t)isan__load_tag(block);
     if (entry == 0 || owner != by || same_heap(heap_in(entry), by)) {
         return owner;
     }
@@ -181,7 +181,7 @@ isan__transfer_over(char *block, isan__slot_t by)
 
 /* An interpreter has ended: what is from an allocator of its own is what it left. */
 void
-isan__transfers_over(isan__slot_t ended)
+isan__transfers_end_of(isan__slot_t ended)
 {
     for (;;) {
         char *block = NULL;

@@ -7,7 +7,7 @@
 #include "isan/isan.h"
 #include "runtime/owner.h"
 
-uint8_t isan__wanted;
+uint8_t isan__scan_requested;
 static struct sigaction before;
 
 int
@@ -21,9 +21,9 @@ int
 (isan_look)(void)
 {
     if (isan__recording) {
-        isan__here();
-        isan__look_at_statics();
-        isan__look_at_immortals("a look on demand");
+        isan__sync_thread_state(true);
+        isan__scan_statics();
+        isan__scan_immortals("a look on demand");
     }
     return (isan_findings)();
 }
@@ -34,24 +34,24 @@ static long long
 owned(bool traverse)
 {
     long long blocks = 0;
-    isan__here();
+    isan__sync_thread_state(true);
     if (isan__stock) {
-        isan__reftrace_keep();
+        isan__reftrace_install();
     }
     isan__slot_t here = isan__slot;
     if (!isan__recording || here == 0) {
         return -1;
     }
-    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+    for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
         const struct isan__interp *i = isan__interp_of(slot);
         if (i->finalizing || !isan__share_gil(slot, here)) {
             continue;
         }
         if (traverse) {
-            isan__traverse_look(slot);
+            isan__survey_traverse(slot);
         }
-        blocks += isan__owned_by(slot);
-        isan__traverse_forget(slot);
+        blocks += isan__report_owned(slot);
+        isan__survey_forget(slot);
     }
     return blocks;
 }
@@ -81,11 +81,11 @@ int
 long long
 (isan_owner)(const void *object)
 {
-    const char *block = isan__block_at(object);
+    const char *block = isan__block_of_checked(object);
     if (block == NULL) {
         return -1;
     }
-    const struct isan__interp *i = isan__interp_of((isan__slot_t)isan__load(block));
+    const struct isan__interp *i = isan__interp_of((isan__slot_t)isan__load_tag(block));
     return i->serial != 0 ? (long long)i->id : -1;
 }
 
@@ -96,8 +96,8 @@ long long
 static void
 wanted(int signal, siginfo_t *info, void *ucontext)
 {
-    __atomic_store_n(&isan__wanted, 1, __ATOMIC_SEQ_CST);
-    isan__self.free_slot = ISAN__NOBODY;
+    __atomic_store_n(&isan__scan_requested, 1, __ATOMIC_SEQ_CST);
+    isan__self.free_slot = ISAN__NO_INTERP;
     if (before.sa_flags & SA_SIGINFO) {
         before.sa_sigaction(signal, info, ucontext);
     }
@@ -122,26 +122,26 @@ owned_at_times(void)
 }
 
 void
-isan__look_if_wanted(void)
+isan__scan_if_requested(void)
 {
     if (isan__self.nested || isan__self.locks != 0) {
         return;
     }
-    if (__atomic_exchange_n(&isan__wanted, 0, __ATOMIC_SEQ_CST)) {
+    if (__atomic_exchange_n(&isan__scan_requested, 0, __ATOMIC_SEQ_CST)) {
         (isan_look)();
         owned_at_times();
     }
-    isan__set_slots();
+    isan__thread_update_slots();
 }
 
 void
-isan__demand_init(void)
+isan__query_init(void)
 {
     struct sigaction action = { 0 };
     action.sa_sigaction = wanted;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    if (isan__flags.signal != 0 && sigaction((int)isan__flags.signal, &action, &before) < 0) {
+    if (isan__options.signal != 0 && sigaction((int)isan__options.signal, &action, &before) < 0) {
         isan__die("signal=%ld cannot be caught; SIGUSR1 (%d) and SIGUSR2 (%d) are free in most "
-                  "programs", isan__flags.signal, SIGUSR1, SIGUSR2);
+                  "programs", isan__options.signal, SIGUSR1, SIGUSR2);
     }
 }

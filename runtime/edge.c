@@ -21,8 +21,8 @@ enum {
 struct of {
     const char *from, *where, *memory;      /* the object, the pointer, the block it is in */
     const char *type_at;
-    struct isan__type type;
-    struct isan__edge *edge;
+    struct isan__type_object type;
+    struct isan__reference_name *edge;
 };
 
 static const char *
@@ -33,14 +33,14 @@ pointer_at(const char *at)
 }
 
 void
-isan__member_at(char *name, size_t size, const void *type, ptrdiff_t at)
+isan__member_name(char *name, size_t size, const void *type, ptrdiff_t at)
 {
     /* Include/descrobject.h, PyMemberDef */
     struct { const char *name; int type; int64_t offset; int flags; const char *doc; } member;
     enum { RELATIVE = 8, MAX_MEMBERS = 4096 };
-    struct isan__type t;
+    struct isan__type_object t;
     name[0] = 0;
-    for (int i = 0; i < BASES && isan__type_at(&t, type); i++, type = t.base) {
+    for (int i = 0; i < BASES && isan__read_type(&t, type); i++, type = t.base) {
         for (int j = 0; j < MAX_MEMBERS && t.members != NULL; j++, t.members += sizeof member) {
             if (!isan__peek(&member, t.members, sizeof member) || member.name == NULL) {
                 break;
@@ -59,9 +59,9 @@ isan__member_at(char *name, size_t size, const void *type, ptrdiff_t at)
 static bool
 has_base(const void *type, const void *base)
 {
-    struct isan__type t;
+    struct isan__type_object t;
     for (int i = 0; i < BASES && type != base; i++, type = t.base) {
-        if (!isan__type_at(&t, type)) {
+        if (!isan__read_type(&t, type)) {
             return false;
         }
     }
@@ -188,7 +188,7 @@ dict_offset(const struct of *of)
 }
 
 void
-isan__edge_of(const char *from, const char *memory, ptrdiff_t at, struct isan__edge *edge)
+isan__name_reference(const char *from, const char *memory, ptrdiff_t at, struct isan__reference_name *edge)
 {
     struct of of = { .from = from, .where = (memory ? memory : from) + at, .memory = memory,
                      .edge = edge };
@@ -196,7 +196,7 @@ isan__edge_of(const char *from, const char *memory, ptrdiff_t at, struct isan__e
     memset(edge, 0, sizeof *edge);
     edge->edge = ISAN_EDGE_FIELD;
     edge->offset = (uint64_t)at;
-    if (!isan__type_at(&of.type, type)) {
+    if (!isan__read_type(&of.type, type)) {
         return;
     }
     of.type_at = type;
@@ -234,5 +234,5 @@ isan__edge_of(const char *from, const char *memory, ptrdiff_t at, struct isan__e
         }
         at = (ptrdiff_t)edge->offset;
     }
-    isan__member_at(edge->member, sizeof edge->member, type, at);
+    isan__member_name(edge->member, sizeof edge->member, type, at);
 }

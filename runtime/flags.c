@@ -9,7 +9,7 @@
 
 #include "runtime/internal.h"
 
-struct isan__flags isan__flags = {
+struct isan__options isan__options = {
 #define ISAN_BOOL(name, dflt, help) .name = dflt,
 #define ISAN_NUM(name, dflt, min, max, help) .name = dflt,
 #define ISAN_ENUM(name, dflt, choices, help)
@@ -31,13 +31,13 @@ static const struct option {
     const char *choices, *help;
 } options[] = {
 #define ISAN_BOOL(name, dflt, help) \
-    { #name, BOOL, &isan__flags.name, #dflt, 0, 1, NULL, help },
+    { #name, BOOL, &isan__options.name, #dflt, 0, 1, NULL, help },
 #define ISAN_NUM(name, dflt, min, max, help) \
-    { #name, NUM, &isan__flags.name, #dflt, min, max, NULL, help },
+    { #name, NUM, &isan__options.name, #dflt, min, max, NULL, help },
 #define ISAN_ENUM(name, dflt, choices, help) \
-    { #name, ENUM, &isan__flags.name, dflt, 0, 0, choices, help },
+    { #name, ENUM, &isan__options.name, dflt, 0, 0, choices, help },
 #define ISAN_STR(name, dflt, help) \
-    { #name, STR, isan__flags.name, dflt, 0, 0, NULL, help },
+    { #name, STR, isan__options.name, dflt, 0, 0, NULL, help },
 #include "runtime/flags.inc"
 #undef ISAN_BOOL
 #undef ISAN_NUM
@@ -109,9 +109,9 @@ set(const struct option *o, const char *value, size_t n, const char *from)
         *(int *)o->where = c;
         break;
     case STR:
-        if (n >= sizeof isan__flags.log_path) {
+        if (n >= sizeof isan__options.log_path) {
             isan__die("%s: %s: the value is longer than %zu bytes",
-                      from, o->name, sizeof isan__flags.log_path - 1);
+                      from, o->name, sizeof isan__options.log_path - 1);
         }
         memcpy(o->where, value, n);
         ((char *)o->where)[n] = 0;
@@ -146,7 +146,7 @@ parse(const char *text, const char *from)
 }
 
 void
-isan__flags_init(void)
+isan__options_init(void)
 {
     for (size_t i = 0; i < COUNT; i++) {
         if (options[i].type == ENUM) {
@@ -162,7 +162,7 @@ isan__flags_init(void)
     if (text != NULL) {
         parse(text, "ISAN_OPTIONS");
     }
-    if (isan__flags.help) {
+    if (isan__options.help) {
         help();
         fflush(stdout);
         _exit(0);

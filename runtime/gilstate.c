@@ -52,12 +52,12 @@ inside(void)
 /* --- the lives of thread states ---------------------------------------------------- */
 
 void
-isan__state_attached(char *tstate)
+isan__gilstate_attached(char *tstate)
 {
-    uint32_t word = isan__load(tstate);
+    uint32_t word = isan__load_tag(tstate);
     if (word & ISAN__START) {
-        if (!(word & ISAN__WATCHED)) {
-            isan__watch(tstate, ISAN__WATCH_TSTATE, isan__tid());
+        if (!(word & ISAN__NOTED)) {
+            isan__note_block(tstate, ISAN__NOTE_TSTATE, isan__tid());
         }
         return;
     }
@@ -68,7 +68,7 @@ isan__state_attached(char *tstate)
 }
 
 void
-isan__state_made(const char *tstate, void *pc)
+isan__gilstate_created(const char *tstate, void *pc)
 {
     if (tstate != NULL) {
         isan__table_put(&made, (uint64_t)tstate, (uint64_t)pc);
@@ -76,7 +76,7 @@ isan__state_made(const char *tstate, void *pc)
 }
 
 void
-isan__interp_gone(const char *interp, isan__slot_t slot)
+isan__gilstate_interp_freed(const char *interp, isan__slot_t slot)
 {
     uint32_t i = __atomic_fetch_add(&n_ended, 1, __ATOMIC_RELAXED) % ENDED;
     ended[i].serial = 0;
@@ -92,9 +92,9 @@ part_of(const char *tstate)
     if ((uintptr_t)tstate - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
         return isan__main_slot;
     }
-    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+    for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
         const char *interp = isan__interp_of(slot)->interp;
-        if (interp != NULL && isan__load(interp) & ISAN__START
+        if (interp != NULL && isan__load_tag(interp) & ISAN__START
             && (size_t)(tstate - interp) < isan__block_size(interp)) {
             return slot;
         }
@@ -153,7 +153,7 @@ excused(int access, const struct call *call, uint32_t user, uint32_t of, bool by
 static void
 place(uint32_t finding, int role, uint32_t serial, uint32_t tid, uint32_t stack, const char *text)
 {
-    isan__place(&(struct isan_rec_place){
+    isan__finding_add_place(&(struct isan_rec_place){
         .finding = finding, .role = (uint16_t)role, .interp = serial, .tid = tid, .stack = stack,
     }, text);
 }
@@ -162,7 +162,7 @@ static void
 told(uint32_t finding)
 {
     if (finding != 0) {
-        isan__told();
+        isan__halt_if_requested();
     }
 }
 
@@ -171,7 +171,7 @@ place_made(uint32_t finding, struct isan__table *where, const char *tstate, uint
 {
     void *pc = (void *)isan__table_get(where, (uint64_t)tstate);
     if (pc != NULL) {
-        place(finding, ISAN__PLACE_made, serial, 0, isan__stack_at(pc), "");
+        place(finding, ISAN__PLACE_made, serial, 0, isan__record_return_address(pc), "");
     }
 }
 
@@ -190,21 +190,21 @@ of_another_thread(const char *tstate, uint32_t user, isan__slot_t slot, const ch
     if (excused(ISAN__ACCESS_thread, &call, user, serial, false)) {
         return;
     }
-    uint32_t id = isan__state_trap(ISAN__ACCESS_thread, function, pc, serial, inside(), 0, 0);
+    uint32_t id = isan__report_gilstate(ISAN__ACCESS_thread, function, pc, serial, inside(), 0, 0);
     if (id != 0) {
         place_made(id, &made, tstate, serial);
-        place(id, ISAN__PLACE_attached, serial, user, isan__thread_made_at(user, &maker), "");
+        place(id, ISAN__PLACE_attached, serial, user, isan__thread_creator(user, &maker), "");
     }
     told(id);
 }
 
 void
-isan__state_used(const char *tstate, const char *function, void *pc)
+isan__gilstate_check_attach(const char *tstate, const char *function, void *pc)
 {
-    uint32_t word = isan__load(tstate), serial;
+    uint32_t word = isan__load_tag(tstate), serial;
     isan__slot_t slot;
-    if (word & ISAN__START && (slot = isan__known_interp(interp_of_state(tstate))) != 0) {
-        of_another_thread(tstate, isan__watched_user(tstate), slot, function, pc);
+    if (word & ISAN__START && (slot = isan__slot_of_interp(interp_of_state(tstate))) != 0) {
+        of_another_thread(tstate, isan__noted_thread(tstate), slot, function, pc);
     }
     else if (!(word & ISAN__START) && (slot = part_of(tstate)) != 0) {
         uint64_t first = isan__table_get(&within_interp, (uint64_t)tstate);
@@ -212,12 +212,12 @@ isan__state_used(const char *tstate, const char *function, void *pc)
                           slot, function, pc);
     }
     else if ((serial = formerly_of(tstate)) != 0) {
-        uint32_t id = isan__state_trap(ISAN__ACCESS_ended, function, pc, serial, inside(), 0, 0);
+        uint32_t id = isan__report_gilstate(ISAN__ACCESS_ended, function, pc, serial, inside(), 0, 0);
         uint32_t user = (uint32_t)isan__table_get(&gone, (uint64_t)tstate);
         if (id != 0) {
             place_made(id, &was_made, tstate, serial);
             if (user != 0 && user != isan__tid()) {
-                uint32_t maker, at = isan__thread_made_at(user, &maker);
+                uint32_t maker, at = isan__thread_creator(user, &maker);
                 place(id, ISAN__PLACE_attached, serial, user, at, "");
             }
         }
@@ -231,9 +231,9 @@ static void
 misrouted(void *pc, uint32_t owner, uint32_t current, uint32_t importer, uint32_t object, uint32_t stack)
 {
     const struct isan__thread *self = &isan__self;
-    uint32_t id = isan__state_trap(ISAN__ACCESS_ensure, "PyGILState_Ensure", pc, owner, current, object, stack);
-    if (id != 0 && self->maker == owner) {
-        place(id, ISAN__PLACE_registered, owner, self->maker_tid, self->maker_stack, "");
+    uint32_t id = isan__report_gilstate(ISAN__ACCESS_ensure, "PyGILState_Ensure", pc, owner, current, object, stack);
+    if (id != 0 && self->creator_serial == owner) {
+        place(id, ISAN__PLACE_registered, owner, self->creator_tid, self->creator_stack, "");
     }
     else if (id != 0 && importer != 0) {
         place(id, ISAN__PLACE_imported, importer, 0, 0, "");
@@ -246,21 +246,21 @@ static void
 ensure_new(void *pc)
 {
     struct isan__thread *self = &isan__self;
-    struct { uint64_t pc; uint32_t maker, imports; } key = { (uint64_t)pc, self->maker, isan__imports };
+    struct { uint64_t pc; uint32_t maker, imports; } key = { (uint64_t)pc, self->creator_serial, isan__n_imports };
     uint64_t hash = isan__hash(&key, sizeof key, 0) | 1;
-    self->ensured = pc;
+    self->ensure_pc = pc;
     if (isan__table_get(&harmless, hash) != 0 || isan__interp_of(isan__main_slot)->finalizing) {
         return;
     }
     bool by_main;
     const struct call call = call_of("PyGILState_Ensure", pc);
-    uint32_t importer = isan__imported_by(call.base, &by_main);
+    uint32_t importer = isan__importers_of(call.base, &by_main);
     if (excused(ISAN__ACCESS_ensure, &call, 0, importer, by_main)) {
         isan__table_put(&harmless, hash, 1);
         return;
     }
-    self->ensured = NULL;
-    misrouted(pc, self->maker ? self->maker : importer, main_serial(), importer, 0, 0);
+    self->ensure_pc = NULL;
+    misrouted(pc, self->creator_serial ? self->creator_serial : importer, main_serial(), importer, 0, 0);
 }
 
 /* Before 3.12 a thread keeps the first thread state it had for PyGILState_Ensure,
@@ -271,28 +271,28 @@ static void
 ensure_first(const char *first, void *pc)
 {
     const char *last = isan__self.detached;
-    isan__slot_t at = isan__self.slot, to = isan__known_interp(interp_of_state(first));
-    bool lives = last != NULL && (isan__self.tstate == last || isan__watched_user(last) != 0
-                                  || (!(isan__load(last) & ISAN__START) && part_of(last) != 0));
-    if (lives && at != 0 && to != 0 && at != to && (isan__self.tstate == last || isan__runs(last))) {
+    isan__slot_t at = isan__self.slot, to = isan__slot_of_interp(interp_of_state(first));
+    bool lives = last != NULL && (isan__self.tstate == last || isan__noted_thread(last) != 0
+                                  || (!(isan__load_tag(last) & ISAN__START) && part_of(last) != 0));
+    if (lives && at != 0 && to != 0 && at != to && (isan__self.tstate == last || isan__tstate_runs_python(last))) {
         misrouted(pc, isan__interp_of(at)->serial, isan__interp_of(to)->serial, 0, 0, 0);
     }
 }
 
 void
-isan__ensure(void *pc)
+isan__gilstate_check_ensure(void *pc)
 {
     if (isan__main_slot == 0) {
         return;
     }
-    isan__here();
+    isan__sync_thread_state(true);
     const char *state = isan__py.this_state();
     if (state == NULL) {
         ensure_new(pc);
         return;
     }
-    if (isan__state_strange(state)) {
-        isan__state_used(state, "PyGILState_Ensure", pc);
+    if (isan__gilstate_may_be_foreign(state)) {
+        isan__gilstate_check_attach(state, "PyGILState_Ensure", pc);
     }
     if (isan__py.one_gil) {
         ensure_first(state, pc);
@@ -300,21 +300,21 @@ isan__ensure(void *pc)
 }
 
 void
-isan__released(void)
+isan__gilstate_released(void)
 {
-    if (isan__self.ensured != NULL && isan__py.this_state() == NULL) {
-        isan__self.ensured = NULL;
+    if (isan__self.ensure_pc != NULL && isan__py.this_state() == NULL) {
+        isan__self.ensure_pc = NULL;
     }
 }
 
 void
-isan__ensured_shares(uint32_t owner, uint32_t object)
+isan__gilstate_foreign_object(uint32_t owner, uint32_t object)
 {
     struct isan__thread *self = &isan__self;
-    void *pc = self->ensured;
+    void *pc = self->ensure_pc;
     if (self->slot == isan__main_slot && owner != 0 && owner != main_serial()) {
-        self->ensured = NULL;
-        misrouted(pc, owner, main_serial(), 0, object, isan__stack_at(pc));
+        self->ensure_pc = NULL;
+        misrouted(pc, owner, main_serial(), 0, object, isan__record_return_address(pc));
     }
 }
 
@@ -325,24 +325,24 @@ report_unattached(const char *function, void *pc, uint32_t stack)
 {
     const struct isan__thread *self = &isan__self;
     uint32_t serial = isan__interp_of(self->slot)->serial;
-    uint32_t id = isan__state_trap(ISAN__ACCESS_detached, function, pc, serial ? serial : self->maker, 0, 0, stack);
+    uint32_t id = isan__report_gilstate(ISAN__ACCESS_detached, function, pc, serial ? serial : self->creator_serial, 0, 0, stack);
     if (id != 0 && serial != 0) {
-        place(id, ISAN__PLACE_left, serial, isan__tid(), isan__stack_at(self->left), "");
+        place(id, ISAN__PLACE_left, serial, isan__tid(), isan__record_return_address(self->detach_pc), "");
     }
-    else if (id != 0 && self->maker != 0) {
-        place(id, ISAN__PLACE_registered, self->maker, self->maker_tid, self->maker_stack, "");
+    else if (id != 0 && self->creator_serial != 0) {
+        place(id, ISAN__PLACE_registered, self->creator_serial, self->creator_tid, self->creator_stack, "");
     }
     told(id);
 }
 
 void
-isan__unattached(const char *function, void *pc)
+isan__gilstate_check_call(const char *function, void *pc)
 {
     struct isan__thread *self = &isan__self;
     if (isan__main_slot == 0) {
         return;
     }
-    isan__here();
+    isan__sync_thread_state(true);
     /* In one that has no slot, perhaps (interp.c). */
     if (self->tstate != NULL || (!isan__py.one_gil && isan__py.current() != NULL)) {
         return;
@@ -357,7 +357,7 @@ isan__unattached(const char *function, void *pc)
 /* The process crashed at that address, in the runtime: what it does first with a
  * thread state that is not there is to look for its interpreter. */
 void
-isan__unattached_crash(uint64_t address, uint64_t pc, uint32_t stack)
+isan__gilstate_check_crash(uint64_t address, uint64_t pc, uint32_t stack)
 {
     enum { LEAST_MAPPED = 65536 };
     const struct isan__thread *self = &isan__self;
@@ -401,10 +401,10 @@ report_others(uint32_t stack)
     if (n_others == 0) {
         return;
     }
-    uint32_t id = isan__state_trap(ISAN__ACCESS_end, "Py_EndInterpreter", self->ending_pc, self->ending,
+    uint32_t id = isan__report_gilstate(ISAN__ACCESS_end, "Py_EndInterpreter", self->ending_pc, self->ending,
                                    self->ending, 0, stack);
     for (int i = 0; i < n_others && id != 0; i++) {
-        uint32_t maker, at = isan__thread_made_at(others[i].tid, &maker);
+        uint32_t maker, at = isan__thread_creator(others[i].tid, &maker);
         place(id, ISAN__PLACE_remains, self->ending, others[i].tid, at,
               isan__thread_lives(others[i].tid) ? "" : "which has ended without deleting its thread state");
         if (at == 0) {
@@ -423,7 +423,7 @@ keep_remaining(void)
     int n = 0;
     for (int i = 0; i < n_others; i++) {
         /* It may be a leak by now, which this does not tell. */
-        if (others[i].taken || isan__load(others[i].tstate) & ISAN__WATCHED) {
+        if (others[i].taken || isan__load_tag(others[i].tstate) & ISAN__NOTED) {
             others[n++] = others[i];
         }
     }
@@ -431,12 +431,12 @@ keep_remaining(void)
 }
 
 void
-isan__ending(const void *interp, void *pc)
+isan__gilstate_end_interp(const void *interp, void *pc)
 {
     struct isan__thread *self = &isan__self;
     if (interp != NULL) {
-        isan__here();
-        self->ending = isan__interp_of(isan__known_interp(interp))->serial;
+        isan__sync_thread_state(true);
+        self->ending = isan__interp_of(isan__slot_of_interp(interp))->serial;
         self->ending_pc = pc;
         find_others(interp);
     }
@@ -451,7 +451,7 @@ isan__ending(const void *interp, void *pc)
 
 /* What the atexit callbacks of an interpreter that ends delete it does not find. */
 void
-isan__state_deleted(const char *tstate)
+isan__gilstate_deleted(const char *tstate)
 {
     for (int i = 0; isan__self.ending != 0 && i < n_others; i++) {
         if (others[i].tstate == tstate) {
@@ -463,10 +463,10 @@ isan__state_deleted(const char *tstate)
 /* Before 3.14 it ends the process (Py_FatalError) where there are any, which is
  * the only thing in it that does and runs no Python code. */
 void
-isan__ending_aborted(uint32_t stack)
+isan__gilstate_end_aborted(uint32_t stack)
 {
     const void *interp;
-    if (isan__self.ending != 0 && isan__self.tstate != NULL && !isan__in_frame()
+    if (isan__self.ending != 0 && isan__self.tstate != NULL && !isan__in_python_frame()
         && (interp = interp_of_state(isan__self.tstate)) != NULL) {
         find_others(interp);
         report_others(stack);
@@ -484,18 +484,18 @@ forget_state(const char *tstate)
     }
     int n = 0;
     for (int i = 0; i < self->depth; i++) {
-        if (self->outer[i] != tstate) {
-            self->outer[n++] = self->outer[i];
+        if (self->suspended_tstates[i] != tstate) {
+            self->suspended_tstates[n++] = self->suspended_tstates[i];
         }
     }
     self->depth = (uint8_t)n;
 }
 
 void
-isan__state_gone(const char *tstate, uint32_t tid)
+isan__gilstate_freed(const char *tstate, uint32_t tid)
 {
     forget_state(tstate);
-    uint32_t serial = isan__interp_of(isan__known_interp(interp_of_state(tstate)))->serial;
+    uint32_t serial = isan__interp_of(isan__slot_of_interp(interp_of_state(tstate)))->serial;
     uint64_t pc = isan__table_take(&made, (uint64_t)tstate);
     for (int i = 0; isan__self.ending != 0 && i < n_others; i++) {
         others[i].taken |= others[i].tstate == tstate;

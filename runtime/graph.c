@@ -39,9 +39,9 @@ shape_of(struct isan__graph *g, const char *type)
     }
     memset(s, 0, sizeof *s);
     s->type = type;
-    struct isan__type t;
+    struct isan__type_object t;
     const void *base = type;
-    for (int i = 0; i < 16 && isan__type_at(&t, base); i++, base = t.base) {
+    for (int i = 0; i < 16 && isan__read_type(&t, base); i++, base = t.base) {
         if (i == 0) {
             s->weaklist = (int32_t)t.weaklistoffset;
             s->flags = t.flags;
@@ -61,7 +61,7 @@ shape_of(struct isan__graph *g, const char *type)
 bool
 isan__type_has(struct isan__graph *g, const void *op, unsigned long flag)
 {
-    return op != NULL && shape_of(g, isan__type_of(op))->flags & flag;
+    return op != NULL && shape_of(g, isan__object_type(op))->flags & flag;
 }
 
 /* Is the word at this offset from the start of an object of this type one of
@@ -159,7 +159,7 @@ isan__graph_add(struct isan__graph *g, char *block, char *op)
     node->outside = (uint32_t)isan__table_get(&g->held, (uint64_t)block);
     node->found = node->outside ? g->outside[node->outside - 1].count : 0;
     /* In a free list, with what was in it before. */
-    node->silent = g->living && op != NULL && isan__references_of(op) == 0;
+    node->silent = g->living && op != NULL && isan__reference_count(op) == 0;
     return true;
 }
 
@@ -192,7 +192,7 @@ pointed_at(uint64_t value)
     }
     if (isan__py.values_prefixed && values % 8 == 0
         && isan__peek(&prefix, (const char *)values - 1, 1) && prefix % 8 == 0
-        && (values - prefix) % ISAN__GRANULE == 0 && isan__load((void *)(values - prefix)) & ISAN__START) {
+        && (values - prefix) % ISAN__GRANULE == 0 && isan__load_tag((void *)(values - prefix)) & ISAN__START) {
         return (const char *)values - prefix;
     }
     return NULL;
@@ -206,8 +206,8 @@ slot_has(const struct isan__graph *g, uint64_t value)
         return NULL;
     }
     const char *to = pointed_at(value);
-    uint32_t word = to ? isan__load(to) : 0;
-    return (word & 0xffff) == g->slot && isan__begins_something(word) ? to : NULL;
+    uint32_t word = to ? isan__load_tag(to) : 0;
+    return (word & 0xffff) == g->slot && isan__may_start_object(word) ? to : NULL;
 }
 
 /* Memory to whose start nothing refers may be known by an object's pointer into
@@ -245,10 +245,10 @@ referred_by(struct isan__graph *g, uint64_t value)
 /* Is the word at `at` in this memory the hash of a dictionary's key?  That of
  * an int is the int itself, which may well be the address of an object. */
 static bool
-is_hash(const char *table, size_t size, size_t at, bool sound)
+is_hash(const char *table, size_t size, size_t at, bool stable)
 {
     struct isan__keys keys;
-    if (size < 64 || !isan__keys_at(&keys, table, sound)) {     /* it has no smaller one */
+    if (size < 64 || !isan__keys_at(&keys, table, stable)) {     /* it has no smaller one */
         return false;
     }
     size_t entries = (size_t)(keys.entries - table);
@@ -291,16 +291,16 @@ isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit,
         size = node->limit - 1;
     }
     if (node->op != NULL) {
-        const struct isan__shape *s = shape_of(g, isan__type_of(node->op));
+        const struct isan__shape *s = shape_of(g, isan__object_type(node->op));
         if (s->scan != 0 && (size_t)before + s->scan < size) {
             size = (size_t)before + s->scan;
         }
     }
     /* What needs no GIL to be freed may go at any moment while its owner lives. */
-    bool sound = !g->living || node->op != NULL || !(isan__load(node->start) & ISAN__RAW);
+    bool stable = !g->living || node->op != NULL || !(isan__load_tag(node->start) & ISAN__RAW);
     for (size_t at = 0; at + 8 <= size; at += 8) {
         uint64_t value;
-        const char *word = sound ? node->start + at : copy_of(g, node->start + at, sizeof value);
+        const char *word = stable ? node->start + at : copy_of(g, node->start + at, sizeof value);
         if (word == NULL) {
             return;
         }
@@ -310,8 +310,8 @@ isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit,
             to = around(g, value);
         }
         if (to != NULL
-            && (node->op ? !is_link(g, isan__type_of(node->op), (ptrdiff_t)at - before)
-                : !is_hash(node->start, size, at, sound))) {
+            && (node->op ? !is_link(g, isan__object_type(node->op), (ptrdiff_t)at - before)
+                : !is_hash(node->start, size, at, stable))) {
             visit(g, i, (uint32_t)at, (size_t)(to - g->nodes), arg);
         }
     }
@@ -322,7 +322,7 @@ void
 isan__each_weak(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg)
 {
     const struct isan__node *node = &g->nodes[i];
-    const struct isan__shape *s = node->op ? shape_of(g, isan__type_of(node->op)) : NULL;
+    const struct isan__shape *s = node->op ? shape_of(g, isan__object_type(node->op)) : NULL;
     ptrdiff_t before = node->op - node->start;
     uint64_t value;
     if (s == NULL || s->weaklist == 0 || before + s->weaklist < 0
@@ -333,7 +333,7 @@ isan__each_weak(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void
     memcpy(&value, node->start + at, sizeof value);
     for (int n = 0; n < 1 << 16; n++) {
         const struct isan__node *weak = referred_by(g, value);
-        if (weak == NULL || weak->op == NULL || !shape_of(g, isan__type_of(weak->op))->weakref) {
+        if (weak == NULL || weak->op == NULL || !shape_of(g, isan__object_type(weak->op))->weakref) {
             return;
         }
         visit(g, i, at, (size_t)(weak - g->nodes), arg);
@@ -346,7 +346,7 @@ isan__weak_of(struct isan__graph *g, size_t i)
 {
     const char *op = g->nodes[i].op;
     uint64_t value;
-    if (op == NULL || !shape_of(g, isan__type_of(op))->weakref) {
+    if (op == NULL || !shape_of(g, isan__object_type(op))->weakref) {
         return false;
     }
     memcpy(&value, op + WR_OBJECT, sizeof value);
@@ -380,7 +380,7 @@ isan__graph_inside(struct isan__graph *g)
     for (size_t i = 0; i < g->n; i++) {
         const char *op = g->nodes[i].op, *items;
         uint64_t n;
-        if (op != NULL && shape_of(g, isan__type_of(op))->flags & ISAN__TYPE_LIST) {
+        if (op != NULL && shape_of(g, isan__object_type(op))->flags & ISAN__TYPE_LIST) {
             memcpy(&n, op + OB_SIZE, sizeof n);
             memcpy(&items, op + OB_ITEM, sizeof items);
             struct isan__node *node = referred_by(g, (uint64_t)items);
@@ -403,13 +403,13 @@ isan__graph_inside(struct isan__graph *g)
     }
 }
 
-static struct isan__outside *
+static struct isan__external_ref *
 new_outside(struct isan__graph *g, int keeper)
 {
     if (g->n_outside == MAX_OUTSIDE) {
         return NULL;
     }
-    struct isan__outside *o = &g->outside[g->n_outside++];
+    struct isan__external_ref *o = &g->outside[g->n_outside++];
     o->keeper = (uint8_t)keeper;
     return o;
 }
@@ -419,7 +419,7 @@ static void
 hold(struct isan__graph *g, const struct isan_holder *where, char *block, int keeper)
 {
     size_t i = isan__table_get(&g->held, (uint64_t)block);
-    struct isan__outside *o = i ? &g->outside[i - 1] : new_outside(g, keeper);
+    struct isan__external_ref *o = i ? &g->outside[i - 1] : new_outside(g, keeper);
     if (o != NULL) {
         if (o->count++ == 0) {
             o->holder = *where;
@@ -432,13 +432,13 @@ static void
 held(const struct isan_holder *where, char *block, void *g)
 {
     /* A single-phase module's dictionary is kept in its definition (Python/import.c). */
-    hold(g, where, block, isan__is_module_copy(where->address) ? ISAN__KEEPER_runtime : ISAN__KEEPER_static);
+    hold(g, where, block, isan__is_module_copy(where->address) ? ISAN__RETAINER_runtime : ISAN__RETAINER_static);
 }
 
 void
 isan__graph_statics(struct isan__graph *g)
 {
-    isan__statics_of(g->slot, held, g);
+    isan__visit_statics_of(g->slot, held, g);
     /* When Python has been finalised, its state holds nothing any more: caches
      * of types and functions still have their addresses. */
     if (isan__interp_of(g->slot)->kind == ISAN_INTERP_MAIN && !g->living) {
@@ -452,7 +452,7 @@ isan__graph_statics(struct isan__graph *g)
         char *block = to ? isan__block_of(to) : NULL;
         if (block != NULL) {
             hold(g, &(struct isan_holder){ .address = (uint64_t)(isan__py.runtime + at) }, block,
-                 ISAN__KEEPER_runtime);
+                 ISAN__RETAINER_runtime);
         }
     }
 }
@@ -464,11 +464,11 @@ refers_to_node(uint64_t value, void *g)
 }
 
 static bool
-held_behind(const struct isan__behind *behind, uint64_t value, void *arg)
+held_behind(const struct isan__pointer_path *behind, uint64_t value, void *arg)
 {
     struct isan__graph *g = arg;
     struct isan__node *node = referred_by(g, value);
-    struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : new_outside(g, ISAN__KEEPER_static);
+    struct isan__external_ref *o = node->outside ? &g->outside[node->outside - 1] : new_outside(g, ISAN__RETAINER_static);
     node->found++;
     if (o != NULL && o->block == NULL && o->count++ == 0) {
         o->holder = behind->holder;
@@ -481,15 +481,15 @@ held_behind(const struct isan__behind *behind, uint64_t value, void *arg)
 void
 isan__graph_behind(struct isan__graph *g)
 {
-    isan__behind_statics(true, refers_to_node, held_behind, g);
+    isan__search_indirect(true, refers_to_node, held_behind, g);
 }
 
 bool
-isan__of_process(struct isan__graph *g, const char *block)
+isan__is_runtime_memory(struct isan__graph *g, const char *block)
 {
     if (!g->process_known) {
         g->process_known = true;
-        isan__runtime_reaches(&g->process);
+        isan__mark_runtime_reachable(&g->process);
     }
     return isan__table_get(&g->process, (uint64_t)block) != 0;
 }
@@ -538,13 +538,13 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
         && block + at == op + ISAN__MA_KEYS) {
         node->silent = 1;
     }
-    int keeper = op == NULL && isan__load(block) & ISAN__RAW && isan__of_process(g, block)
-        ? ISAN__KEEPER_runtime : ISAN__KEEPER_foreign;
+    int keeper = op == NULL && isan__load_tag(block) & ISAN__RAW && isan__is_runtime_memory(g, block)
+        ? ISAN__RETAINER_runtime : ISAN__RETAINER_foreign;
     /* An object tells more than memory, that of another interpreter more than the
      * runtime's, a static more than either. */
-    struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : new_outside(g, keeper);
+    struct isan__external_ref *o = node->outside ? &g->outside[node->outside - 1] : new_outside(g, keeper);
     /* The runtime's memory has many old pointers. */
-    node->found += keeper != ISAN__KEEPER_runtime;
+    node->found += keeper != ISAN__RETAINER_runtime;
     if (o == NULL || (node->outside != 0 && (o->block == NULL || o->op != NULL
                                              || (op == NULL && o->keeper <= keeper)))) {
         return;
@@ -552,7 +552,7 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
     if (node->outside == 0) {
         node->outside = (uint32_t)g->n_outside;
     }
-    else if (o->keeper == ISAN__KEEPER_runtime) {
+    else if (o->keeper == ISAN__RETAINER_runtime) {
         o->runtime = o->block;
         o->runtime_at = o->at;
     }
@@ -560,7 +560,7 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
     o->block = block;
     o->op = op;
     o->at = at;
-    if (op == NULL && keeper == ISAN__KEEPER_foreign) {
+    if (op == NULL && keeper == ISAN__RETAINER_foreign) {
         isan__table_put(&g->owners, (uint64_t)block, 1);
     }
 }
@@ -569,8 +569,8 @@ static void
 look_in(char *block, void *arg)
 {
     struct isan__graph *g = arg;
-    isan__slot_t slot = (isan__slot_t)isan__load(block);
-    if (slot != g->slot && !(isan__load(block) & ISAN__FREED)) {
+    isan__slot_t slot = (isan__slot_t)isan__load_tag(block);
+    if (slot != g->slot && !(isan__load_tag(block) & ISAN__FREED)) {
         each_word(g, block, refers);
     }
 }
@@ -581,7 +581,7 @@ enum { UNKNOWN = 1, MEMORY = 2 };
 static void
 owns(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
 {
-    uint64_t known = value % ISAN__GRANULE == 0 && isan__load((void *)value) & ISAN__START
+    uint64_t known = value % ISAN__GRANULE == 0 && isan__load_tag((void *)value) & ISAN__START
         ? isan__table_get(&g->owners, value) : 0;
     (void)at;
     if (known == UNKNOWN || known == MEMORY) {
@@ -597,7 +597,7 @@ static void
 look_for_owners(char *block, void *arg)
 {
     struct isan__graph *g = arg;
-    if ((isan__slot_t)isan__load(block) != g->slot) {
+    if ((isan__slot_t)isan__load_tag(block) != g->slot) {
         each_word(g, block, owns);
     }
 }
@@ -606,13 +606,13 @@ look_for_owners(char *block, void *arg)
  * has been enlarged by, or memory that nothing points at, may have what was there
  * before. */
 static bool
-in_use(struct isan__graph *g, struct isan__outside *o)
+in_use(struct isan__graph *g, struct isan__external_ref *o)
 {
     struct { uint64_t count; const void *type; uint64_t size; const char *items; } list;
     struct isan__keys keys;
     uint64_t by = isan__table_get(&g->owners, (uint64_t)o->block);
     if (by == UNKNOWN || by == MEMORY) {
-        return by == MEMORY || isan__static_holding(o->block, o->block).address != 0;
+        return by == MEMORY || isan__find_static_holder(o->block, o->block).address != 0;
     }
     o->by = (char *)by;
     if (!isan__peek(&list, o->by, sizeof list)) {
@@ -632,22 +632,22 @@ in_use(struct isan__graph *g, struct isan__outside *o)
 void
 isan__graph_others(struct isan__graph *g)
 {
-    isan__blocks_of(0, look_in, g);
+    isan__visit_blocks(0, look_in, g);
     if (g->owners.used == 0) {
         return;
     }
-    isan__blocks_of(0, look_for_owners, g);
+    isan__visit_blocks(0, look_for_owners, g);
     for (size_t i = 0; i < g->n; i++) {
         struct isan__node *node = &g->nodes[i];
-        struct isan__outside *o = node->outside ? &g->outside[node->outside - 1] : NULL;
-        if (o != NULL && o->block != NULL && o->op == NULL && o->keeper == ISAN__KEEPER_foreign
+        struct isan__external_ref *o = node->outside ? &g->outside[node->outside - 1] : NULL;
+        if (o != NULL && o->block != NULL && o->op == NULL && o->keeper == ISAN__RETAINER_foreign
             && !in_use(g, o) && node->op != NULL) {
             node->found--;
             if (o->runtime == NULL) {
                 node->outside = 0;
                 continue;
             }
-            o->keeper = ISAN__KEEPER_runtime;
+            o->keeper = ISAN__RETAINER_runtime;
             o->block = o->runtime;
             o->at = o->runtime_at;
         }

@@ -20,11 +20,11 @@ struct isan__node {
 
 /* Why a node is kept from outside the graph: by a static, or by a block of
  * another interpreter or of nobody. */
-struct isan__outside {
-    uint8_t keeper;                         /* enum isan__keeper: static, foreign, runtime */
+struct isan__external_ref {
+    uint8_t keeper;                         /* enum isan__retainer: static, foreign, runtime */
     uint32_t count;                         /* of references by statics; the first one is: */
     struct isan_holder holder;
-    struct isan__behind behind;             /* the way from that, if it is one through memory */
+    struct isan__pointer_path behind;             /* the way from that, if it is one through memory */
     char *block, *op;                       /* whose word at `at` refers; op NULL: raw memory, */
     char *by;                               /* which this object points at, or NULL */
     char *runtime;                          /* memory of the runtime's that refers, too, */
@@ -38,7 +38,7 @@ struct isan__graph {
     size_t n, room;
     uint32_t *headed;                       /* raw memory to whose start no node refers */
     size_t n_headed;
-    struct isan__outside *outside;
+    struct isan__external_ref *outside;
     size_t n_outside;
     struct isan__table regions;             /* address / REGION -> the first nodes of its buckets */
     struct isan__buckets *buckets;
@@ -79,6 +79,6 @@ bool isan__type_has(struct isan__graph *g, const void *op, unsigned long flag);
 void isan__each_weak(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
 bool isan__weak_of(struct isan__graph *g, size_t i);
 /* Is it raw memory that the runtime's statics lead to? */
-bool isan__of_process(struct isan__graph *g, const char *block);
+bool isan__is_runtime_memory(struct isan__graph *g, const char *block);
 
 #endif

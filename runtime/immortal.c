@@ -66,7 +66,7 @@ change(const char *op)
 }
 
 int64_t
-isan__immortal_off(const void *op)
+isan__immortal_difference(const void *op)
 {
     return change(op);
 }
@@ -98,7 +98,7 @@ in_runtime(uint64_t address, size_t size)
 static bool
 is_object(const char *op)
 {
-    const struct isan__type *type = isan__type_of(op), *meta;
+    const struct isan__type_object *type = isan__object_type(op), *meta;
     if (change(op) != 0 || !in_runtime((uint64_t)type, sizeof *type)) {
         return false;
     }
@@ -136,7 +136,7 @@ is_interned(const void *op)
     char *block = (uintptr_t)op % ISAN__GRANULE == 0 && (uintptr_t)op >> 47 == 0 && (uintptr_t)op >= 4096
         ? isan__block_of(op) : NULL;
     if (block == NULL || (size_t)((const char *)op - block) + HEAD > isan__block_size(block)
-        || isan__type_of(op) != isan__py.dict_type || isan__object_in(block) != op) {
+        || isan__object_type(op) != isan__py.dict_type || isan__object_in(block) != op) {
         return false;
     }
     memcpy(&table, (const char *)op + ISAN__MA_KEYS, sizeof table);
@@ -178,7 +178,7 @@ static void
 name_of(char *to, size_t size, const char *op)
 {
     enum { LV_TAG = 16, OB_DIGIT = 24, OB_SIZE = 16 };  /* Include/cpython/longintrepr.h, object.h */
-    const void *type = isan__type_of(op);
+    const void *type = isan__object_type(op);
     char text[128];
     for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
         if (named[i].op == op) {
@@ -207,8 +207,8 @@ name_of(char *to, size_t size, const char *op)
     else if (known && type == isan__py.tuple_type && *(const int64_t *)(op + OB_SIZE) == 0) {
         snprintf(to, size, "tuple ()");
     }
-    else if (((const struct isan__type *)type)->flags & ISAN__TYPE_TYPE) {
-        snprintf(to, size, "type %s", ((const struct isan__type *)op)->name);
+    else if (((const struct isan__type_object *)type)->flags & ISAN__TYPE_TYPE) {
+        snprintf(to, size, "type %s", ((const struct isan__type_object *)op)->name);
     }
     else {
         snprintf(to, size, "%s at %p", isan__type_name(op, text, sizeof text) ? text : "?", (const void *)op);
@@ -222,11 +222,11 @@ find_watched(void)
     char name[MAX_TEXT];
     for (size_t i = 0; i < n_statics; i++) {
         name_of(name, sizeof name, statics[i]);
-        if (isan__break_wanted(name)) {
-            isan__break_at(statics[i], name);
+        if (isan__immortal_watch_wanted(name)) {
+            isan__immortal_watch_add(statics[i], name);
         }
     }
-    isan__break_begin();
+    isan__immortal_watch_begin();
 }
 
 /* --- who may have done it ------------------------------------------------------------- */
@@ -245,7 +245,7 @@ note_call(const char *name, bool call, void *arg)
 
 /* Under dl_iterate_phdr()'s lock, which is all that keeps two threads apart. */
 void
-isan__suspect(const struct dl_phdr_info *info)
+isan__immortal_add_suspect(const struct dl_phdr_info *info)
 {
     struct calls calls = { 0 };
     const char *name = info->dlpi_name;
@@ -260,7 +260,7 @@ isan__suspect(const struct dl_phdr_info *info)
     if (suspects == NULL) {
         suspects = isan__map(MAX_SUSPECTS * sizeof *suspects);
     }
-    isan__got_rewrite(info, note_call, &calls);
+    isan__imports_rewrite(info, note_call, &calls);
     if (suspects != NULL && n_suspects < MAX_SUSPECTS && calls.python) {
         struct suspect *s = &suspects[n_suspects];
         snprintf(s->name, sizeof s->name, "%s", name);
@@ -276,13 +276,13 @@ static void
 tell_of_look(const char *now)
 {
     struct isan_rec_place place = { .finding = finding, .role = ISAN__PLACE_since, .amount = (int64_t)last_ns };
-    isan__place(&place, last);
+    isan__finding_add_place(&place, last);
     place = (struct isan_rec_place){ .finding = finding, .role = ISAN__PLACE_until, .amount = (int64_t)isan__now() };
-    isan__place(&place, now);
+    isan__finding_add_place(&place, now);
     for (size_t i = 0; i < finding_suspects; i++) {
         place = (struct isan_rec_place){ .finding = finding, .role = ISAN__PLACE_suspect,
                                          .flags = suspects[i].old ? ISAN_PLACE_OLD_ABI : 0 };
-        isan__place(&place, suspects[i].name);
+        isan__finding_add_place(&place, suspects[i].name);
     }
 }
 
@@ -291,7 +291,7 @@ tell(const char *op, bool interned, int64_t by, const char *now)
 {
 #define ISAN_IMMORTAL_RULE(name, reason, condition) if (condition) return;
 #include "runtime/rules.inc"
-    uint32_t owner = interned ? isan__interp_of((isan__slot_t)isan__load(op))->serial : 0;
+    uint32_t owner = interned ? isan__interp_of((isan__slot_t)isan__load_tag(op))->serial : 0;
     struct { uint64_t op, owner; } key = { (uint64_t)op, owner };
     uint64_t hash = isan__hash(&key, sizeof key, 5) | 1;
     size_t at = isan__table_get(&by_object, hash);
@@ -316,16 +316,16 @@ tell(const char *op, bool interned, int64_t by, const char *now)
     if (c->told == NULL) {
         char name[MAX_TEXT];
         name_of(name, sizeof name, op);
-        uint32_t seen = isan__break_finding(op);
+        uint32_t seen = isan__immortal_watch_finding(op);
         if (seen == 0 && (finding == 0 || finding_suspects != n_suspects)) {
             finding_suspects = n_suspects;
-            finding = isan__immortal_found(op, owner, name, 0);
+            finding = isan__report_immortal(op, owner, name, 0);
             tell_of_look(now);
         }
         struct isan_rec_place place = {
             .finding = seen ? seen : finding, .role = ISAN__PLACE_changed, .flags = flags, .amount = by,
         };
-        c->told = isan__place(&place, name);
+        c->told = isan__finding_add_place(&place, name);
     }
     else {
         c->told->amount = by;
@@ -367,7 +367,7 @@ look_at_interned(const char *now)
 }
 
 void
-isan__look_at_immortals(const char *format, ...)
+isan__scan_immortals(const char *format, ...)
 {
     char now[MAX_TEXT];
     va_list args;
@@ -377,7 +377,7 @@ isan__look_at_immortals(const char *format, ...)
     }
     if (statics == NULL && !isan__self.crashing && isan__initialized()) {
         find_statics();
-        if (isan__flags.immortal[0] != 0) {
+        if (isan__options.immortal[0] != 0) {
             find_watched();
         }
     }
@@ -394,13 +394,13 @@ isan__look_at_immortals(const char *format, ...)
     if (isan__slot != 0 && !isan__self.crashing) {  /* then nothing else can be relied on */
         look_at_interned(now);
     }
-    isan__break_again();
+    isan__immortal_watch_resume();
     memcpy(last, now, sizeof last);
     last_ns = isan__now();
     bool found = finding != before;
     __atomic_store_n(&looking, 0, __ATOMIC_RELEASE);
     if (found && !isan__self.crashing) {
-        isan__told();
+        isan__halt_if_requested();
     }
 }
 
@@ -409,8 +409,8 @@ isan__immortals_init(void)
 {
     unsigned minor = isan__py.hexversion >> 16 & 0xff;
     new_counts = minor >= 14;
-    if (minor < 12 && isan__flags.immortal[0] != 0) {
-        isan__say("immortal=%s: nothing is immortal before Python 3.12", isan__flags.immortal);
+    if (minor < 12 && isan__options.immortal[0] != 0) {
+        isan__say("immortal=%s: nothing is immortal before Python 3.12", isan__options.immortal);
     }
     initial = minor < 12 ? 0 : minor < 14 ? UINT32_MAX : 3ull << 30;
     snprintf(last, sizeof last, "the start of Python");
@@ -428,5 +428,5 @@ isan__immortals_forked(void)
     }
     finding = 0;
     looking = 0;
-    isan__break_forked();
+    isan__immortal_watch_forked();
 }

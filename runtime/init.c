@@ -76,7 +76,7 @@ find_reporter(void)
 {
     Dl_info info;
     char library[PATH_MAX], *slash;
-    if (isan__flags.log_path[0] == 0 && isan__flags.print_summary
+    if (isan__options.log_path[0] == 0 && isan__options.print_summary
         && dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
         && (slash = strrchr(library, '/')) != NULL) {
         snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", (int)(slash - library), library);
@@ -87,9 +87,9 @@ find_reporter(void)
 static void
 find_suppressions(void)
 {
-    if (isan__flags.suppressions[0] != 0
-        && (realpath(isan__flags.suppressions, suppressions) == NULL || access(suppressions, R_OK) < 0)) {
-        isan__die("cannot read suppressions=%s: %s", isan__flags.suppressions, strerror(errno));
+    if (isan__options.suppressions[0] != 0
+        && (realpath(isan__options.suppressions, suppressions) == NULL || access(suppressions, R_OK) < 0)) {
+        isan__die("cannot read suppressions=%s: %s", isan__options.suppressions, strerror(errno));
     }
 }
 
@@ -132,9 +132,9 @@ report_now(void)
 }
 
 void
-isan__told(void)
+isan__halt_if_requested(void)
 {
-    if (!isan__flags.halt_on_error) {
+    if (!isan__options.halt_on_error) {
         return;
     }
     isan__log_close();
@@ -160,17 +160,17 @@ crashed(int signal, siginfo_t *info, void *ucontext)
         r->tid = isan__tid();
         r->current = isan__interp_of(isan__slot)->serial;
         isan__log_publish(r, ISAN_REC_CRASH);
-        r->stack = isan__stack_here(ucontext);
+        r->stack = isan__record_stack(ucontext);
         if (signal == SIGABRT) {
-            isan__ending_aborted(r->stack);
+            isan__gilstate_end_aborted(r->stack);
         }
 #ifdef __x86_64__
         if (signal == SIGSEGV) {
-            isan__unattached_crash(r->address, (uint64_t)((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP], r->stack);
+            isan__gilstate_check_crash(r->address, (uint64_t)((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP], r->stack);
         }
 #endif
     }
-    isan__look_at_immortals("the crash");
+    isan__scan_immortals("the crash");
     report_now();
     sigaction(signal, &before[signal], NULL);
     if (info->si_code <= 0) {               /* sent: no instruction will do it again */
@@ -195,12 +195,12 @@ forked(void)
 {
     isan__locks_fork(ISAN__FORK_CHILD);
     isan__log_forked();
-    isan__traps_forked();
+    isan__findings_forked();
     isan__immortals_forked();
     isan__threads_forked();
-    isan__stores_forked();
+    isan__race_stores_forked();
     isan__declared_forked();
-    isan__listeners_forked();
+    isan__callbacks_forked();
 }
 
 /* The executable was built with isan/refcount.h: the hooks' variable, which
@@ -248,7 +248,7 @@ leave_children(void)
 static void
 begin(void)
 {
-    isan__flags_init();
+    isan__options_init();
     find_reporter();
     find_suppressions();
     if (!isan__python_init()) {
@@ -259,12 +259,12 @@ begin(void)
     isan__interps_init();
     isan__stock = !instrumented();
     isan__log_open();
-    if (!isan__flags.follow_children) {
+    if (!isan__options.follow_children) {
         leave_children();
     }
     record_process();
     pthread_atfork(before_fork, after_fork, forked);
-    if (isan__flags.handle_crash) {
+    if (isan__options.handle_crash) {
         for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
             struct sigaction action = { 0 };
             action.sa_sigaction = crashed;
@@ -272,16 +272,16 @@ begin(void)
             sigaction(fatal[i], &action, &before[fatal[i]]);
         }
     }
-    isan__demand_init();
+    isan__query_init();
     isan__module_init();
     isan__immortals_init();
-    isan__stores_init();
+    isan__race_stores_init();
     active = true;
     isan__hooks = &isan__hook_table;
     if (isan__stock) {
         isan__stock_begin();
     }
-    isan__boundary_modules();
+    isan__boundary_wrap_modules();
 }
 
 __attribute__((constructor)) static void
@@ -307,16 +307,16 @@ isan__loaded(void *handle)
     }
     else if (active) {
         struct link_map *map;
-        isan__boundary_modules();
+        isan__boundary_wrap_modules();
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
             const char *slash = strrchr(map->l_name, '/');
-            isan__here();
-            isan__look_at_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
+            isan__sync_thread_state(true);
+            isan__scan_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
                                     (long long)isan__interp_of(isan__slot)->id);
-            isan__stores_loaded(map->l_addr);
-            isan__imported(map->l_addr);
+            isan__race_stores_module_loaded(map->l_addr);
+            isan__import_module(map->l_addr);
             if (isan__tsan) {
-                isan__tsan_loaded(handle, map);
+                isan__race_tsan_check_module(handle, map);
             }
         }
     }
@@ -329,14 +329,14 @@ end(void)
         return;
     }
     active = false;
-    isan__look_at_immortals("the end of the process");
-    if (isan__flags.leaks_at_exit && isan__main_slot != 0 && !isan__initialized()) {
-        isan__main_ended(isan__main_slot);
+    isan__scan_immortals("the end of the process");
+    if (isan__options.leaks_at_exit && isan__main_slot != 0 && !isan__initialized()) {
+        isan__main_end(isan__main_slot);
     }
     isan__log_close();
     int status = report_now();
-    if (status == 86 && isan__flags.exitcode != 0) {
+    if (status == 86 && isan__options.exitcode != 0) {
         fflush(NULL);
-        _exit((int)isan__flags.exitcode);
+        _exit((int)isan__options.exitcode);
     }
 }

@@ -23,7 +23,7 @@ isan__slot_t isan__main_slot;
 void
 isan__interps_init(void)
 {
-    n_slots = (size_t)isan__flags.slots;
+    n_slots = (size_t)isan__options.slots;
     slots = isan__map((n_slots + 2) * sizeof *slots);
     if (slots == NULL) {
         isan__die("no memory for %zu interpreters; raise the limit (ulimit -v)", n_slots);
@@ -37,7 +37,7 @@ isan__interp_of(isan__slot_t slot)
 }
 
 bool
-isan__sound(isan__slot_t slot)
+isan__memory_is_stable(isan__slot_t slot)
 {
     return slot == isan__slot || isan__interp_of(slot)->ended;
 }
@@ -104,7 +104,7 @@ record(const struct isan__interp *interp, int event, uint32_t stack)
 void
 isan__retag(char *block, isan__slot_t to)
 {
-    uint32_t *w = isan__word(block);
+    uint32_t *w = isan__tag_word(block);
     isan__slot_t from = (isan__slot_t)w[0];
     int n = w[0] & ISAN__LONG ? 3 : 2;
     for (int i = 0; i < n; i++) {
@@ -117,14 +117,14 @@ isan__retag(char *block, isan__slot_t to)
         }
     }
     if (from < n_slots && to < n_slots) {
-        isan__interp_block_gone(from);
+        isan__interp_block_freed(from);
     }
 }
 
 static void
 retag_ended(char *block, void *arg)
 {
-    isan__slot_t from = (isan__slot_t)isan__load(block);
+    isan__slot_t from = (isan__slot_t)isan__load_tag(block);
     (void)arg;
     if (from < n_slots && isan__interp_of(from)->counted) {
         isan__retag(block, (isan__slot_t)(n_slots + isan__interp_of(from)->shares_main));
@@ -147,7 +147,7 @@ expire(void)
             record(expired, ISAN_INTERP_END, 0);
         }
     }
-    isan__blocks_of(0, retag_ended, NULL);
+    isan__visit_blocks(0, retag_ended, NULL);
     for (size_t i = 1; i < n_slots; i++) {
         if (slots[i].counted) {
             memset(&slots[i], 0, sizeof slots[i]);
@@ -173,13 +173,13 @@ take_slot(void)
 }
 
 isan__slot_t
-isan__known_interp(const void *interp)
+isan__slot_of_interp(const void *interp)
 {
     return interp ? (isan__slot_t)isan__table_get(&by_interp, (uint64_t)interp) : 0;
 }
 
 isan__slot_t
-isan__next_alive(isan__slot_t slot)
+isan__next_live_slot(isan__slot_t slot)
 {
     while (slot++ < highest) {
         if (slots[slot].serial != 0 && !slots[slot].ended) {
@@ -190,9 +190,9 @@ isan__next_alive(isan__slot_t slot)
 }
 
 isan__slot_t
-isan__slot_of_interp(const void *interp)
+isan__register_interp(const void *interp)
 {
-    isan__slot_t slot = isan__known_interp(interp);
+    isan__slot_t slot = isan__slot_of_interp(interp);
     if (slot != 0 || interp == NULL) {
         return slot;
     }
@@ -216,7 +216,7 @@ isan__slot_of_interp(const void *interp)
     i->interp = (void *)interp;
     i->ends = (const void *)((const char *)interp + isan__py.interp_finalizing);
     i->serial = next_serial++;
-    i->marked = isan__tracing;
+    i->marked = isan__reftrace_active;
     memcpy(&i->id, (const char *)interp + isan__py.interp_id, sizeof i->id);
     /* Include/internal/pycore_runtime.h: the main interpreter is part of _PyRuntime. */
     if ((uintptr_t)interp - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
@@ -237,17 +237,17 @@ isan__slot_of_interp(const void *interp)
     if (i->kind == ISAN_INTERP_MAIN) {
         isan__alloc_install();
     }
-    record(i, ISAN_INTERP_BEGIN, i->kind == ISAN_INTERP_MAIN ? 0 : isan__stack_here(NULL));
+    record(i, ISAN_INTERP_BEGIN, i->kind == ISAN_INTERP_MAIN ? 0 : isan__record_stack(NULL));
     /* Python/pystate.c, free_interpreter: freeing this block is the end. */
     char *block = isan__block_of(interp);
     if (block != NULL) {
-        isan__watch(block, ISAN__WATCH_INTERP, slot);
+        isan__note_block(block, ISAN__NOTE_INTERP, slot);
     }
     return slot;
 }
 
 void
-isan__interps_unmarked(void)
+isan__interps_clear_marked(void)
 {
     isan__lock(&lock);
     for (size_t slot = 1; slot <= highest; slot++) {
@@ -257,16 +257,16 @@ isan__interps_unmarked(void)
 }
 
 void
-isan__interp_finalizing(isan__slot_t slot)
+isan__interp_finalize(isan__slot_t slot)
 {
     struct isan__interp *i = isan__interp_of(slot);
     if (i->serial != 0 && !i->finalizing) {
-        isan__look_at_immortals("the end of interpreter %lld", (long long)i->id);
+        isan__scan_immortals("the end of interpreter %lld", (long long)i->id);
         i->finalizing = 1;
-        i->end_stack = isan__stack_here(NULL);
+        i->end_stack = isan__record_stack(NULL);
         record(i, ISAN_INTERP_FINALIZING, i->end_stack);
-        isan__look_at_statics();            /* while it lives */
-        isan__traverse_look(slot);
+        isan__scan_statics();            /* while it lives */
+        isan__survey_traverse(slot);
     }
 }
 
@@ -282,7 +282,7 @@ release(isan__slot_t slot)
 }
 
 void
-isan__interp_ended(isan__slot_t slot)
+isan__interp_end(isan__slot_t slot)
 {
     struct isan__interp *i = isan__interp_of(slot);
     isan__table_take(&by_interp, (uint64_t)i->interp);
@@ -291,9 +291,9 @@ isan__interp_ended(isan__slot_t slot)
     __atomic_store_n(&i->ended, 1, __ATOMIC_SEQ_CST);
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
-    isan__transfers_over(slot);
-    uint32_t left = isan__leaks_of(slot);
-    isan__traverse_forget(slot);
+    isan__transfers_end_of(slot);
+    uint32_t left = isan__report_leaks(slot);
+    isan__survey_forget(slot);
     if (isan__quarantine_holds(i->serial) == 0) {
         isan__arenas_of_ended(i->serial);
     }
@@ -310,23 +310,23 @@ isan__interp_ended(isan__slot_t slot)
  * again by the next Py_Initialize, which, or else the end of the process, is
  * the first to show that it has ended. */
 void
-isan__main_ended(isan__slot_t slot)
+isan__main_end(isan__slot_t slot)
 {
     struct isan__interp *i = isan__interp_of(slot);
     isan__table_take(&by_interp, (uint64_t)i->interp);
     i->interp = NULL;
     __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
     i->ended = 1;
-    isan__traverse_forget(slot);
+    isan__survey_forget(slot);
     isan__forget_imports(i->serial);
     record(i, ISAN_INTERP_END, i->end_stack);
-    if (isan__flags.leaks_at_exit) {
-        isan__leaks_of(slot);
+    if (isan__options.leaks_at_exit) {
+        isan__report_leaks(slot);
     }
 }
 
 void
-isan__interp_block_gone(isan__slot_t slot)
+isan__interp_block_freed(isan__slot_t slot)
 {
     struct isan__interp *i = isan__interp_of(slot);
     if (__atomic_load_n(&i->counted, __ATOMIC_ACQUIRE)

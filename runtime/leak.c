@@ -21,7 +21,7 @@ enum { MAX_PAIRS = 16, MAX_GROUPS = 1 << 16, MAX_KEPT = 1 << 18, MAX_STEPS = 24 
 struct group {
     struct isan_object sample;
     uint64_t count, bytes, kept, kept_bytes, extra;
-    struct isan__outside outside;
+    struct isan__external_ref outside;
     uint32_t id, residue, keeper, raw, n_paired;
     uint32_t root, target;                  /* nodes: a sample, and one of those it keeps, + 1 */
     uint32_t types;                         /* the last of its own in kept[], + 1 */
@@ -60,7 +60,7 @@ type_name(struct analysis *a, const char *op)
     if (op == NULL) {
         return "";
     }
-    const void *type = isan__type_of(op);
+    const void *type = isan__object_type(op);
     size_t i = ((uintptr_t)type >> 4) % 256;
     if (a->names[i].type != type) {
         if (!isan__type_name(op, a->names[i].name, sizeof a->names[i].name)) {
@@ -71,9 +71,9 @@ type_name(struct analysis *a, const char *op)
     return a->names[i].name;
 }
 
-static const struct isan__outside nothing;
+static const struct isan__external_ref nothing;
 
-static const struct isan__outside *
+static const struct isan__external_ref *
 outside(const struct analysis *a, const struct isan__node *node)
 {
     return node->outside ? &a->graph.outside[node->outside - 1] : &nothing;
@@ -83,19 +83,19 @@ outside(const struct analysis *a, const struct isan__node *node)
 static uint32_t
 extra(const struct isan__node *node)
 {
-    uint32_t count = node->op ? isan__references_of(node->op) : 0;
+    uint32_t count = node->op ? isan__reference_count(node->op) : 0;
     return (int32_t)count > 0 && count > node->found ? count - node->found : 0;
 }
 
 /* The group of a block: made if it is the first of its kind. */
 static struct group *
-group_of(struct analysis *a, char *block, char *op, const struct isan__outside *by, uint32_t keeper,
+group_of(struct analysis *a, char *block, char *op, const struct isan__external_ref *by, uint32_t keeper,
          uint32_t residue)
 {
     struct isan_object o;
-    uint32_t raw = isan__load(block) & ISAN__RAW;
+    uint32_t raw = isan__load_tag(block) & ISAN__RAW;
     const char *type = type_name(a, op);
-    isan__describe(&o, op ? op : block, block);
+    isan__describe_object(&o, op ? op : block, block);
     struct {
         uint64_t holder, tls, by;
         uint32_t origin, flags, residue, raw, keeper, by_origin;
@@ -109,7 +109,7 @@ group_of(struct analysis *a, char *block, char *op, const struct isan__outside *
         if (by->block != NULL) {
             struct isan_object other;
             char *of = by->op ? by->op : by->by;
-            isan__describe(&other, of ? of : by->block, of ? isan__block_of(of) : by->block);
+            isan__describe_object(&other, of ? of : by->block, of ? isan__block_of(of) : by->block);
             key.by_origin = other.origin;
             isan__peek(&key.by, of ? of + 8 : NULL, sizeof key.by);
         }
@@ -139,11 +139,11 @@ group_of(struct analysis *a, char *block, char *op, const struct isan__outside *
 static void
 pair(struct group *g, char *block, bool root)
 {
-    uint32_t serial = isan__watched_serial(block), ids[8];
-    int n = serial ? isan__findings_of(serial, ids, 8) : 0;
+    uint32_t serial = isan__noted_serial(block), ids[8];
+    int n = serial ? isan__findings_of_object(serial, ids, 8) : 0;
     if (n > 0 && root && g->n_paired == 0) {
         /* The sample is the one the report can tell most of. */
-        isan__describe(&g->sample, (void *)(uintptr_t)(g->sample.flags & ISAN_OBJ_OBJECT
+        isan__describe_object(&g->sample, (void *)(uintptr_t)(g->sample.flags & ISAN_OBJ_OBJECT
             ? isan__object_in(block) : block), block);
     }
     for (int i = 0; i < n && g->n_paired < MAX_PAIRS; i++) {
@@ -169,7 +169,7 @@ static void
 collect(char *block, void *arg)
 {
     struct analysis *a = arg;
-    uint32_t word = isan__load(block), residue = ISAN__RESIDUE_none;
+    uint32_t word = isan__load_tag(block), residue = ISAN__RESIDUE_none;
     a->left++;
     if (word & ISAN__FREED) {
         return;                             /* quarantined: properly freed */
@@ -177,7 +177,7 @@ collect(char *block, void *arg)
     char *op = isan__object_in(block);
     if (op != NULL) {
         struct isan_object o;
-        isan__describe(&o, op, block);
+        isan__describe_object(&o, op, block);
         if (o.flags & ISAN_OBJ_INTERNED && !interned_is_held(a, block)) {
             residue = ISAN__RESIDUE_interned;
         }
@@ -185,14 +185,14 @@ collect(char *block, void *arg)
     else if (word & ISAN__RAW && a->wrapped) {
         residue = ISAN__RESIDUE_tracemalloc;
     }
-    else if (word & ISAN__RAW && isan__is_shared(block)) {
+    else if (word & ISAN__RAW && isan__is_declared_shared(block)) {
         residue = ISAN__RESIDUE_shared;
     }
-    else if (word & ISAN__RAW && isan__of_process(&a->graph, block)) {
+    else if (word & ISAN__RAW && isan__is_runtime_memory(&a->graph, block)) {
         residue = ISAN__RESIDUE_process;
     }
     if (residue != ISAN__RESIDUE_none || !isan__graph_add(&a->graph, block, op)) {
-        struct group *g = group_of(a, block, op, &nothing, ISAN__KEEPER_runtime, residue);
+        struct group *g = group_of(a, block, op, &nothing, ISAN__RETAINER_runtime, residue);
         if (g != NULL) {
             g->count++;
             g->bytes += isan__block_size(block);
@@ -220,7 +220,7 @@ suspicion(struct analysis *a, size_t i)
         return op == NULL ? 2 : 1;
     }
     a->leads_on = false;
-    if (!isan__runtime_has((uint64_t)isan__type_of(op))) {
+    if (!isan__runtime_has((uint64_t)isan__object_type(op))) {
         isan__each_reference(&a->graph, i, note_collectable, a);
     }
     return a->leads_on ? 0 : 2;
@@ -230,10 +230,10 @@ suspicion(struct analysis *a, size_t i)
 static uint32_t
 residue_of(struct analysis *a, const struct isan__node *node)
 {
-    const struct isan__outside *by = outside(a, node);
+    const struct isan__external_ref *by = outside(a, node);
     bool of_runtime = isan__runtime_has(by->holder.address)
         || (by->holder.address != 0 && node->op != NULL
-            && isan__within_arg_parser(by->holder.address, node->op));
+            && isan__is_arg_parser_cache(by->holder.address, node->op));
     bool at_exit = isan__interp_of(a->graph.slot)->kind == ISAN_INTERP_MAIN && a->look == 0;
     return at_exit && by->holder.address != 0 ? ISAN__RESIDUE_statics
         : isan__py.one_gil && of_runtime ? ISAN__RESIDUE_runtime
@@ -265,7 +265,7 @@ keep(struct analysis *a, struct group *g, size_t i)
     const struct isan__node *node = &a->graph.nodes[i];
     uint64_t size = isan__block_size(node->start);
     struct { uint64_t type; uint64_t group; } key = {
-        node->op ? (uint64_t)isan__type_of(node->op) : 0, (uint64_t)(g - a->groups),
+        node->op ? (uint64_t)isan__object_type(node->op) : 0, (uint64_t)(g - a->groups),
     };
     uint64_t hash = isan__hash(&key, sizeof key, 0) | 1;
     size_t k = isan__table_get(&a->kept_index, hash);
@@ -289,15 +289,15 @@ keep(struct analysis *a, struct group *g, size_t i)
 static uint32_t
 without_reference(struct isan__node *node)
 {
-    uint32_t serial = isan__watched_serial(node->start), ids[8];
-    int n = serial ? isan__findings_of(serial, ids, 8) : 0;
-    uint32_t keeper = node->op ? ISAN__KEEPER_reference : ISAN__KEEPER_memory;
+    uint32_t serial = isan__noted_serial(node->start), ids[8];
+    int n = serial ? isan__findings_of_object(serial, ids, 8) : 0;
+    uint32_t keeper = node->op ? ISAN__RETAINER_reference : ISAN__RETAINER_memory;
     for (int i = 0; i < n; i++) {
         int kind = isan__finding_kind(ids[i]);
         if (kind == ISAN__KIND_free) {
-            return ISAN__KEEPER_given_up;
+            return ISAN__RETAINER_given_up;
         }
-        keeper = kind == ISAN__KIND_static && node->op != NULL ? ISAN__KEEPER_replaced : keeper;
+        keeper = kind == ISAN__KIND_static && node->op != NULL ? ISAN__RETAINER_replaced : keeper;
     }
     return keeper;
 }
@@ -307,11 +307,11 @@ static struct group *
 root(struct analysis *a, size_t i, uint32_t keeper)
 {
     struct isan__node *node = &a->graph.nodes[i];
-    const struct isan__outside *by = keeper == ISAN__KEEPER_cycle ? &nothing : outside(a, node);
-    if (by->keeper != ISAN__KEEPER_unknown) {
+    const struct isan__external_ref *by = keeper == ISAN__RETAINER_cycle ? &nothing : outside(a, node);
+    if (by->keeper != ISAN__RETAINER_unknown) {
         keeper = by->keeper;
     }
-    else if (keeper == ISAN__KEEPER_reference) {
+    else if (keeper == ISAN__RETAINER_reference) {
         keeper = without_reference(node);
     }
     struct group *g = group_of(a, node->start, node->op, by, keeper, residue_of(a, node));
@@ -357,7 +357,7 @@ references_to(const void *op, void *arg)
 }
 
 static bool
-record_reason(struct analysis *a, const struct group *g, const struct isan__why *why)
+record_reason(struct analysis *a, const struct group *g, const struct isan__gc_reason *why)
 {
     uint64_t of[3] = { g->id, why->reason, why->offset };
     uint64_t key = isan__hash(why->type, strlen(why->type), isan__hash(of, sizeof of, 0)) | 1;
@@ -391,9 +391,9 @@ explain(struct analysis *a, const struct group *g)
     bool found = false;
     for (int last = 0; last < 2 && !found; last++) {
         for (size_t next = 0; next < a->queued && next < MAX_ASKED; next++) {
-            struct isan__why why[MAX_REASONS];
+            struct isan__gc_reason why[MAX_REASONS];
             const char *op = a->graph.nodes[a->queue[next]].op;
-            int n = op == NULL ? 0 : isan__traverse_reasons(op, references_to, a, why, MAX_REASONS);
+            int n = op == NULL ? 0 : isan__gc_reasons(op, references_to, a, why, MAX_REASONS);
             for (int i = 0; i < n; i++) {
                 bool weak = why[i].reason == ISAN__REASON_no_clear
                     || why[i].reason == ISAN__REASON_resurrected;
@@ -411,7 +411,7 @@ roots(struct analysis *a, uint32_t keeper, bool (*is)(struct analysis *a, size_t
     for (size_t i = 0; i < a->graph.n; i++) {
         if (!a->graph.nodes[i].claimed && is(a, i)) {
             struct group *g = root(a, i, keeper);
-            if (keeper == ISAN__KEEPER_cycle && g != NULL) {
+            if (keeper == ISAN__RETAINER_cycle && g != NULL) {
                 explain(a, g);
             }
         }
@@ -423,9 +423,9 @@ roots(struct analysis *a, uint32_t keeper, bool (*is)(struct analysis *a, size_t
 static bool
 needs_outside(struct analysis *a, const struct isan__node *node)
 {
-    const struct isan__outside *by = outside(a, node);
-    uint32_t count = node->op ? isan__references_of(node->op) : 0;
-    uint32_t counted = by->block == NULL ? by->count : by->keeper != ISAN__KEEPER_runtime;
+    const struct isan__external_ref *by = outside(a, node);
+    uint32_t count = node->op ? isan__reference_count(node->op) : 0;
+    uint32_t counted = by->block == NULL ? by->count : by->keeper != ISAN__RETAINER_runtime;
     return (int32_t)count <= 0 || count + counted > node->found;
 }
 
@@ -473,9 +473,9 @@ has_extra_type(struct analysis *a, size_t i)
 static bool
 is_to_blame(struct analysis *a, size_t i)
 {
-    struct isan__why why;
+    struct isan__gc_reason why;
     const char *op = a->graph.nodes[i].op;
-    return op != NULL && isan__traverse_reasons(op, references_to, a, &why, 1) > 0;
+    return op != NULL && isan__gc_reasons(op, references_to, a, &why, 1) > 0;
 }
 
 static bool
@@ -503,7 +503,7 @@ static bool
 is_own(const struct isan__node *node)
 {
     return node->op == NULL ? node->found == 0
-        : (int32_t)isan__references_of(node->op) <= 0 || extra(node) != 0;
+        : (int32_t)isan__reference_count(node->op) <= 0 || extra(node) != 0;
 }
 
 /* All that the interpreter itself keeps is one group. */
@@ -512,7 +512,7 @@ own(struct analysis *a)
 {
     struct group *g = &a->groups[a->n++];
     g->id = isan__next_finding();
-    g->keeper = ISAN__KEEPER_interpreter;
+    g->keeper = ISAN__RETAINER_interpreter;
     g->sample.owner = isan__interp_of(a->graph.slot)->serial;
     a->queued = 0;
     for (size_t i = 0; i < a->graph.n; i++) {
@@ -536,7 +536,7 @@ describe(struct isan_object *o, const char *op, char *block)
         memset(o, 0, sizeof *o);
         return;
     }
-    isan__describe(o, op ? op : block, block);
+    isan__describe_object(o, op ? op : block, block);
 }
 
 /* op NULL: raw memory, in `block`. */
@@ -544,13 +544,13 @@ static void
 step(struct analysis *a, uint32_t leak, uint32_t position, char *from_op, char *from_block,
      char *memory, ptrdiff_t at, char *to_op, char *to_block)
 {
-    struct isan__edge edge;
+    struct isan__reference_name edge;
     char from[128] = "", to[128];
     if (from_op != NULL && !isan__type_name(from_op, from, sizeof from)) {
         strcpy(from, "?");
     }
     strcpy(to, type_name(a, to_op));
-    isan__edge_of(from_op, memory, at, &edge);
+    isan__name_reference(from_op, memory, at, &edge);
     size_t text = strlen(from) + strlen(to) + strlen(edge.label) + strlen(edge.member) + 4;
     struct isan_rec_step *r = isan__log_reserve(sizeof *r + text);
     if (r == NULL) {
@@ -598,7 +598,7 @@ way(struct analysis *a, const struct group *g)
 static void
 keeper(struct analysis *a, const struct group *g)
 {
-    const struct isan__outside *by = &g->outside;
+    const struct isan__external_ref *by = &g->outside;
     const struct isan__node *node = &a->graph.nodes[g->root - 1];
     if (by->block == NULL) {
         return;
@@ -670,11 +670,11 @@ report(struct analysis *a, struct group *g)
     strcpy(r->text, g->type);
     memcpy(r->text + n, g->pairs, pairs);
     isan__log_publish(r, ISAN_REC_LEAK);
-    isan__log_behind(r->id, &g->outside.behind);
+    isan__log_path(r->id, &g->outside.behind);
     for (uint32_t i = 0; i < g->n_paired; i++) {
         isan__finding_became_leak(g->pairs[2 * i + 1], r->id);
     }
-    if (g->keeper == ISAN__KEEPER_interpreter) {
+    if (g->keeper == ISAN__RETAINER_interpreter) {
         kept(a, g);
     }
     else if (g->residue == ISAN__RESIDUE_none && g->root != 0) {
@@ -712,10 +712,10 @@ analyse(struct analysis *a, isan__slot_t slot)
     bool others_first = isan__py.one_gil    /* residue_of() wants to know */
         || a->look != 0;                    /* own() does */
     a->wrapped = isan__alloc_wrapped();
-    isan__modules_sync();
-    isan__look_at_statics();
+    isan__log_modules();
+    isan__scan_statics();
     isan__graph_statics(&a->graph);
-    isan__blocks_of(slot, collect, a);
+    isan__visit_blocks(slot, collect, a);
     isan__graph_inside(&a->graph);
     if (others_first) {
         isan__graph_behind(&a->graph);
@@ -724,27 +724,27 @@ analyse(struct analysis *a, isan__slot_t slot)
     if (a->look != 0) {
         own(a);
     }
-    roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
+    roots(a, ISAN__RETAINER_unknown, is_held_for_sure);
     if (!all_claimed(a)) {
         if (!others_first) {
             isan__graph_behind(&a->graph);
-            roots(a, ISAN__KEEPER_unknown, is_held_for_sure);
+            roots(a, ISAN__RETAINER_unknown, is_held_for_sure);
             isan__graph_others(&a->graph);
         }
-        roots(a, ISAN__KEEPER_unknown, is_outside_for_sure);
+        roots(a, ISAN__RETAINER_unknown, is_outside_for_sure);
         if (a->look == 0) {                 /* else own() has them */
-            roots(a, ISAN__KEEPER_reference, is_alone);
-            roots(a, ISAN__KEEPER_reference, has_extra);
-            roots(a, ISAN__KEEPER_reference, has_extra_type);
+            roots(a, ISAN__RETAINER_reference, is_alone);
+            roots(a, ISAN__RETAINER_reference, has_extra);
+            roots(a, ISAN__RETAINER_reference, has_extra_type);
         }
-        roots(a, ISAN__KEEPER_cycle, is_to_blame);
+        roots(a, ISAN__RETAINER_cycle, is_to_blame);
         if (a->look != 0) {                 /* garbage there always is */
-            roots(a, ISAN__KEEPER_cycle, can_cycle);
+            roots(a, ISAN__RETAINER_cycle, can_cycle);
         }
-        roots(a, ISAN__KEEPER_unknown, is_outside);
-        roots(a, ISAN__KEEPER_cycle, is_suspicious);
-        roots(a, ISAN__KEEPER_cycle, can_cycle);
-        roots(a, ISAN__KEEPER_unknown, is_left);
+        roots(a, ISAN__RETAINER_unknown, is_outside);
+        roots(a, ISAN__RETAINER_cycle, is_suspicious);
+        roots(a, ISAN__RETAINER_cycle, can_cycle);
+        roots(a, ISAN__RETAINER_unknown, is_left);
     }
     for (size_t i = 0; i < a->n; i++) {
         report(a, &a->groups[i]);
@@ -759,8 +759,8 @@ static uint32_t
 owned_by(isan__slot_t slot, uint32_t look)
 {
     uint32_t left = 0;
-    isan__blocks_of(slot, count, &left);
-    if (!isan__flags.leaks || left == 0 || (look == 0 && isan__self.ignoring)) {
+    isan__visit_blocks(slot, count, &left);
+    if (!isan__options.leaks || left == 0 || (look == 0 && isan__self.ignoring)) {
         return left;
     }
     struct analysis *a = isan__map(sizeof *a);
@@ -791,13 +791,13 @@ owned_by(isan__slot_t slot, uint32_t look)
 }
 
 uint32_t
-isan__leaks_of(isan__slot_t slot)
+isan__report_leaks(isan__slot_t slot)
 {
     return owned_by(slot, 0);
 }
 
 uint32_t
-isan__owned_by(isan__slot_t slot)
+isan__report_owned(isan__slot_t slot)
 {
     static uint32_t looks;
     return owned_by(slot, __atomic_add_fetch(&looks, 1, __ATOMIC_RELAXED));

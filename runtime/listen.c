@@ -27,7 +27,7 @@ static const char *const accesses[] = {
 };
 
 void
-isan__wake(void)
+isan__findings_changed(void)
 {
     __atomic_add_fetch(&event, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST) != 0) {
@@ -36,16 +36,16 @@ isan__wake(void)
 }
 
 uint32_t
-isan__event(void)
+isan__callbacks_event(void)
 {
     return __atomic_load_n(&event, __ATOMIC_SEQ_CST);
 }
 
 void
-isan__wait(uint32_t seen)
+isan__callbacks_wait(uint32_t seen)
 {
     __atomic_add_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
-    while (isan__event() == seen) {
+    while (isan__callbacks_event() == seen) {
         syscall(SYS_futex, &event, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     }
     __atomic_sub_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
@@ -141,7 +141,7 @@ listen(void *arg)
 {
     struct listener *l = arg;
     for (;;) {
-        uint32_t seen = isan__event();
+        uint32_t seen = isan__callbacks_event();
         bool over = __atomic_load_n(&l->over, __ATOMIC_SEQ_CST);
         uint32_t n = isan__log_findings();
         while (l->told < n) {
@@ -153,7 +153,7 @@ listen(void *arg)
             }
             return NULL;
         }
-        isan__wait(seen);
+        isan__callbacks_wait(seen);
     }
 }
 
@@ -206,7 +206,7 @@ int
         pthread_detach(l->thread);
         return 0;
     }
-    isan__wake();
+    isan__findings_changed();
     pthread_join(l->thread, NULL);
     __atomic_store_n(&l->used, 0, __ATOMIC_RELEASE);
     return 0;
@@ -214,7 +214,7 @@ int
 
 /* In the child, where the threads are not. */
 void
-isan__listeners_forked(void)
+isan__callbacks_forked(void)
 {
     memset(listeners, 0, sizeof listeners);
     waiting = 0;

@@ -204,7 +204,7 @@ struct isan_rec_place {
 
 /* A group of blocks that an interpreter left - or, with a `look`, that it owned
  * when it was asked, which is no finding: roots of one type and creation site,
- * kept alive in one way.  `keeper` indexes kinds.inc's ISAN_KEEPER table;
+ * kept alive in one way.  `keeper` indexes kinds.inc's ISAN_RETAINER table;
  * `residue`, if not 0, its ISAN_RESIDUE table: why it is not the user's. */
 struct isan_rec_leak {
     struct isan_rec rec;

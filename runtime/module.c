@@ -170,7 +170,7 @@ wait_for(object *module, object *event)
         return NULL;
     }
     void *state = py.save();
-    isan__wait((uint32_t)seen);
+    isan__callbacks_wait((uint32_t)seen);
     py.restore(state);
     return none();
 }
@@ -179,14 +179,14 @@ static object *
 event(object *module, object *unused)
 {
     (void)module, (void)unused;
-    return py.number(isan__event());
+    return py.number(isan__callbacks_event());
 }
 
 static object *
 wake(object *module, object *unused)
 {
     (void)module, (void)unused;
-    isan__wake();
+    isan__findings_changed();
     return none();
 }
 

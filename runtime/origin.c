@@ -103,10 +103,10 @@ register_code(char *code)
         base |= mark(filename, qualname);
         isan__table_put(&codes, key, base);
     }
-    *isan__word(code + ISAN__CODE_SITE) = base;
+    *isan__tag_word(code + ISAN__CODE_SITE) = base;
     if (block != NULL) {                    /* 3.11 and 3.12 have static code (deepfreeze) */
-        *isan__word(code) |= ISAN__OBJECT;  /* for watch.c: not marked on a stock Python */
-        isan__watch(block, ISAN__WATCH_CODE, 0);
+        *isan__tag_word(code) |= ISAN__OBJECT;  /* for watch.c: not marked on a stock Python */
+        isan__note_block(block, ISAN__NOTE_CODE, 0);
     }
     return base;
 }
@@ -124,7 +124,7 @@ static uint32_t
 site(const char *frame, uint32_t *word)
 {
     char *code = executable(frame), *instr;
-    *word = code == NULL ? 0 : *isan__word(code + ISAN__CODE_SITE);
+    *word = code == NULL ? 0 : *isan__tag_word(code + ISAN__CODE_SITE);
     if (ISAN__UNLIKELY(*word == 0) && (code == NULL || (*word = register_code(code)) == 0)) {
         return 0;
     }
@@ -147,19 +147,19 @@ top_frame(const char *tstate)
 }
 
 bool
-isan__runs(const char *tstate)
+isan__tstate_runs_python(const char *tstate)
 {
     return top_frame(tstate) != NULL;
 }
 
 bool
-isan__in_frame(void)
+isan__in_python_frame(void)
 {
     return isan__self.tstate != NULL && top_frame(isan__self.tstate) != NULL;
 }
 
 uint32_t
-isan__site_here(void)
+isan__current_site(void)
 {
     const char *tstate = isan__self.tstate, *frame;
     uint32_t word;
@@ -180,26 +180,26 @@ loads_extension(const char *frame)
 enum { MAX_NATIVE = 64, MAX_PYTHON = 64 };
 
 /* The frames of one thread state, innermost first.  Those of the current one
- * are sound, unless the process is crashing; what was detached on this thread
+ * are stable, unless the process is crashing; what was detached on this thread
  * long ago may have been deleted meanwhile, so it is read with care. */
 static int
-python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bool anybodys)
+python_frames(const char *tstate, struct isan_frame *to, int max, bool stable, bool anybodys)
 {
     const char *interp, *frame;
     int n = 0;
-    if (!isan__read(&interp, tstate + isan__py.ts_interp, sizeof interp, sound)
-        || !isan__read(&frame, tstate + isan__py.ts_frame, sizeof frame, sound)
+    if (!isan__read(&interp, tstate + isan__py.ts_interp, sizeof interp, stable)
+        || !isan__read(&frame, tstate + isan__py.ts_frame, sizeof frame, stable)
         || (isan__py.has_cframe
-            && !isan__read(&frame, frame + isan__py.cframe_frame, sizeof frame, sound))) {
+            && !isan__read(&frame, frame + isan__py.cframe_frame, sizeof frame, stable))) {
         return 0;
     }
-    isan__slot_t slot = isan__known_interp(interp);
+    isan__slot_t slot = isan__slot_of_interp(interp);
     uint32_t serial = anybodys && slot == isan__self.slot ? 0 : isan__interp_of(slot)->serial;
     while (frame != NULL && n < max) {
         char owner, is_entry = 0;
-        if (!isan__read(&owner, frame + isan__py.frame_owner, 1, sound)
+        if (!isan__read(&owner, frame + isan__py.frame_owner, 1, stable)
             || (isan__py.frame_is_entry != 0
-                && !isan__read(&is_entry, frame + isan__py.frame_is_entry, 1, sound))) {
+                && !isan__read(&is_entry, frame + isan__py.frame_is_entry, 1, stable))) {
             break;
         }
         if (owner >= 3) {
@@ -214,13 +214,13 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
             uint32_t word;
             char probe;
             to[n] = (struct isan_frame){ .interp = serial };
-            if (sound || isan__peek(&probe, executable(frame), 1)) {
+            if (stable || isan__peek(&probe, executable(frame), 1)) {
                 to[n].site = site(frame, &word);
             }
             to[n].flags = is_entry ? ISAN_FRAME_ENTRY : 0;
             n++;
         }
-        if (!isan__read(&frame, frame + isan__py.frame_previous, sizeof frame, sound)) {
+        if (!isan__read(&frame, frame + isan__py.frame_previous, sizeof frame, stable)) {
             break;
         }
     }
@@ -232,14 +232,14 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool sound, bo
 
 /* All frames of this thread. */
 static int
-all_python_frames(struct isan_frame *to, bool sound, bool anybodys)
+all_python_frames(struct isan_frame *to, bool stable, bool anybodys)
 {
     int n = 0;
     if (isan__self.tstate != NULL) {
-        n = python_frames(isan__self.tstate, to, MAX_PYTHON, sound, anybodys);
+        n = python_frames(isan__self.tstate, to, MAX_PYTHON, stable, anybodys);
     }
     for (int i = isan__self.depth; i-- > 0;) {
-        n += python_frames(isan__self.outer[i], to + n, MAX_PYTHON - n, false, anybodys);
+        n += python_frames(isan__self.suspended_tstates[i], to + n, MAX_PYTHON - n, false, anybodys);
     }
     return n;
 }
@@ -257,7 +257,7 @@ record_stack(const uint64_t *native_frames, int native, const struct isan_frame 
         return id;
     }
     id = __atomic_fetch_add(&next_stack, 1, __ATOMIC_RELAXED);
-    isan__modules_sync();
+    isan__log_modules();
     struct isan_rec_stack *r = isan__log_reserve(sizeof *r + n + p);
     if (r == NULL) {
         return 0;
@@ -282,7 +282,7 @@ stack_here(void *ucontext, bool anybodys)
 }
 
 uint32_t
-isan__stack_of(const uint64_t *native, int n, bool here)
+isan__record_native_stack(const uint64_t *native, int n, bool here)
 {
     struct isan_frame python[MAX_PYTHON];
     return record_stack(native, n < MAX_NATIVE ? n : MAX_NATIVE, python,
@@ -290,14 +290,14 @@ isan__stack_of(const uint64_t *native, int n, bool here)
 }
 
 uint32_t
-isan__stack_here(void *ucontext)
+isan__record_stack(void *ucontext)
 {
     return stack_here(ucontext, false);
 }
 
 /* The first address of a stack is the exact one; this is behind its call. */
 uint32_t
-isan__stack_at(const void *pc)
+isan__record_return_address(const void *pc)
 {
     uint64_t native = (uint64_t)pc - 1;
     return pc == NULL ? 0 : record_stack(&native, 1, NULL, 0);
@@ -311,10 +311,10 @@ isan__stack_at(const void *pc)
  * The stack of an import is the same in one interpreter after the other: theirs
  * is called 0 in it, so that it is recorded once. */
 uint32_t
-isan__origin_here(void)
+isan__origin_slow(void)
 {
     const struct isan__thread *self = &isan__self;
-    if (isan__flags.origin == ISAN__ORIGIN_none || self->tstate == NULL) {
+    if (isan__options.origin == ISAN__ORIGIN_none || self->tstate == NULL) {
         return 0;
     }
     const char *frame = top_frame(self->tstate);
@@ -322,7 +322,7 @@ isan__origin_here(void)
     if (ISAN__UNLIKELY((word & IMPORTS && loads_extension(frame))
                        || (frame == NULL && self->running && !self->finalizing)
                        || self->scope == ISAN__INIT
-                       || isan__flags.origin == ISAN__ORIGIN_native)) {
+                       || isan__options.origin == ISAN__ORIGIN_native)) {
         uint32_t stack = stack_here(NULL, true);
         return stack != 0 && stack < STACKS ? stack + STACKS : here;
     }

@@ -62,14 +62,14 @@ isan__shadow_init(void)
 void
 isan__shadow_release(const void *start, size_t size)
 {
-    uintptr_t from = ((uintptr_t)isan__word(start) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
-    uintptr_t to = (uintptr_t)isan__word((const char *)start + size) & ~(uintptr_t)(PAGE - 1);
-    memset(isan__word(start), 0,
-           (from < to ? from : (uintptr_t)isan__word((const char *)start + size))
-           - (uintptr_t)isan__word(start));
+    uintptr_t from = ((uintptr_t)isan__tag_word(start) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t to = (uintptr_t)isan__tag_word((const char *)start + size) & ~(uintptr_t)(PAGE - 1);
+    memset(isan__tag_word(start), 0,
+           (from < to ? from : (uintptr_t)isan__tag_word((const char *)start + size))
+           - (uintptr_t)isan__tag_word(start));
     if (from < to) {
         madvise((void *)from, to - from, MADV_DONTNEED);
-        memset((void *)to, 0, (uintptr_t)isan__word((const char *)start + size) - to);
+        memset((void *)to, 0, (uintptr_t)isan__tag_word((const char *)start + size) - to);
     }
 }
 
@@ -77,8 +77,8 @@ bool
 isan__shadow_trim(const void *start, size_t size)
 {
     static const char zeros[PAGE];
-    uintptr_t from = (uintptr_t)isan__word(start);
-    uintptr_t to = (uintptr_t)isan__word((const char *)start + size);
+    uintptr_t from = (uintptr_t)isan__tag_word(start);
+    uintptr_t to = (uintptr_t)isan__tag_word((const char *)start + size);
     bool empty = true;
     for (uintptr_t p = from & ~(uintptr_t)(PAGE - 1); p < to; p += PAGE) {
         uintptr_t low = p < from ? from : p, high = p + PAGE > to ? to : p + PAGE;
@@ -154,7 +154,7 @@ hex(const char **p)
  * allocators get memory.  Read through a small buffer, line by line: stdio
  * would allocate. */
 void
-isan__blocks_of(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg)
+isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg)
 {
     int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -185,8 +185,8 @@ isan__blocks_of(isan__slot_t slot, void (*visit)(char *block, void *arg), void *
                 || (start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && start < TSAN_APP_HIGH)) {
                 continue;
             }
-            uintptr_t from = (uintptr_t)isan__word((void *)start) & ~(uintptr_t)(PAGE - 1);
-            uintptr_t to = ((uintptr_t)isan__word((void *)end) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+            uintptr_t from = (uintptr_t)isan__tag_word((void *)start) & ~(uintptr_t)(PAGE - 1);
+            uintptr_t to = ((uintptr_t)isan__tag_word((void *)end) + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
             if (from < done) {
                 from = done;
             }

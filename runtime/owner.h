@@ -33,11 +33,11 @@
 enum {
     ISAN__START   = 1u << 31,
     ISAN__LONG    = 1u << 29,
-    ISAN__WATCHED = 1u << 28,
+    ISAN__NOTED = 1u << 28,
     ISAN__FREED   = 1u << 27,               /* quarantined */
     ISAN__RAW     = 1u << 26,
 };
-#define ISAN__NOBODY 0xffffu
+#define ISAN__NO_INTERP 0xffffu
 #define ISAN__GRANULE 16
 #define ISAN__ORIGIN_BITS 24
 #define ISAN__SIZE_BIG 0x3fffu
@@ -49,29 +49,29 @@ _Static_assert(ISAN__OBJECT == 1u << 30, "refcount.h and owner.h disagree");
 
 void isan__shadow_init(void);               /* exits the process when there is no room */
 /* Every block of `slot` (0: of all), in address order; the visitor may free it. */
-void isan__blocks_of(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
+void isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
 void isan__shadow_release(const void *start, size_t size);
 /* Give back the pages of tags for memory that nobody allocates from any more,
  * where they say nothing; true: they all do. */
 bool isan__shadow_trim(const void *start, size_t size);
 
 static inline uint32_t *
-isan__word(const void *p)
+isan__tag_word(const void *p)
 {
     return ISAN__TAG(p);
 }
 
 static inline uint32_t
-isan__load(const void *p)
+isan__load_tag(const void *p)
 {
-    return *(const volatile uint32_t *)isan__word(p);
+    return *(const volatile uint32_t *)isan__tag_word(p);
 }
 
 /* Tag the block [p, p + size).  flags: OBJECT, WATCHED, RAW of granule 0. */
 static inline void
-isan__tag(void *p, size_t size, isan__slot_t slot, uint32_t origin, uint32_t flags)
+isan__tag_block(void *p, size_t size, isan__slot_t slot, uint32_t origin, uint32_t flags)
 {
-    uint32_t *w = isan__word(p);
+    uint32_t *w = isan__tag_word(p);
     uint64_t w0 = slot | (origin & 0x3ff) << 16 | ISAN__START | flags;
     uint64_t w1 = slot | (origin >> 10) << 16;
     if (size > 2 * ISAN__GRANULE) {
@@ -94,30 +94,30 @@ isan__tag(void *p, size_t size, isan__slot_t slot, uint32_t origin, uint32_t fla
 /* What to remember of an allocation now.  The usual case is here: a Python
  * frame whose code is known, from 3.13 on. */
 static inline uint32_t
-isan__origin(void)
+isan__current_origin(void)
 {
     const struct isan__thread *self = &isan__self;
-    if (ISAN__LIKELY(self->by_line)) {
+    if (ISAN__LIKELY(self->fast_origin)) {
         const char *frame, *code, *instr;
         memcpy(&frame, self->tstate + isan__py.ts_frame, sizeof frame);
         if (ISAN__LIKELY(frame != NULL)) {
             memcpy(&code, frame + isan__py.frame_executable, sizeof code);
             code = (const char *)((uintptr_t)code & ~(uintptr_t)3);
-            uint32_t word = *isan__word(code + ISAN__CODE_SITE);
+            uint32_t word = *isan__tag_word(code + ISAN__CODE_SITE);
             if (ISAN__LIKELY(word - 2 < ISAN__CODE_LOADS - 2)) {
                 memcpy(&instr, frame + isan__py.frame_instr, sizeof instr);
                 return word + (uint32_t)((size_t)(instr - code - isan__py.code_units) / 2);
             }
         }
     }
-    return isan__flags.origin == ISAN__ORIGIN_none ? 0 : isan__origin_here();
+    return isan__options.origin == ISAN__ORIGIN_none ? 0 : isan__origin_slow();
 }
 
 /* Clear the tags of a block whose granule 0 is `w0`. */
 static inline void
-isan__untag(void *p, uint32_t w0)
+isan__untag_block(void *p, uint32_t w0)
 {
-    uint32_t *w = isan__word(p);
+    uint32_t *w = isan__tag_word(p);
     if (w0 & ISAN__LONG) {
         if (ISAN__UNLIKELY(((w[2] >> 16) & ISAN__SIZE_BIG) == ISAN__SIZE_BIG)) {
             w[3] = 0;
@@ -131,7 +131,7 @@ isan__untag(void *p, uint32_t w0)
 static inline size_t
 isan__block_size(const void *block)
 {
-    const uint32_t *w = isan__word(block);
+    const uint32_t *w = isan__tag_word(block);
     if (!(w[0] & ISAN__LONG)) {
         return 2 * ISAN__GRANULE;
     }
@@ -142,14 +142,14 @@ isan__block_size(const void *block)
 static inline uint32_t
 isan__block_origin(const void *block)
 {
-    const uint32_t *w = isan__word(block);
+    const uint32_t *w = isan__tag_word(block);
     return ((w[0] >> 16) & 0x3ff) | ((w[1] >> 16) & 0x3fff) << 10;
 }
 
 static inline void
 isan__set_origin(void *block, uint32_t origin)
 {
-    uint32_t *w = isan__word(block);
+    uint32_t *w = isan__tag_word(block);
     w[0] = (w[0] & ~(0x3ffu << 16)) | (origin & 0x3ff) << 16;
     w[1] = (w[1] & ~(0x3fffu << 16)) | (origin >> 10) << 16;
 }
@@ -160,7 +160,7 @@ isan__block_of(const void *op)
 {
     char *p = (char *)((uintptr_t)op & ~(uintptr_t)(ISAN__GRANULE - 1));
     for (int i = 0; i < 3; i++, p -= ISAN__GRANULE) {
-        if (isan__load(p) & ISAN__START) {
+        if (isan__load_tag(p) & ISAN__START) {
             return p;
         }
     }
@@ -169,7 +169,7 @@ isan__block_of(const void *op)
 
 /* The same of whatever a program gives. */
 static inline char *
-isan__block_at(const void *p)
+isan__block_of_checked(const void *p)
 {
     return isan__main_slot != 0 && (uintptr_t)p >= 4096 && (uintptr_t)p >> 47 == 0 ? isan__block_of(p) : NULL;
 }
@@ -177,16 +177,16 @@ isan__block_at(const void *p)
 /* Can a pointer to this granule be one to a block or an object?  Unmarked ones
  * begin at one of the first granules, which are those that have a tag. */
 static inline bool
-isan__begins_something(uint32_t word)
+isan__may_start_object(uint32_t word)
 {
     return isan__stock || (word & (ISAN__START | ISAN__OBJECT)) != 0;
 }
 
 /* Where the object of a block begins, or NULL: none is marked. */
 static inline char *
-isan__marked_in(char *block)
+isan__marked_object_in(char *block)
 {
-    const uint32_t *w = isan__word(block);
+    const uint32_t *w = isan__tag_word(block);
     int n = w[0] & ISAN__LONG ? 3 : 2;
     for (int i = 0; i < n; i++) {
         if (w[i] & ISAN__OBJECT) {
@@ -200,19 +200,19 @@ isan__marked_in(char *block)
  * before 3.13, or with origin=none, or while another has the tracer
  * (hooks/reftrace.c): they are recognised when asked for.  `dead`: its count may
  * be 0. */
-char *isan__recognise(char *block, bool dead);
+char *isan__recognise_object(char *block, bool dead);
 static inline char *
-isan__marked_or_recognised_in(char *block, bool dead)
+isan__find_object_in(char *block, bool dead)
 {
-    char *op = isan__marked_in(block);
-    return op != NULL || !isan__stock || isan__interp_of((isan__slot_t)isan__load(block))->marked
-        ? op : isan__recognise(block, dead);
+    char *op = isan__marked_object_in(block);
+    return op != NULL || !isan__stock || isan__interp_of((isan__slot_t)isan__load_tag(block))->marked
+        ? op : isan__recognise_object(block, dead);
 }
 
 static inline char *
 isan__object_in(char *block)
 {
-    return isan__marked_or_recognised_in(block, false);
+    return isan__find_object_in(block, false);
 }
 
 #endif

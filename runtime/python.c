@@ -227,13 +227,13 @@ isan__type_name(const void *op, char *name, size_t size)
 
 /* Include/cpython/unicodeobject.h: state has interned:2, kind:3, compact:1, ascii:1. */
 void
-isan__copy_str(char *to, size_t size, const char *str, bool sound)
+isan__copy_str(char *to, size_t size, const char *str, bool stable)
 {
     uint32_t state;
     int64_t length;
     to[0] = 0;
-    if (!isan__read(&state, str + isan__py.unicode_state, sizeof state, sound)
-        || !isan__read(&length, str + isan__py.unicode_length, sizeof length, sound)
+    if (!isan__read(&state, str + isan__py.unicode_state, sizeof state, stable)
+        || !isan__read(&length, str + isan__py.unicode_length, sizeof length, stable)
         || !(state >> 5 & 1)) {
         return;                             /* not compact: a subclass's; no name of code is one */
     }
@@ -242,7 +242,7 @@ isan__copy_str(char *to, size_t size, const char *str, bool sound)
     size_t n = 0;
     for (int64_t i = 0; i < length && n + 5 < size; i++) {
         uint32_t c = 0;
-        if (kind > sizeof c || !isan__read(&c, data + (size_t)i * kind, kind, sound)) {
+        if (kind > sizeof c || !isan__read(&c, data + (size_t)i * kind, kind, stable)) {
             break;
         }
         if (c < 0x80) {
@@ -264,7 +264,7 @@ isan__copy_str(char *to, size_t size, const char *str, bool sound)
  * releases.  DK_INDICES: the size of what is before the indices, which are
  * before the entries. */
 bool
-isan__keys_at(struct isan__keys *keys, const char *table, bool sound)
+isan__keys_at(struct isan__keys *keys, const char *table, bool stable)
 {
     enum { DK_INDICES = 32, DK_GENERAL = 0, DK_MOST = 48 };
     struct {
@@ -272,7 +272,7 @@ isan__keys_at(struct isan__keys *keys, const char *table, bool sound)
         uint8_t log2_size, log2_index_bytes, kind;
         int64_t usable, nentries;
     } head;
-    if (table == NULL || !isan__read(&head, table, sizeof head, sound) || head.kind > 2
+    if (table == NULL || !isan__read(&head, table, sizeof head, stable) || head.kind > 2
         || head.log2_index_bytes >= DK_MOST || head.nentries < 0
         || (uint64_t)head.nentries > 1ull << head.log2_index_bytes) {
         return false;

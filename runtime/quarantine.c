@@ -48,19 +48,19 @@ static void
 give_back(struct entry e)
 {
     char *block = (char *)(uintptr_t)e.block;
-    uint32_t word = isan__load(block);
+    uint32_t word = isan__load_tag(block);
     isan__slot_t owner = (isan__slot_t)word;
     size_t block_size = isan__block_size(block);
     bool before = e.serial < isan__interp_of(isan__main_slot)->serial && isan__py.new_obmalloc;
     bool ours = !before && (owner == isan__slot || isan__share_obmalloc(owner, isan__slot));
     const struct isan__interp *i = isan__interp_of(owner);
     bool ended = i->ended || i->serial != e.serial;
-    if (word & ISAN__WATCHED) {
-        isan__watched_block_gone(block);
+    if (word & ISAN__NOTED) {
+        isan__noted_block_freed(block);
     }
-    isan__untag(block, word);
+    isan__untag_block(block, word);
     if (ours || block_size > SMALL) {       /* large ones are malloc's, whoever had them */
-        isan__tsan_takes(block);
+        isan__tsan_acquire(block);
         isan__real_free(e.domain, block);
     }
     isan__lock(&lock);
@@ -69,14 +69,14 @@ give_back(struct entry e)
         isan__table_put(&held, e.serial, left);
     }
     isan__unlock(&lock);
-    /* Either this or isan__interp_ended, whichever comes second, sees both that
+    /* Either this or isan__interp_end, whichever comes second, sees both that
      * the interpreter has ended and that nothing is held back.  Its slot may
      * be another's by now. */
     if (left == 0 && (i->serial != e.serial || __atomic_load_n(&i->ended, __ATOMIC_SEQ_CST))) {
         isan__arenas_of_ended(e.serial);
     }
     if (ended) {
-        isan__interp_block_gone(owner);
+        isan__interp_block_freed(owner);
     }
 }
 
@@ -84,20 +84,20 @@ give_back(struct entry e)
 bool
 isan__quarantine(char *block, int domain)
 {
-    const struct isan__interp *owner = isan__interp_of((isan__slot_t)isan__load(block));
+    const struct isan__interp *owner = isan__interp_of((isan__slot_t)isan__load_tag(block));
     struct ring *r = &rings[owner->shares_main];
-    uint64_t budget = (uint64_t)isan__flags.quarantine << 19;
+    uint64_t budget = (uint64_t)isan__options.quarantine << 19;
     uint64_t block_size = isan__block_size(block);
     if (block_size > budget) {
         return false;
     }
-    isan__tsan_gives(block);
+    isan__tsan_release(block);
     isan__lock(&lock);
     if (r->n == r->size && !grow(r)) {
         isan__unlock(&lock);
         return false;
     }
-    __atomic_or_fetch(isan__word(block), ISAN__FREED, __ATOMIC_RELAXED);
+    __atomic_or_fetch(isan__tag_word(block), ISAN__FREED, __ATOMIC_RELAXED);
     uint32_t serial = owner->serial;
     r->bytes += block_size;
     r->entries[(r->first + r->n++) % r->size] = (struct entry){

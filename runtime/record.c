@@ -155,7 +155,7 @@ isan__log_open(void)
     if (file.base != NULL) {
         return;
     }
-    const char *directory = isan__flags.log_path;
+    const char *directory = isan__options.log_path;
     bool anonymous = directory[0] == 0;
     if (anonymous) {
         directory = getenv("TMPDIR");
@@ -319,7 +319,7 @@ isan__log_publish(void *record, uint32_t type)
     }
     __atomic_store_n(&((struct isan_rec *)record)->type, type, __ATOMIC_RELEASE);
     if (type == ISAN_REC_FINDING || type == ISAN_REC_LEAK) {
-        isan__wake();
+        isan__findings_changed();
     }
 }
 

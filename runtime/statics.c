@@ -31,7 +31,7 @@ struct walk {
  * not, but for the main one.  A thread's pointer with that of one that has run on
  * it, likewise. */
 static struct isan__table imports;
-uint32_t isan__imports;
+uint32_t isan__n_imports;
 
 static uint64_t
 import_key(uintptr_t base, uint32_t serial)
@@ -48,7 +48,7 @@ has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
 }
 
 uint32_t
-isan__imported_by(uintptr_t base, bool *by_main)
+isan__importers_of(uintptr_t base, bool *by_main)
 {
     *by_main = isan__main_slot != 0 && has_imported(isan__main_slot, base, 0);
     return (uint32_t)isan__table_get(&imports, import_key(base, 0));
@@ -70,18 +70,18 @@ importer(const struct walk *walk, uint32_t but)
 {
     isan__slot_t slot = isan__slot;
     if (!reaches(slot, walk, but)) {
-        for (slot = isan__next_alive(0); slot != 0 && !reaches(slot, walk, but);) {
-            slot = isan__next_alive(slot);
+        for (slot = isan__next_live_slot(0); slot != 0 && !reaches(slot, walk, but);) {
+            slot = isan__next_live_slot(slot);
         }
     }
     return isan__interp_of(slot)->serial;
 }
 
 bool
-isan__imported_in_parallel(uintptr_t base)
+isan__is_imported_in_parallel(uintptr_t base)
 {
     isan__slot_t first = 0;
-    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+    for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
         if (has_imported(slot, base, 0)) {
             if (first != 0 && !isan__share_gil(first, slot)) {
                 return true;
@@ -93,15 +93,15 @@ isan__imported_in_parallel(uintptr_t base)
 }
 
 void
-isan__on_thread(uintptr_t pointer, uint32_t serial)
+isan__imports_ran_on_thread(uintptr_t pointer, uint32_t serial)
 {
     isan__table_put(&imports, import_key(pointer, serial), 1);
 }
 
 void
-isan__not_on_thread(uintptr_t pointer)
+isan__imports_new_thread(uintptr_t pointer)
 {
-    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+    for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
         isan__table_take(&imports, import_key(pointer, isan__interp_of(slot)->serial));
     }
 }
@@ -114,7 +114,7 @@ base_name(const char *path)
 }
 
 bool
-isan__left_out(const struct dl_phdr_info *info)
+isan__module_is_excluded(const struct dl_phdr_info *info)
 {
     static const char *const names[] = { "libisan.so", "libc.so.", "ld-linux", "libunwind" };
     const char *name = base_name(info->dlpi_name);
@@ -128,7 +128,7 @@ isan__left_out(const struct dl_phdr_info *info)
 
 /* The module that has _PyRuntime. */
 bool
-isan__has_runtime(const struct dl_phdr_info *info)
+isan__module_has_runtime(const struct dl_phdr_info *info)
 {
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -144,7 +144,7 @@ isan__has_runtime(const struct dl_phdr_info *info)
 static bool
 of_runtime(const struct dl_phdr_info *info)
 {
-    return isan__has_runtime(info)
+    return isan__module_has_runtime(info)
         || (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL);
 }
 
@@ -173,7 +173,7 @@ static void
 walk_thread(uint32_t tid, uintptr_t pointer, void *arg)
 {
     const struct tls *tls = arg;
-    const char *block = isan__tls_of(pointer, tls->module);
+    const char *block = isan__tls_block(pointer, tls->module);
     uint64_t words[512];
     if (block == NULL) {
         return;
@@ -198,10 +198,10 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
     struct walk *walk = arg;
     struct tls tls = { .walk = walk, .start = UINT64_MAX };
     walk->at = info->dlpi_addr;
-    if (walk->runtime_only ? !of_runtime(info) : isan__left_out(info)) {
+    if (walk->runtime_only ? !of_runtime(info) : isan__module_is_excluded(info)) {
         return 0;
     }
-    if (walk->users_only && (isan__has_runtime(info) || !isan__uses_python(info))) {
+    if (walk->users_only && (isan__module_has_runtime(info) || !isan__module_uses_python(info))) {
         return 0;
     }
     if (walk->imported_only && ((walk->base != 0 && walk->base != info->dlpi_addr)
@@ -233,8 +233,8 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
             see(walk, &(struct isan_holder){ .address = p }, *(const volatile uint64_t *)p);
         }
     }
-    if (tls.module != 0 && !isan__has_runtime(info)) {
-        isan__each_thread(walk_thread, &tls);
+    if (tls.module != 0 && !isan__module_has_runtime(info)) {
+        isan__visit_threads(walk_thread, &tls);
     }
     return 0;
 }
@@ -242,12 +242,12 @@ walk_module(struct dl_phdr_info *info, size_t size, void *arg)
 static void
 go(struct walk *walk)
 {
-    isan__forget_ended_threads();
+    isan__threads_forget_ended();
     dl_iterate_phdr(walk_module, walk);
 }
 
 void
-isan__each_static(void (*word)(const struct isan_holder *where, uint64_t value, void *arg), void *arg)
+isan__visit_statics(void (*word)(const struct isan_holder *where, uint64_t value, void *arg), void *arg)
 {
     struct walk walk = { .word = word, .arg = arg, .users_only = true };
     go(&walk);
@@ -268,7 +268,7 @@ match(const struct isan_holder *where, uint64_t value, void *arg)
 }
 
 struct isan_holder
-isan__static_holding(const void *block, const void *object)
+isan__find_static_holder(const void *block, const void *object)
 {
     struct search s = { (uint64_t)block, (uint64_t)object, { 0 } };
     struct walk walk = { .word = match, .arg = &s };
@@ -285,8 +285,8 @@ struct holders {
 static void
 points(const struct holders *h, const struct isan_holder *where, uint64_t value)
 {
-    uint32_t word = isan__load((void *)value);
-    if ((word & 0xffff) == h->slot && isan__begins_something(word)) {
+    uint32_t word = isan__load_tag((void *)value);
+    if ((word & 0xffff) == h->slot && isan__may_start_object(word)) {
         char *block = isan__block_of((void *)value);
         if (block != NULL) {
             h->visit(where, block, h->arg);
@@ -298,7 +298,7 @@ static const void *
 type_at(uint64_t op)
 {
     const void *type = NULL;
-    return isan__load((void *)op) != 0 && isan__peek(&type, (const char *)op + 8, sizeof type)
+    return isan__load_tag((void *)op) != 0 && isan__peek(&type, (const char *)op + 8, sizeof type)
         ? type : NULL;
 }
 
@@ -337,7 +337,7 @@ holds(const struct isan_holder *where, uint64_t value, void *arg)
 }
 
 void
-isan__statics_of(isan__slot_t slot,
+isan__visit_statics_of(isan__slot_t slot,
                  void (*visit)(const struct isan_holder *where, char *block, void *arg), void *arg)
 {
     struct holders h = { slot, visit, arg };
@@ -362,7 +362,7 @@ isan__is_module_copy(uint64_t where)
 }
 
 bool
-isan__is_types_own(uint64_t where)
+isan__is_type_slot(uint64_t where)
 {
     /* Include/cpython/object.h: tp_base, tp_dict; tp_bases, tp_mro, tp_cache,
      * tp_subclasses, tp_weaklist; the same in all releases. */
@@ -377,7 +377,7 @@ isan__is_types_own(uint64_t where)
 /* Is the word _PyArg_Parser.kwtuple (Include/cpython/modsupport.h), which holds
  * the tuple at op?  Its first string is then the first name of .keywords. */
 bool
-isan__within_arg_parser(uint64_t where, const void *op)
+isan__is_arg_parser_cache(uint64_t where, const void *op)
 {
     enum { KEYWORDS = 8 };
     size_t kwtuple = isan__py.one_gil ? 48 : 56;
@@ -408,7 +408,7 @@ is_type_of_types(const struct walk *walk, uint64_t meta)
     const void *type;
     unsigned long flags;
     return meta == (uint64_t)isan__py.type_type
-        || ((meta - walk->at < walk->end - walk->at || isan__load((void *)meta) != 0)
+        || ((meta - walk->at < walk->end - walk->at || isan__load_tag((void *)meta) != 0)
             && isan__peek(&type, (const char *)meta + OB_TYPE, sizeof type)
             && type == isan__py.type_type
             && isan__peek(&flags, (const char *)meta + isan__py.type_flags, sizeof flags)
@@ -479,7 +479,7 @@ look_at_type(const struct walk *walk, const char *type, struct finds *finds)
     uint64_t dict;
     memcpy(&dict, type + TP_DICT, sizeof dict);
     char *block = isan__is_pointer(dict) ? isan__block_of((void *)dict) : NULL;
-    const struct isan__interp *maker = isan__interp_of(block ? (isan__slot_t)isan__load(block) : 0);
+    const struct isan__interp *maker = isan__interp_of(block ? (isan__slot_t)isan__load_tag(block) : 0);
     uint32_t owner = maker->serial ? maker->serial : importer(walk, 0);
     uint32_t other = importer(walk, owner);
     if (other != 0) {
@@ -500,9 +500,9 @@ look_at(const struct isan_holder *where, uint64_t value, void *arg)
         look_at_type(walk, type, finds);
         return;
     }
-    uint32_t word = isan__load((void *)value);
+    uint32_t word = isan__load_tag((void *)value);
     isan__slot_t owner = (isan__slot_t)word;
-    if (owner == 0 || owner == ISAN__NOBODY || !isan__begins_something(word)) {
+    if (owner == 0 || owner == ISAN__NO_INTERP || !isan__may_start_object(word)) {
         return;
     }
     char *block = isan__block_of((void *)value);
@@ -528,17 +528,17 @@ tell(struct finds *finds)
     for (size_t i = 0; i < finds->n; i++) {
         const struct find *f = &finds->all[i];
         if (f->type != NULL) {
-            isan__static_type_used(f->type, f->owner, f->other, f->own, f->again);
+            isan__report_static_type(f->type, f->owner, f->other, f->own, f->again);
         }
         else {
-            isan__static_holds(&f->where, f->object, f->block, f->other);
+            isan__report_static(&f->where, f->object, f->block, f->other);
         }
     }
     isan__unmap(finds->all, finds->room * sizeof *finds->all);
 }
 
 void
-isan__look_at_statics(void)
+isan__scan_statics(void)
 {
     struct finds finds = { 0 };
     look(0, &finds);
@@ -566,10 +566,10 @@ is_called(const char *name, void *arg)
 }
 
 bool
-isan__is_called(const struct dl_phdr_info *info, const char *name)
+isan__module_has_soname(const struct dl_phdr_info *info, const char *name)
 {
     struct called called = { name, strcmp(base_name(info->dlpi_name), name) == 0 };
-    isan__each_name(info, DT_SONAME, is_called, &called);
+    isan__visit_dynamic_names(info, DT_SONAME, is_called, &called);
     return called.is;
 }
 
@@ -582,10 +582,10 @@ is_python(const char *name, bool call, void *arg)
 }
 
 bool
-isan__uses_python(const struct dl_phdr_info *info)
+isan__module_uses_python(const struct dl_phdr_info *info)
 {
     bool python = false;
-    isan__got_rewrite(info, is_python, &python);
+    isan__imports_rewrite(info, is_python, &python);
     return python;
 }
 
@@ -597,10 +597,10 @@ static int
 import_library(struct dl_phdr_info *info, size_t size, void *arg)
 {
     struct module *m = arg;
-    if (!isan__is_called(info, m->name)) {
+    if (!isan__module_has_soname(info, m->name)) {
         return 0;
     }
-    if (isan__uses_python(info) && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
+    if (isan__module_uses_python(info) && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
         m->base = info->dlpi_addr;
         import_module(info, size, m);
     }
@@ -624,13 +624,13 @@ import_module(struct dl_phdr_info *info, size_t size, void *arg)
     if (info->dlpi_addr != m->base) {
         return 0;
     }
-    if (!isan__left_out(info) && !isan__has_runtime(info)) {
+    if (!isan__module_is_excluded(info) && !isan__module_has_runtime(info)) {
         isan__table_put(&imports, import_key(m->base, m->serial), 1);
-        isan__suspect(info);
+        isan__immortal_add_suspect(info);
         if (m->serial != isan__interp_of(isan__main_slot)->serial) {
             isan__table_put(&imports, import_key(m->base, 0), m->serial);
         }
-        isan__each_name(info, DT_NEEDED, import_needed, arg);
+        isan__visit_dynamic_names(info, DT_NEEDED, import_needed, arg);
         look(m->base, m->finds);
     }
     return 1;
@@ -689,7 +689,7 @@ is_refused(isan__slot_t slot, const void *definition)
 }
 
 void
-isan__defined(uintptr_t base, const void *definition)
+isan__import_defined(uintptr_t base, const void *definition)
 {
     isan__table_put(&definitions, base, (uint64_t)definition);
     uint32_t serial = loading.serial;
@@ -705,9 +705,9 @@ isan__defined(uintptr_t base, const void *definition)
 /* An interpreter has called dlopen, as it does for every import of an
  * extension, the first or not (Python/dynload_shlib.c). */
 void
-isan__imported(uintptr_t base)
+isan__import_module(uintptr_t base)
 {
-    isan__here();
+    isan__sync_thread_state(true);
     uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
     if (serial != 0) {
         loading.base = base;
@@ -716,10 +716,10 @@ isan__imported(uintptr_t base)
         if (is_refused(isan__slot, (const void *)isan__table_get(&definitions, base))) {
             return;
         }
-        __atomic_add_fetch(&isan__imports, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&isan__n_imports, 1, __ATOMIC_RELAXED);
         struct finds finds = { 0 };
         dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial, .finds = &finds });
-        isan__arm_stores();
+        isan__race_stores_update();
         tell(&finds);
     }
 }
@@ -743,8 +743,8 @@ void
 isan__forget_imports(uint32_t serial)
 {
     dl_iterate_phdr(forget_import, &serial);
-    isan__each_thread(forget_thread, &serial);
-    isan__arm_stores();
+    isan__visit_threads(forget_thread, &serial);
+    isan__race_stores_update();
 }
 
 /* Raw blocks the runtime can reach, breadth first.  They may be any thread's
@@ -761,7 +761,7 @@ reached(const struct isan_holder *where, uint64_t value, void *arg)
 {
     struct reach *r = arg;
     (void)where;
-    uint32_t word = isan__load((void *)value);
+    uint32_t word = isan__load_tag((void *)value);
     if ((word & (ISAN__START | ISAN__RAW)) == (ISAN__START | ISAN__RAW) && r->n < MAX_REACH
         && isan__table_get(r->seen, value) == 0 && isan__table_put(r->seen, value, 1)) {
         r->queue[r->n++] = value;
@@ -769,7 +769,7 @@ reached(const struct isan_holder *where, uint64_t value, void *arg)
 }
 
 void
-isan__runtime_reaches(struct isan__table *seen)
+isan__mark_runtime_reachable(struct isan__table *seen)
 {
     struct reach r = { .seen = seen, .queue = isan__map(MAX_REACH * sizeof *r.queue) };
     struct walk walk = { .word = reached, .arg = &r, .runtime_only = true };
@@ -779,7 +779,7 @@ isan__runtime_reaches(struct isan__table *seen)
     go(&walk);
     /* They are linked, but the pointers may be to behind their blocks' starts
      * (3.14, Python/pystate.c, alloc_interpreter). */
-    for (isan__slot_t slot = 0; (slot = isan__next_alive(slot)) != 0;) {
+    for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
         const void *interp = isan__interp_of(slot)->interp;
         reached(NULL, interp ? (uint64_t)isan__block_of(interp) : 0, &r);
     }

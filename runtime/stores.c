@@ -149,13 +149,13 @@ tell(const struct access *mine, const struct access *other)
     }
     const struct access *const both[] = { mine, other };
     for (int i = 0; i < 2; i++) {
-        isan__place(&(struct isan_rec_place){
+        isan__finding_add_place(&(struct isan_rec_place){
             .finding = r->id, .role = ISAN__PLACE_access,
             .flags = ISAN_PLACE_WRITE | (both[i]->detached ? ISAN_PLACE_DETACHED : 0),
             .stack = both[i]->stack, .tid = both[i]->tid, .interp = both[i]->interp,
             .amount = both[i]->to.size }, "");
     }
-    isan__told();
+    isan__halt_if_requested();
 }
 
 /* Somebody else's store and this thread's meet if both are here at a time.
@@ -168,7 +168,7 @@ meet(struct access *mine, uint64_t ms, ucontext_t *here)
     struct stop *s = met(mine, now);
     if (s != NULL) {
         isan__unlock(&meeting);
-        mine->stack = isan__stack_here(here);
+        mine->stack = isan__record_stack(here);
         isan__lock(&meeting);
         s = met(mine, monotonic());
         if (s != NULL) {
@@ -198,7 +198,7 @@ meet(struct access *mine, uint64_t ms, ucontext_t *here)
     s->state = NOBODY;
     isan__unlock(&meeting);
     if (told) {
-        mine->stack = isan__stack_here(here);
+        mine->stack = isan__record_stack(here);
         tell(mine, &other);
     }
     return told;
@@ -213,7 +213,7 @@ about_to_store(struct access *mine, uint64_t ms, ucontext_t *here)
     }
     int error = errno;
     bool told = false;
-    isan__here();
+    isan__sync_thread_state(true);
     mine->slot = isan__self.slot;
     const struct isan__interp *i = isan__interp_of(mine->slot);
     if (i->serial != 0 && !i->ended) {
@@ -677,7 +677,7 @@ watch(const struct dl_phdr_info *info)
     }
     if (m->gate != NULL) {
         __atomic_store_n(&n_modules, n_modules + 1, __ATOMIC_RELEASE);
-        isan__got_rewrite(info, substitute, NULL);
+        isan__imports_rewrite(info, substitute, NULL);
     }
 }
 
@@ -705,13 +705,13 @@ loaded(struct dl_phdr_info *info, size_t size, void *arg)
     const struct load *load = arg;
     uint64_t key = (uint64_t)info->dlpi_phdr;
     (void)size;
-    if (load->name != NULL ? !isan__is_called(info, load->name) : info->dlpi_addr != load->base) {
+    if (load->name != NULL ? !isan__module_has_soname(info, load->name) : info->dlpi_addr != load->base) {
         return 0;
     }
     if (isan__table_get(&known, key) == 0) {
         isan__table_put(&known, key, 1);
-        isan__each_name(info, DT_NEEDED, loaded_needed, NULL);
-        if (!isan__left_out(info) && !isan__has_runtime(info) && isan__uses_python(info)) {
+        isan__visit_dynamic_names(info, DT_NEEDED, loaded_needed, NULL);
+        if (!isan__module_is_excluded(info) && !isan__module_has_runtime(info) && isan__module_uses_python(info)) {
             watch(info);
         }
     }
@@ -719,19 +719,19 @@ loaded(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 void
-isan__stores_loaded(uintptr_t base)
+isan__race_stores_module_loaded(uintptr_t base)
 {
-    if (isan__flags.statics == ISAN__STATICS_watch) {
+    if (isan__options.statics == ISAN__STATICS_watch) {
         dl_iterate_phdr(loaded, &(struct load){ .base = base });
     }
 }
 
 void
-isan__arm_stores(void)
+isan__race_stores_update(void)
 {
     uint32_t n = __atomic_load_n(&n_modules, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < n; i++) {
-        *modules[i].gate = isan__imported_in_parallel(modules[i].base);
+        *modules[i].gate = isan__is_imported_in_parallel(modules[i].base);
     }
 }
 
@@ -745,9 +745,9 @@ is_known(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 void
-isan__stores_init(void)
+isan__race_stores_init(void)
 {
-    if (isan__flags.statics != ISAN__STATICS_watch) {
+    if (isan__options.statics != ISAN__STATICS_watch) {
         return;
     }
     unsigned a, b, c = 0, d;
@@ -763,21 +763,21 @@ isan__stores_init(void)
 
 /* In the child, where nobody waits any more. */
 void
-isan__stores_forked(void)
+isan__race_stores_forked(void)
 {
     memset(stops, 0, sizeof stops);
 }
 
 #else
 
-void isan__stores_loaded(uintptr_t base) { (void)base; }
-void isan__arm_stores(void) {}
-void isan__stores_forked(void) {}
+void isan__race_stores_module_loaded(uintptr_t base) { (void)base; }
+void isan__race_stores_update(void) {}
+void isan__race_stores_forked(void) {}
 
 void
-isan__stores_init(void)
+isan__race_stores_init(void)
 {
-    if (isan__flags.statics == ISAN__STATICS_watch) {
+    if (isan__options.statics == ISAN__STATICS_watch) {
         isan__die("statics=watch is there for x86-64 only: leave it out");
     }
 }

@@ -39,8 +39,8 @@ take(uint32_t i, uint32_t from, uintptr_t pointer, uint32_t tid)
         return false;
     }
     __atomic_store_n(&threads[i].pointer, pointer, __ATOMIC_RELAXED);
-    threads[i].maker = isan__self.maker;
-    threads[i].made_at = isan__self.maker_stack;
+    threads[i].maker = isan__self.creator_serial;
+    threads[i].made_at = isan__self.creator_stack;
     __atomic_store_n(&threads[i].tid, tid, __ATOMIC_RELEASE);
     uint32_t below = __atomic_load_n(&highest, __ATOMIC_RELAXED);
     while (below <= i && !__atomic_compare_exchange_n(&highest, &below, i + 1, false,
@@ -50,7 +50,7 @@ take(uint32_t i, uint32_t from, uintptr_t pointer, uint32_t tid)
 }
 
 void
-isan__forget_ended_threads(void)
+isan__threads_forget_ended(void)
 {
     uint32_t n = __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < n; i++) {
@@ -59,7 +59,7 @@ isan__forget_ended_threads(void)
         if (tid != 0 && tid != CLAIMED && !isan__thread_lives(tid)
             && __atomic_compare_exchange_n(&threads[i].tid, &tid, 0, false,
                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-            isan__not_on_thread(pointer);
+            isan__imports_new_thread(pointer);
         }
     }
 }
@@ -81,7 +81,7 @@ remember(uintptr_t pointer)
                 return;
             }
         }
-        isan__forget_ended_threads();
+        isan__threads_forget_ended();
     }
     static bool said;
     if (!said) {
@@ -102,18 +102,18 @@ own_pointer(void)
 }
 
 void
-isan__thread_runs(uint32_t serial)
+isan__thread_note_interp(uint32_t serial)
 {
     uintptr_t pointer = own_pointer();
     if (pointer == 0 || serial == 0) {
         return;
     }
-    if (!isan__self.known) {
-        isan__self.known = 1;
-        isan__not_on_thread(pointer);
+    if (!isan__self.registered) {
+        isan__self.registered = 1;
+        isan__imports_new_thread(pointer);
         remember(pointer);
     }
-    isan__on_thread(pointer, serial);
+    isan__imports_ran_on_thread(pointer, serial);
 }
 
 /* In the child, which has no other. */
@@ -122,13 +122,13 @@ isan__threads_forked(void)
 {
     memset(threads, 0, sizeof threads);
     highest = 0;
-    if (isan__self.known) {
+    if (isan__self.registered) {
         remember(own_pointer());
     }
 }
 
 void
-isan__each_thread(void (*visit)(uint32_t tid, uintptr_t pointer, void *arg), void *arg)
+isan__visit_threads(void (*visit)(uint32_t tid, uintptr_t pointer, void *arg), void *arg)
 {
     uint32_t n = __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < n; i++) {
@@ -141,7 +141,7 @@ isan__each_thread(void (*visit)(uint32_t tid, uintptr_t pointer, void *arg), voi
 }
 
 uint32_t
-isan__thread_made_at(uint32_t tid, uint32_t *by)
+isan__thread_creator(uint32_t tid, uint32_t *by)
 {
     uint32_t n = __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < n; i++) {
@@ -155,7 +155,7 @@ isan__thread_made_at(uint32_t tid, uint32_t *by)
 }
 
 const char *
-isan__tls_of(uintptr_t pointer, size_t module)
+isan__tls_block(uintptr_t pointer, size_t module)
 {
     struct { uintptr_t self; const char *dtv; } tcb;
     size_t last;                            /* dtv[-1]: how many there are */

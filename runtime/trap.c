@@ -36,16 +36,16 @@ struct head {
     uint32_t state;                         /* of a str */
 };
 
-/* sound: this thread is about to use the object in any case.  Else its owner may
+/* stable: this thread is about to use the object in any case.  Else its owner may
  * be freeing it just now, and giving back the arena it is in. */
 static struct head
-head_of(const char *op, bool sound)
+head_of(const char *op, bool stable)
 {
     struct head h = { 0, NULL, 0 };
-    if (!isan__read(&h.count, op, sizeof h.count, sound)
-        || !isan__read(&h.type, op + 8, sizeof h.type, sound)
+    if (!isan__read(&h.count, op, sizeof h.count, stable)
+        || !isan__read(&h.type, op + 8, sizeof h.type, stable)
         || (h.type == isan__py.unicode_type
-            && !isan__read(&h.state, op + isan__py.unicode_state, sizeof h.state, sound))) {
+            && !isan__read(&h.state, op + isan__py.unicode_state, sizeof h.state, stable))) {
         h.type = NULL;
     }
     return h;
@@ -81,7 +81,7 @@ interned(const struct head *h)
 static bool
 may_be_recycled(const struct head *h)
 {
-    return isan__stock && !isan__tracing
+    return isan__stock && !isan__reftrace_active
         && (h->type == isan__py.float_type || h->type == isan__py.list_type
             || h->type == isan__py.tuple_type || h->type == isan__py.dict_type);
 }
@@ -97,7 +97,7 @@ of_static_type(const struct head *h, const void *op)
         || h->type == isan__py.member_type;
     const void *const *words = op, *of = descriptor ? words[2]
         : h->type == isan__py.function_type ? words[3] : NULL;
-    return of != NULL && (isan__load(of) & 0xffff) == 0
+    return of != NULL && (isan__load_tag(of) & 0xffff) == 0
         && ((const void *const *)of)[1] == isan__py.type_type;
 }
 
@@ -128,7 +128,7 @@ isan__is_interned_table(const char *block)
 static bool
 recycled(const struct head *h, const void *op, char *block, isan__slot_t current)
 {
-    if (!may_be_recycled(h) || isan__static_holding(block, op).address != 0) {
+    if (!may_be_recycled(h) || isan__find_static_holder(block, op).address != 0) {
         return false;
     }
     isan__retag(block, current);
@@ -160,7 +160,7 @@ trapped(uint32_t serial)
 }
 
 int
-isan__findings_of(uint32_t serial, uint32_t *ids, int max)
+isan__findings_of_object(uint32_t serial, uint32_t *ids, int max)
 {
     struct trapped *t = trapped(serial);
     int n = 0;
@@ -209,9 +209,9 @@ isan__finding_became_leak(uint32_t finding, uint32_t leak)
 
 /* The object (or raw block, op == block) as findings speak of it. */
 uint32_t
-isan__describe(struct isan_object *o, const void *op, char *block)
+isan__describe_object(struct isan_object *o, const void *op, char *block)
 {
-    uint32_t word = isan__load(block);
+    uint32_t word = isan__load_tag(block);
     uint32_t origin = isan__block_origin(block);
     memset(o, 0, sizeof *o);
     o->address = (uint64_t)op;
@@ -224,7 +224,7 @@ isan__describe(struct isan_object *o, const void *op, char *block)
     o->origin = origin;
     if (isan__object_in(block) == op) {
         o->flags |= ISAN_OBJ_OBJECT;
-        const struct head h = head_of(op, isan__sound((isan__slot_t)word));
+        const struct head h = head_of(op, isan__memory_is_stable((isan__slot_t)word));
         /* Finalisation clears the state of interned strings and leaves them
          * immortal, which no other way makes a str (_PyUnicode_ClearInterned). */
         if (!(word & ISAN__FREED) && is_str(&h) && (interned(&h) || immortal(&h))) {
@@ -237,18 +237,18 @@ isan__describe(struct isan_object *o, const void *op, char *block)
     if (word & ISAN__FREED) {
         o->flags |= ISAN_OBJ_FREED;
     }
-    o->serial = isan__watched_serial(block);
-    o->maker = isan__maker_of(block);
+    o->serial = isan__noted_serial(block);
+    o->maker = isan__creator_of(block);
     return o->serial;
 }
 
 static uint32_t
 serial_of(char *block)
 {
-    uint32_t serial = isan__watched_serial(block);
+    uint32_t serial = isan__noted_serial(block);
     if (serial == 0) {
         serial = __atomic_fetch_add(&next_object, 1, __ATOMIC_RELAXED);
-        isan__watch(block, ISAN__WATCH_OBJECT, serial);
+        isan__note_block(block, ISAN__NOTE_OBJECT, serial);
     }
     return serial;
 }
@@ -280,18 +280,18 @@ static struct isan_rec_finding *
 record(int kind, int access, const void *op, char *block, struct isan_holder holder,
        uint32_t current, const char *type)
 {
-    struct isan_rec_finding *r = begin(kind, access, holder, current, type, isan__stack_here(NULL));
+    struct isan_rec_finding *r = begin(kind, access, holder, current, type, isan__record_stack(NULL));
     if (r != NULL) {
         /* Before anybody can look at what the object came to. */
         belongs(serial_of(block), r);
-        isan__describe(&r->object, op, block);
+        isan__describe_object(&r->object, op, block);
         isan__log_publish(r, ISAN_REC_FINDING);
     }
     return r;
 }
 
 struct isan_rec_place *
-isan__place(const struct isan_rec_place *place, const char *text)
+isan__finding_add_place(const struct isan_rec_place *place, const char *text)
 {
     size_t n = strlen(text) + 1;
     struct isan_rec_place *r = isan__log_reserve(sizeof *r + n);
@@ -321,23 +321,23 @@ isan__block_leaked(char *block, uint32_t leak)
 }
 
 bool
-isan__trap(int kind, int access, const void *op, void *pc)
+isan__check_foreign_use(int kind, int access, const void *op, void *pc)
 {
     isan__slot_t current = isan__slot;
     char *block = isan__block_of(op);
     if (block == NULL) {
         return false;                       /* gone meanwhile */
     }
-    isan__slot_t owner = (isan__slot_t)isan__load(block);
+    isan__slot_t owner = (isan__slot_t)isan__load_tag(block);
     bool object = isan__object_in(block) == op;
-    bool freed = isan__load(block) & ISAN__FREED;
+    bool freed = isan__load_tag(block) & ISAN__FREED;
     if (owner == current && !freed) {
         return false;
     }
     if (excused(access, op, block, object && !freed, owner, current)) {
         return false;
     }
-    isan__self.trapped++;
+    isan__self.n_findings++;
     if (isan__ignores()) {
         return true;                        /* what is kept from being freed is, all the same */
     }
@@ -348,7 +348,7 @@ isan__trap(int kind, int access, const void *op, void *pc)
         uint64_t type, pc;
         uint32_t site;
         uint16_t kind, access;
-    } key = { 0, (uint64_t)pc, isan__site_here(), (uint16_t)kind, (uint16_t)access };
+    } key = { 0, (uint64_t)pc, isan__current_site(), (uint16_t)kind, (uint16_t)access };
     if (object) {
         isan__peek(&key.type, (const char *)op + 8, sizeof key.type);
     }
@@ -363,32 +363,32 @@ isan__trap(int kind, int access, const void *op, void *pc)
         uint64_t named = isan__hash(type, strlen(type), isan__hash(&key, sizeof key, 1)) | 1;
         r = (void *)isan__table_get(&by_name, named);
         if (r == NULL) {
-            struct isan__behind behind;
-            isan__static_leading_to(block, op, &behind);
+            struct isan__pointer_path behind;
+            isan__find_holder(block, op, &behind);
             r = record(kind, access, op, block, behind.holder, isan__interp_of(current)->serial, type);
             if (r == NULL) {
                 return true;
             }
-            isan__log_behind(r->id, &behind);
+            isan__log_path(r->id, &behind);
             isan__table_put(&by_name, named, (uint64_t)r);
         }
         isan__table_put(&by_site, exact, (uint64_t)r);
     }
     __atomic_add_fetch(&r->count, 1, __ATOMIC_RELAXED);
     belongs(serial_of(block), r);
-    if (isan__self.ensured != NULL && r->holder.address == 0) {
-        isan__ensured_shares(isan__interp_of(owner)->serial, serial_of(block));
+    if (isan__self.ensure_pc != NULL && r->holder.address == 0) {
+        isan__gilstate_foreign_object(isan__interp_of(owner)->serial, serial_of(block));
     }
-    isan__told();
+    isan__halt_if_requested();
     return true;
 }
 
 void
-isan__static_holds(const struct isan_holder *holder, const void *op, char *block, uint32_t other)
+isan__report_static(const struct isan_holder *holder, const void *op, char *block, uint32_t other)
 {
     uint64_t where = holder->tls ? 0 : holder->address;
-    isan__slot_t owner = (isan__slot_t)isan__load(block);
-    bool freed = isan__load(block) & ISAN__FREED;
+    isan__slot_t owner = (isan__slot_t)isan__load_tag(block);
+    bool freed = isan__load_tag(block) & ISAN__FREED;
     const struct head all = head_of(op, false), *h = &all;
     char type[256];
     if (h->type == NULL) {
@@ -416,12 +416,12 @@ isan__static_holds(const struct isan_holder *holder, const void *op, char *block
         r->count = 1;
         r->gone = t != NULL ? t->leak : 0;
         isan__table_put(&by_site, exact, (uint64_t)r);
-        isan__told();
+        isan__halt_if_requested();
     }
 }
 
 void
-isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool own, bool again)
+isan__report_static_type(const char *type, uint32_t owner, uint32_t other, bool own, bool again)
 {
     unsigned long flags;
     const char *name;
@@ -444,7 +444,7 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
         strcpy(text, "?");
     }
     struct isan_rec_finding *r = begin(ISAN__KIND_static, ISAN__ACCESS_none,
-        (struct isan_holder){ .address = (uint64_t)type }, other, text, isan__stack_here(NULL));
+        (struct isan_holder){ .address = (uint64_t)type }, other, text, isan__record_stack(NULL));
     if (r != NULL) {
         r->count = 1;
         r->object = (struct isan_object){
@@ -453,15 +453,15 @@ isan__static_type_used(const char *type, uint32_t owner, uint32_t other, bool ow
         };
         isan__log_publish(r, ISAN_REC_FINDING);
         isan__table_put(&by_site, exact, (uint64_t)r);
-        isan__told();
+        isan__halt_if_requested();
     }
 }
 
 uint32_t
-isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t stack)
+isan__report_immortal(const void *op, uint32_t owner, const char *name, uint32_t stack)
 {
     struct isan_rec_finding *r = begin(ISAN__KIND_immortal, ISAN__ACCESS_none, (struct isan_holder){ 0 },
-        isan__interp_of(isan__slot)->serial, name, stack ? stack : isan__stack_here(NULL));
+        isan__interp_of(isan__slot)->serial, name, stack ? stack : isan__record_stack(NULL));
     if (r == NULL) {
         return 0;
     }
@@ -472,7 +472,7 @@ isan__immortal_found(const void *op, uint32_t owner, const char *name, uint32_t 
 }
 
 uint32_t
-isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uint32_t current,
+isan__report_gilstate(int access, const char *function, void *pc, uint32_t owner, uint32_t current,
                  uint32_t object, uint32_t stack)
 {
     struct { uint64_t pc, access, function; } key = {
@@ -488,7 +488,7 @@ isan__state_trap(int access, const char *function, void *pc, uint32_t owner, uin
         return 0;
     }
     r = begin(ISAN__KIND_gilstate, access, (struct isan_holder){ 0 }, current, function,
-              stack ? stack : isan__stack_here(NULL));
+              stack ? stack : isan__record_stack(NULL));
     if (r == NULL) {
         return 0;
     }
@@ -519,13 +519,13 @@ isan__race(const struct isan__race *race)
         strcpy(type, "?");
     }
     struct isan_holder holder = race->block == NULL ? race->holder
-        : isan__static_holding(race->block, race->op);
+        : isan__find_static_holder(race->block, race->op);
     r = begin(ISAN__KIND_race, ISAN__ACCESS_none, holder, race->current, type, race->used);
     if (r != NULL) {
         r->count = 1;
         if (race->block != NULL) {
             belongs(serial_of(race->block), r);
-            isan__describe(&r->object, race->op, race->block);
+            isan__describe_object(&r->object, race->op, race->block);
         }
         else {
             r->object = race->memory;
@@ -538,7 +538,7 @@ isan__race(const struct isan__race *race)
 
 /* After a fork the records belong to the parent's log. */
 void
-isan__traps_forked(void)
+isan__findings_forked(void)
 {
     isan__table_clear(&by_site);
     isan__table_clear(&by_name);

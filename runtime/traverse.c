@@ -33,7 +33,7 @@ enum how { NOBODY, NO_GC, INHERITS, SHOWS };
 struct native {
     enum how how;
     const char *address;
-    struct isan__type type;
+    struct isan__type_object type;
     size_t start;                           /* of its members: the end of the runtime's base */
 };
 
@@ -62,13 +62,13 @@ static struct isan__table looks;            /* slot -> struct look */
 static void
 native_of(struct native *native, const void *type)
 {
-    struct isan__type t, of_static = { 0 };
+    struct isan__type_object t, of_static = { 0 };
     const char *below = NULL;
     native->how = NOBODY;
     native->start = 16;                     /* PyObject */
     /* What is static, and the runtime's, comes last. */
     const void *p = type;
-    for (int i = 0; i < BASES && isan__type_at(&t, p); i++, p = t.base) {
+    for (int i = 0; i < BASES && isan__read_type(&t, p); i++, p = t.base) {
         if (!(t.flags & ISAN__TYPE_HEAP) && of_static.name == NULL) {
             of_static = t;
             below = p;
@@ -79,7 +79,7 @@ native_of(struct native *native, const void *type)
         }
     }
     p = type;
-    for (int i = 0; i < BASES && isan__type_at(&t, p) && !isan__runtime_has((uint64_t)p);
+    for (int i = 0; i < BASES && isan__read_type(&t, p) && !isan__runtime_has((uint64_t)p);
          i++, p = t.base) {
         if (!(t.flags & ISAN__TYPE_HAVE_GC)) {
             native->how = isan__runtime_runs(t.dealloc) ? NOBODY : NO_GC;
@@ -115,15 +115,15 @@ refers_to(isan__slot_t slot, uint64_t value)
     if (value < 4096 || value >> 47 != 0 || value % ISAN__GRANULE != 0) {
         return NULL;
     }
-    uint32_t word = isan__load((void *)value);
-    if ((word & 0xffff) != slot || !isan__begins_something(word)) {
+    uint32_t word = isan__load_tag((void *)value);
+    if ((word & 0xffff) != slot || !isan__may_start_object(word)) {
         return NULL;
     }
     char *block = isan__block_of((void *)value);
-    const char *op = block == NULL || isan__load(block) & ISAN__FREED ? NULL : isan__object_in(block);
+    const char *op = block == NULL || isan__load_tag(block) & ISAN__FREED ? NULL : isan__object_in(block);
     int32_t count;                          /* 0: in a free list; less: immortal */
     if (op != (const char *)value || (memcpy(&count, op, sizeof count), count <= 0)
-        || !(flags_of(isan__type_of(op)) & ISAN__TYPE_HAVE_GC)) {
+        || !(flags_of(isan__object_type(op)) & ISAN__TYPE_HAVE_GC)) {
         return NULL;
     }
     return op;
@@ -136,7 +136,7 @@ points_at_memory(isan__slot_t slot, uint64_t value)
     if (value < 4096 || value >> 47 != 0 || value % ISAN__GRANULE != 0) {
         return 0;
     }
-    uint32_t word = isan__load((void *)value);
+    uint32_t word = isan__load_tag((void *)value);
     if ((word & 0xffff) != slot || !(word & ISAN__START) || word & ISAN__FREED
         || isan__object_in((char *)value) != NULL) {
         return 0;
@@ -205,7 +205,7 @@ is_shown(const char *op, const char *object, void *arg)
 static bool
 not_shown(const char *op, const char *object, void *arg)
 {
-    return object != isan__type_of(op)      /* looked at apart */
+    return object != isan__object_type(op)      /* looked at apart */
         && !is_shown(op, object, arg);
 }
 
@@ -234,7 +234,7 @@ misses_dict(struct look *look, const char *op, unsigned long flags, size_t basic
 static void
 ask(struct look *look, struct seen *seen, char *op)
 {
-    const struct isan__type *type = isan__type_of(op);
+    const struct isan__type_object *type = isan__object_type(op);
     look->shown = 0;
     int (*traverse)(void *, int (*)(void *, void *), void *);
     memcpy(&traverse, &type->traverse, sizeof traverse);
@@ -322,14 +322,14 @@ static void
 look_at(char *block, void *arg)
 {
     struct look *look = arg;
-    if (isan__load(block) & (ISAN__FREED | ISAN__RAW)) {
+    if (isan__load_tag(block) & (ISAN__FREED | ISAN__RAW)) {
         return;
     }
-    char *marked = isan__marked_in(block);
+    char *marked = isan__marked_object_in(block);
     size_t size = isan__block_size(block);
     for (size_t at = 0; at <= 2 * ISAN__GRANULE && at + 16 <= size; at += ISAN__GRANULE) {
         char *op = block + at;
-        const void *type = isan__type_of(op);
+        const void *type = isan__object_type(op);
         if (marked != NULL ? marked != op : !isan__stock || !seems_object(op)) {
             continue;
         }
@@ -366,22 +366,22 @@ look_at(char *block, void *arg)
 }
 
 void
-isan__traverse_look(isan__slot_t slot)
+isan__survey_traverse(isan__slot_t slot)
 {
-    struct look *look = isan__flags.leaks ? isan__map(sizeof *look) : NULL;
+    struct look *look = isan__options.leaks ? isan__map(sizeof *look) : NULL;
     if (look == NULL) {
         return;                             /* then only types' flags give reasons */
     }
     look->slot = slot;
-    isan__traverse_forget(slot);
-    isan__blocks_of(slot, look_at, look);
+    isan__survey_forget(slot);
+    isan__visit_blocks(slot, look_at, look);
     if (look->n == 0 || !isan__table_put(&looks, slot, (uint64_t)look)) {
         isan__unmap(look, sizeof *look);
     }
 }
 
 void
-isan__traverse_forget(isan__slot_t slot)
+isan__survey_forget(isan__slot_t slot)
 {
     isan__unmap((void *)isan__table_take(&looks, slot), sizeof(struct look));
 }
@@ -394,7 +394,7 @@ struct asked {
     void *arg;
     const char *op, *block;
     const struct native *native;
-    struct isan__why *to;
+    struct isan__gc_reason *to;
     int n, max;
 };
 
@@ -403,15 +403,15 @@ struct asked {
  * (Modules/gcmodule.c, gc_fini_untrack).  What was not tracked looks the same
  * then: it is taken for one that was. */
 uint32_t
-isan__references_of(const char *op)
+isan__reference_count(const char *op)
 {
     const char *block = isan__block_of(op);
     uint32_t count;
     memcpy(&count, op, sizeof count);
     bool more = isan__py.one_gil && block != NULL && op - block >= ISAN__GRANULE && count > 1
-        && (isan__load(block) & 0xffff) != isan__main_slot
-        && isan__interp_of((isan__slot_t)isan__load(block))->ended
-        && flags_of(isan__type_of(op)) & ISAN__TYPE_HAVE_GC
+        && (isan__load_tag(block) & 0xffff) != isan__main_slot
+        && isan__interp_of((isan__slot_t)isan__load_tag(block))->ended
+        && flags_of(isan__object_type(op)) & ISAN__TYPE_HAVE_GC
         && ((const uint64_t *)op)[GC_NEXT] == 0;
     return count - more;
 }
@@ -428,8 +428,8 @@ owned(const char *op, const char *object, void *arg)
             own += *(const void *const *)(op + at) == op;
         }
     }
-    return object != isan__type_of(op)
-        && isan__references_of(object) >= asked->found(object, asked->arg) + own;
+    return object != isan__object_type(op)
+        && isan__reference_count(object) >= asked->found(object, asked->arg) + own;
 }
 
 /* What the object owns there, itself or in memory that nobody else points at,
@@ -451,8 +451,8 @@ reason(struct asked *asked, enum isan__reason reason, size_t at, const char *tar
     if (asked->n == asked->max) {
         return;
     }
-    struct isan__why *why = &asked->to[asked->n++];
-    const struct isan__type *type = &asked->native->type;
+    struct isan__gc_reason *why = &asked->to[asked->n++];
+    const struct isan__type_object *type = &asked->native->type;
     memset(why, 0, sizeof *why);
     why->reason = reason;
     why->basicsize = (uint32_t)type->basicsize;
@@ -469,7 +469,7 @@ reason(struct asked *asked, enum isan__reason reason, size_t at, const char *tar
         strcpy(why->member, member);
     }
     else if (at != 0) {
-        isan__member_at(why->member, sizeof why->member, isan__type_of(asked->op), (ptrdiff_t)at);
+        isan__member_name(why->member, sizeof why->member, isan__object_type(asked->op), (ptrdiff_t)at);
     }
 }
 
@@ -519,7 +519,7 @@ seen_before(const struct asked *asked)
 {
     const struct look *look = (const void *)isan__table_get(&looks, asked->slot);
     for (size_t i = 0; look != NULL && i < look->n; i++) {
-        if (look->seen[i].type == isan__type_of(asked->op)
+        if (look->seen[i].type == isan__object_type(asked->op)
             && look->seen[i].traverse == asked->native->type.traverse) {
             return &look->seen[i];
         }
@@ -528,18 +528,18 @@ seen_before(const struct asked *asked)
 }
 
 int
-isan__traverse_reasons(const char *op, uint32_t (*found)(const void *of, void *arg), void *arg,
-                       struct isan__why *to, int max)
+isan__gc_reasons(const char *op, uint32_t (*found)(const void *of, void *arg), void *arg,
+                       struct isan__gc_reason *to, int max)
 {
     struct native native;
-    struct isan__type type;
+    struct isan__type_object type;
     const char *block = isan__block_of(op);
-    if (block == NULL || *(const int32_t *)op <= 0 || !isan__type_at(&type, isan__type_of(op))) {
+    if (block == NULL || *(const int32_t *)op <= 0 || !isan__read_type(&type, isan__object_type(op))) {
         return 0;
     }
-    native_of(&native, isan__type_of(op));
+    native_of(&native, isan__object_type(op));
     struct asked asked = {
-        .slot = (isan__slot_t)isan__load(block), .found = found, .arg = arg,
+        .slot = (isan__slot_t)isan__load_tag(block), .found = found, .arg = arg,
         .op = op, .block = block, .native = &native, .to = to, .max = max,
     };
     const struct seen *seen = native.how == SHOWS ? seen_before(&asked) : NULL;
@@ -564,7 +564,7 @@ isan__traverse_reasons(const char *op, uint32_t (*found)(const void *of, void *a
         reason(&asked, ISAN__REASON_untracked, 0, NULL, NULL);
     }
     if (asked.n == 0 && gc && ((const uint64_t *)op)[GC_PREV] & PREV_FINALIZED && type.finalize != NULL
-        && !isan__runtime_has((uint64_t)isan__type_of(op))) {
+        && !isan__runtime_has((uint64_t)isan__object_type(op))) {
         native.type = type;
         reason(&asked, ISAN__REASON_resurrected, 0, NULL, NULL);
     }

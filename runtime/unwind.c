@@ -123,7 +123,7 @@ sync_one(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 void
-isan__modules_sync(void)
+isan__log_modules(void)
 {
     unsigned long long now = 0;
     if (dl_iterate_phdr(sync_one, &now) == 0 && now != 0) {

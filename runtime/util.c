@@ -85,8 +85,8 @@ within_sound_block(const char *from, size_t size)
         return false;
     }
     const char *block = isan__block_of(from);
-    uint32_t word = block ? isan__load(block) : 0;
-    return block != NULL && !(word & ISAN__RAW) && isan__sound((isan__slot_t)word)
+    uint32_t word = block ? isan__load_tag(block) : 0;
+    return block != NULL && !(word & ISAN__RAW) && isan__memory_is_stable((isan__slot_t)word)
         && (size_t)(from - block) + size <= isan__block_size(block);
 }
 

@@ -5,82 +5,82 @@
 static struct isan__table watched;          /* block -> what << 32 | value */
 
 void
-isan__watch(char *block, unsigned what, uint32_t value)
+isan__note_block(char *block, unsigned what, uint32_t value)
 {
     uint64_t entry = isan__table_get(&watched, (uint64_t)block);
-    if (entry >> 32 & ISAN__WATCH_INTERP) {
+    if (entry >> 32 & ISAN__NOTE_INTERP) {
         return;                             /* its value is the slot, also when there are races on it */
     }
     uint64_t both = (entry >> 32 | what) << 32 | (value ? value : (uint32_t)entry);
-    uint32_t word = isan__load(block);
+    uint32_t word = isan__load_tag(block);
     if (isan__table_put(&watched, (uint64_t)block, both)) {
         /* Unless its owner frees it just now. */
         while (word & ISAN__START
-               && !__atomic_compare_exchange_n(isan__word(block), &word, word | ISAN__WATCHED, true,
+               && !__atomic_compare_exchange_n(isan__tag_word(block), &word, word | ISAN__NOTED, true,
                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         }
     }
 }
 
 uint32_t
-isan__watched_serial(const char *block)
+isan__noted_serial(const char *block)
 {
-    if (!(isan__load(block) & ISAN__WATCHED)) {
+    if (!(isan__load_tag(block) & ISAN__NOTED)) {
         return 0;
     }
     uint64_t entry = isan__table_get(&watched, (uint64_t)block);
-    return entry >> 32 & ISAN__WATCH_OBJECT ? (uint32_t)entry : 0;
+    return entry >> 32 & ISAN__NOTE_OBJECT ? (uint32_t)entry : 0;
 }
 
 bool
-isan__is_shared(const char *block)
+isan__is_declared_shared(const char *block)
 {
-    return (isan__load(block) & (ISAN__WATCHED | ISAN__FREED)) == ISAN__WATCHED
-        && isan__table_get(&watched, (uint64_t)block) >> 32 & ISAN__WATCH_SHARED;
+    return (isan__load_tag(block) & (ISAN__NOTED | ISAN__FREED)) == ISAN__NOTED
+        && isan__table_get(&watched, (uint64_t)block) >> 32 & ISAN__NOTE_SHARED;
 }
 
 uint32_t
-isan__watched_user(const char *block)
+isan__noted_thread(const char *block)
 {
-    if (!(isan__load(block) & ISAN__WATCHED)) {
+    if (!(isan__load_tag(block) & ISAN__NOTED)) {
         return 0;
     }
     uint64_t entry = isan__table_get(&watched, (uint64_t)block);
-    return (entry >> 32 & (ISAN__WATCH_TSTATE | ISAN__WATCH_OBJECT)) == ISAN__WATCH_TSTATE ? (uint32_t)entry : 0;
+    return (entry >> 32 & (ISAN__NOTE_TSTATE | ISAN__NOTE_OBJECT)) == ISAN__NOTE_TSTATE ? (uint32_t)entry : 0;
 }
 
 /* The block is about to be freed and still has its tags.  Returns the slot of
  * the interpreter that it was the state of, or 0. */
 isan__slot_t
-isan__watched_block_gone(char *block)
+isan__noted_block_freed(char *block)
 {
     uint64_t entry = isan__table_take(&watched, (uint64_t)block);
     char *op = isan__object_in(block);
-    if (entry >> 32 & ISAN__WATCH_CODE && op != NULL) {
-        *isan__word(op + ISAN__CODE_SITE) = 0;
+    if (entry >> 32 & ISAN__NOTE_CODE && op != NULL) {
+        *isan__tag_word(op + ISAN__CODE_SITE) = 0;
     }
-    if (entry >> 32 & ISAN__WATCH_TSTATE) {
+    if (entry >> 32 & ISAN__NOTE_TSTATE) {
         __atomic_add_fetch(&isan__epoch, 1, __ATOMIC_RELAXED);
-        isan__state_gone(block, entry >> 32 & ISAN__WATCH_OBJECT ? 0 : (uint32_t)entry);
+        isan__gilstate_freed(block, entry >> 32 & ISAN__NOTE_OBJECT ? 0 : (uint32_t)entry);
     }
-    if (entry >> 32 & ISAN__WATCH_TRANSFERRED) {
+    if (entry >> 32 & ISAN__NOTE_TRANSFERRED) {
         isan__transferred_gone(block);
     }
-    if (entry >> 32 & ISAN__WATCH_INTERP) {
-        isan__interp_gone(block, (isan__slot_t)entry);
+    if (entry >> 32 & ISAN__NOTE_INTERP) {
+        isan__gilstate_interp_freed(block, (isan__slot_t)entry);
     }
-    return entry >> 32 & ISAN__WATCH_INTERP ? (isan__slot_t)entry : 0;
+    return entry >> 32 & ISAN__NOTE_INTERP ? (isan__slot_t)entry : 0;
 }
 
 /* The block has been moved (realloc); the new one has its tags. */
 void
-isan__watched_block_moved(char *from, char *to)
+isan__noted_block_moved(char *from, char *to)
 {
     uint64_t entry = isan__table_take(&watched, (uint64_t)from);
-    if (entry >> 32 & ISAN__WATCH_TRANSFERRED) {
+    if (entry >> 32 & ISAN__NOTE_TRANSFERRED) {
         isan__transferred_moved(from, to);
     }
     if (entry != 0) {
-        isan__watch(to, (unsigned)(entry >> 32), (uint32_t)entry);
+        isan__note_block(to, (unsigned)(entry >> 32), (uint32_t)entry);
     }
 }
