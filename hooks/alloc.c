@@ -6,9 +6,20 @@
  * interpreter's allocator would be taken for malloc's and end the process, so
  * it is kept instead, and shows up as its owner's leak.
  */
-#include <string.h>
+#include "hooks/alloc.h"
 
-#include "runtime/owner.h"
+#include "hooks/arena.h"
+#include "runtime/api/query.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/block_notes.h"
+#include "runtime/core/lifetime.h"
+#include "runtime/core/origin.h"
+#include "runtime/core/quarantine.h"
+#include "runtime/core/transfer.h"
+#include "runtime/detect/foreign_use.h"
+#include "runtime/detect/gilstate.h"
+#include "runtime/detect/leak.h"
 
 /* Include/cpython/pymem.h */
 typedef struct {
@@ -301,8 +312,8 @@ hook_realloc(void *ctx, void *p, size_t size)
     return q;
 }
 
-void
-isan__real_free(int domain, void *p)
+static void
+free_really(int domain, void *p)
 {
     domains[domain].real.free(domains[domain].real.ctx, p);
 }
@@ -326,6 +337,24 @@ debug_hooks(const allocator *raw)
     return debug;
 }
 
+static bool
+is_wrapped(void)
+{
+    allocator now;
+    get(RAW, &now);
+    return now.malloc != hook_raw_malloc;
+}
+
+/* Python has been initialised again and has its own allocators back
+ * (Python/pystate.c, _PyRuntimeState_Init). */
+static bool
+were_reset(void)
+{
+    allocator now;
+    get(RAW, &now);
+    return now.malloc == domains[RAW].real.malloc;
+}
+
 /* Python sets its allocators when it is initialised (PYTHONMALLOC, -X dev),
  * so this is called when a main interpreter begins. */
 void
@@ -333,6 +362,9 @@ isan__alloc_install(void)
 {
     void (*set)(int, allocator *) = (void (*)(int, allocator *))isan__python_symbol("PyMem_SetAllocator");
     isan__arenas_install();
+    isan__real_free = free_really;
+    isan__allocator_is_wrapped = is_wrapped;
+    isan__allocators_were_reset = were_reset;
     allocator now;
     get(RAW, &now);
     if (now.malloc == hook_raw_malloc) {
@@ -353,20 +385,10 @@ isan__alloc_install(void)
     }
 }
 
-bool
-isan__alloc_wrapped(void)
+void
+isan__alloc_interp_begins(isan__slot_t slot)
 {
-    allocator now;
-    get(RAW, &now);
-    return now.malloc != hook_raw_malloc;
-}
-
-/* Python has been initialised again and has its own allocators back
- * (Python/pystate.c, _PyRuntimeState_Init). */
-bool
-isan__alloc_lost(void)
-{
-    allocator now;
-    get(RAW, &now);
-    return now.malloc == domains[RAW].real.malloc;
+    if (isan__interp_of(slot)->kind == ISAN_INTERP_MAIN) {
+        isan__alloc_install();
+    }
 }

@@ -9,11 +9,21 @@
  * C API are rewritten to lead to the wrappers here.
  */
 #define _GNU_SOURCE
+#include "hooks/boundary.h"
+
 #include <dlfcn.h>
 #include <link.h>
-#include <string.h>
 
-#include "runtime/owner.h"
+#include "hooks/instrumented.h"
+#include "runtime/base/options.h"
+#include "runtime/base/table.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/origin.h"
+#include "runtime/detect/foreign_use.h"
+#include "runtime/detect/gilstate.h"
+#include "runtime/detect/static_scan.h"
+#include "runtime/elf/imports.h"
 
 enum {
 #define ISAN_API(name, arguments, result) API_##name,
@@ -498,12 +508,12 @@ static const struct row rows[ROWS] = {
 #undef ISAN_API_LEFT_OUT
 };
 
-static struct isan__table row_of;           /* hash of the name -> index + 1 */
+static struct isan__table row_of = ISAN__TABLE;           /* hash of the name -> index + 1 */
 
 static uint64_t
 hash(const char *name)
 {
-    return isan__hash(name, strlen(name), 0) | 1;
+    return isan__table_key(ISAN__KEY_HASH, name, strlen(name));
 }
 
 /* Two threads may do this at once, and do the same. */
@@ -518,7 +528,7 @@ find_python(void)
         function f = (function)isan__python_symbol(rows[i].name);
         if (f != NULL) {
             real[i] = f;
-            isan__table_put(&row_of, hash(rows[i].name), (uint64_t)i + 1);
+            isan__table_put_or_drop(&row_of, hash(rows[i].name), (uint64_t)i + 1);
         }
     }
     __atomic_store_n(&found, true, __ATOMIC_RELEASE);
@@ -559,7 +569,7 @@ substitute(const char *name, bool call, void *arg)
 }
 
 /* What is done is known to the next walk; all under dl_iterate_phdr()'s lock. */
-static struct isan__table done;             /* program headers -> 1 */
+static struct isan__table done = ISAN__TABLE;             /* program headers -> 1 */
 static unsigned long long unloaded;         /* dlpi_subs */
 
 struct walk {
@@ -596,7 +606,7 @@ rewrite_module(struct dl_phdr_info *info, size_t size, void *arg)
         if (!isan__module_has_runtime(info)) {
             isan__imports_rewrite(info, substitute, NULL);
         }
-        isan__table_put(&done, key, 1);
+        isan__table_put_or_drop(&done, key, 1);
     }
     return 0;
 }

@@ -6,14 +6,20 @@
  * the place of the other.  So isan looks from time to time whether it is still
  * there, and passes on to whom it finds instead.
  */
-#include "runtime/owner.h"
+#include "hooks/reftrace.h"
+
+#include "hooks/instrumented.h"
+#include "runtime/base/options.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/origin.h"
+#include "runtime/detect/foreign_use.h"
 
 typedef int (*tracer)(void *op, int event, void *data);
 typedef tracer getter(void **data);
 typedef int setter(tracer function, void *data);
 enum { CREATE, DESTROY };                   /* PyRefTracerEvent, Include/cpython/object.h */
 
-bool isan__reftrace_active;
 static struct { tracer function; void *data; } next;
 
 static void __attribute__((noinline, cold))
@@ -70,8 +76,9 @@ trace_and_pass_on(void *op, int event, void *data)
 }
 
 void
-isan__reftrace_install(void)
+isan__reftrace_install(int unused)
 {
+    (void)unused;
     static setter *set;
     static getter *get;
     static int (*check)(void);
@@ -84,7 +91,7 @@ isan__reftrace_install(void)
     }
     /* Nothing but where an object of a free list was created depends on it;
      * a pydebug build aborts if it is not called with the GIL. */
-    if (set == NULL || isan__options.origin == ISAN__ORIGIN_none || !check()) {
+    if (!isan__stock || set == NULL || isan__options.origin == ISAN__ORIGIN_none || !check()) {
         return;
     }
     void *data;
@@ -98,4 +105,11 @@ isan__reftrace_install(void)
         }
         isan__reftrace_active = true;
     }
+}
+
+void
+isan__reftrace_interp_finalizes(isan__slot_t slot)
+{
+    (void)slot;
+    isan__reftrace_install(0);              /* or its marks are not to be relied on */
 }

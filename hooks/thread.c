@@ -10,7 +10,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "runtime/internal.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/origin.h"
 
 typedef int create_function(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
