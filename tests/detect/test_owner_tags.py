@@ -182,7 +182,8 @@ def test_a_thousand_interpreters_alive_at_once(run, findings, tmp_path):
 # Each interpreter leaks an object, takes one from a static and ends.  Its own
 # objects must have a tag that no leaked one has.
 REUSE = """
-import _interpreters, sys, os, tags
+import _interpreters, sys, os
+from helpers import owner_tags as tags
 directory, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 MAIN = tags.slot(id(tags))
 code = '''
@@ -243,7 +244,8 @@ def test_slots_are_used_again_but_never_one_that_something_carries(kind, run, fi
 
 
 QUARANTINE = """
-import _interpreters, sys, tags
+import _interpreters, sys
+from helpers import owner_tags as tags
 held = []
 for i in range(3):
     for kind in "legacy", "isolated":

@@ -343,7 +343,9 @@ def types_modules_code():
 
 def exceptions():
     for _ in range(20):                         # MemoryError has a free list
-        caught = []
+        # An error, its frame and this list are a cycle.  Were it left to the collector, the free list would run out, and
+        # CPython would raise the MemoryError that is a member of the interpreter's state (Objects/exceptions.c).
+        error, caught = None, []
         for provoke in "1/0", "[][1]", "{}[1]", "bytearray(1 << 62)", "nothing", "len.nothing", "def":
             try:
                 eval(provoke)
@@ -356,7 +358,8 @@ def exceptions():
             owned(error.__traceback__.tb_frame)
             if error.args:                      # () is static
                 owned(error.args)
-    owned(ExceptionGroup("g", caught))
+        owned(ExceptionGroup("g", caught))
+        caught.clear()
 
 
 def static_objects():
