@@ -172,8 +172,8 @@ def check(files, includes, symbols):
     problems, up, round_ = [], [], []
     homeless = [file for file in files if layer_of(file) is None]
     if homeless:
-        problems.append("%d files are not in a layer; move them into the folder of one: %s"
-                        % (len(homeless), some(homeless, 100)))
+        problems.append("%d file%s not in a layer; move it into the folder of one: %s"
+                        % (len(homeless), " is" if len(homeless) == 1 else "s are", some(homeless, 100)))
     for uses, phrase in (includes, BY_INCLUDE), (symbols, BY_SYMBOL):
         for user, used, names in upward(uses):
             up.append(phrase.format(user=user, used=used, names=some(names)) + ", of a higher layer")
@@ -235,7 +235,8 @@ def read_symbols(root, objects, files):
     old = [file for path, file in paths.items()
            if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(root / file)]
     if old:
-        raise SystemExit("layers: %s is newer than its object file in %s: run make first" % (some(old), objects))
+        print("layers: newer than their object files in %s: %s; run make first" % (objects, some(old)), file=sys.stderr)
+        raise SystemExit(2)
     definitions, undefined = collections.defaultdict(dict), collections.defaultdict(set)
     nm = subprocess.run(["nm", "-A", "-P", *paths], stdout=subprocess.PIPE, text=True, check=True) if paths else None
     for line in nm.stdout.splitlines() if nm else ():
