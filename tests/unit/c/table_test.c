@@ -33,7 +33,7 @@ TEST(put_adds_and_replaces)
 
 TEST(a_table_grows_and_keeps_all)
 {
-    enum { N = 100000 };
+    enum { N = 20000 };
     struct isan__table table = ISAN__TABLE_UNLOCKED;
     for (uint64_t key = 1; key <= N; key++) {
         EXPECT(isan__table_put(&table, key << 32, key));
@@ -79,7 +79,7 @@ TEST(take_keeps_the_rest_of_a_run)
 /* A table does what an array indexed by the key does. */
 TEST(random_operations_match_an_array)
 {
-    enum { KEYS = 4000, OPERATIONS = 200000 };
+    enum { KEYS = 4000, OPERATIONS = 50000 };
     static uint64_t model[KEYS + 1];
     struct isan__table table = ISAN__TABLE;
     uint64_t random = 88172645463325252u, used = 0;

@@ -1,13 +1,13 @@
-/* Tests of C files of isan, each file of tests a program of its own: include this in NAME_test.c, and give
- * the files that it tests in objects.mk.
+/* Unit tests of C files: each file of tests is a program of its own.  Include this in NAME_test.c, and
+ * name the files to link in objects.mk.
  *
  *     TEST(an_empty_table_has_nothing)
  *     {
  *         EXPECT_EQ(isan__table_get(&table, 1), 0);
  *     }
  *
- * Each test runs in a process of its own, so that it begins with the statics as they are at the start, and
- * one that crashes fails alone.  A failed expectation ends its test.  The programs are compiled with
+ * Each test runs in a process of its own: its statics are as they are at the start, and a crash ends no
+ * other test.  The first failed expectation ends its test.  The programs are compiled with
  * AddressSanitizer, UndefinedBehaviorSanitizer and -DISAN_CHECKED.
  */
 #ifndef ISAN_UNIT_H
