@@ -24,9 +24,9 @@ LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/symbolize/
 # C that clang-format keeps as it is, and what `make format` formats.
 FORMATTED_C := $(wildcard reports/symbolize/*.[ch] scripts/cpython/launcher.c tests/unit/c/*.[ch])
 CLANG_FORMAT ?= clang-format-19
-# pycodestyle's own exceptions, and: lines as long as they are (E501), short lambdas (E731), `l` for a line (E741) and
-# continuation lines that hang (E128).
-PYCODESTYLE = --ignore=E121,E123,E126,E128,E226,E24,E501,E704,E731,E741,W503,W504
+# Allowed besides what pycodestyle allows itself: hanging continuation lines (E128), imports after sys.path is set (E402),
+# long lines (E501), short lambdas (E731), and the name `l` (E741).
+PYCODESTYLE = --ignore=E121,E123,E126,E128,E226,E24,E402,E501,E704,E731,E741,W503,W504
 
 # The unit tests to run: all, or those of the name in UNIT.
 UNIT_NAMES    := $(patsubst tests/unit/c/%_test.c,%,$(wildcard tests/unit/c/*_test.c))
@@ -48,7 +48,7 @@ hash := \#
 pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN__CONFIGURE_CACHE="$$cache"; \
     for p in $(1); do $(call python,$${p$(hash)*-},$${p%-*}); done
 
-.PHONY: all help deps python demo test unit cpython races bench fuzz soak lint layers format install wheel clean
+.PHONY: all help deps python demo test unit cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -134,7 +134,7 @@ lint: $(RUNTIME_OBJ) ## warnings as errors in C, cppcheck, formatting, pyflakes,
 	    --suppress=ctuuninitvar --suppress=pointerSize --error-exitcode=1 -I. -Iinclude $(LINT_C)
 	$(CLANG_FORMAT) --dry-run --Werror $(FORMATTED_C)
 	$(PYTHON) -m pyflakes $(SCRIPTS)
-	$(PYTHON) -m pycodestyle $(PYCODESTYLE) $(SCRIPTS)
+	$(MAKE) --no-print-directory pycodestyle
 	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
 	shellcheck scripts/ci/*.sh
 	$(PYTHON) scripts/layers.py --quiet
@@ -142,6 +142,9 @@ lint: $(RUNTIME_OBJ) ## warnings as errors in C, cppcheck, formatting, pyflakes,
 
 layers: $(RUNTIME_OBJ) ## print the ladder of layers; fail on what goes up it, and on cycles of files
 	@$(PYTHON) scripts/layers.py
+
+pycodestyle:
+	$(PYTHON) -m pycodestyle $(PYCODESTYLE) $(SCRIPTS)
 
 format: ## format C with clang-format (FILES= others than those that are formatted)
 	$(CLANG_FORMAT) -i $(or $(FILES),$(FORMATTED_C))

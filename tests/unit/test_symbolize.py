@@ -38,8 +38,6 @@ def member(path, address, size, offset, build_id=""):
     return "member\t%s\t%s\t%x\t%x\t%x" % (path, build_id, address, size, offset)
 
 
-
-
 def test_variables_by_name_and_element(program, foo):
     s = foo.symbols
     cache, item, cell, local, gap = ask(
