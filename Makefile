@@ -18,7 +18,8 @@ LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c runtime/*/*.c hooks/*.c))
 SYMBOLIZE_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard reports/symbolize/*.c))
-SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/*/*.py tests/bench/workloads/*.py)
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/*/*.py tests/bench/workloads/*.py \
+                          tests/unit/c/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/symbolize/*.c scripts/cpython/launcher.c)
 # C that clang-format keeps as it is, and what `make format` formats.

@@ -35,7 +35,8 @@ MESSAGES = {
     "bad_condition": "not true: zero == 1", "bad_number": "zero is 0 (0), not 7 (0x7)", "bad_string": 'is "a", not "b"',
     "bad_null": 'is "(null)", not "b"', "bad_no_death": "(void)0 does not end the process",
     "bad_other_death": 'abort() ends the process without "says why"', "bad_abort": "Aborted",
-    "bad_read_behind": "heap-buffer-overflow", "bad_leak": "detected memory leaks", "bad_overflow": "signed integer overflow",
+    "bad_read_behind": "heap-buffer-overflow", "bad_leak": "detected memory leaks",
+    "bad_overflow": "signed integer overflow",
 }
 
 
