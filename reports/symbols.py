@@ -90,7 +90,7 @@ class Symbolizer:
     def statics(self, module):
         """(the static variables that hold or may hold objects, or are some, as debug information has them; the names of
         Python's that the file takes from elsewhere); no variables are known without debug information.  What they
-        are is in symbolize.c; addresses are the file's."""
+        are is in symbolize/protocol.h; addresses are the file's."""
         answer = self._ask("statics", module)
         return answer.get("statics", []), answer.get("imports", [])
 

@@ -173,7 +173,6 @@ def test_report_command(isan, foo, tmp_path):
     assert "share #1" in isan("report", "--if-any", logs)[1]
 
 
-
 def test_color_on_a_terminal(foo, tmp_path):
     """And nowhere else; the summary is the last line."""
     path = sample_log(foo).write(tmp_path)
