@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from helpers.product import Problem, pythons
-from helpers.programs import FAST, STOCK, TSAN, VERSIONS, Subject
+from helpers.programs import FAST, STOCK, SYSTEM, TSAN, VERSIONS, Subject
 from helpers.tree import ISAN, ROOT
 
 # A shell without job control has what it starts with & ignore it (POSIX, 2.11), and so would what tests interrupt.
@@ -47,7 +47,16 @@ def plain(flavor_python):
 
 
 @pytest.fixture(scope="session")
-def subject_of(isan, flavor_python, tmp_path_factory):
+def python_of(flavor_python):
+    """python_of(name) -> the executable: of "3.13-fast" and the like, of "system", or of the path of a stock Python."""
+    def find(name):
+        version, _, flavor = name.partition("-")
+        return SYSTEM if name == "system" else flavor_python(flavor, version) if version in VERSIONS else name
+    return find
+
+
+@pytest.fixture(scope="session")
+def subject_of(isan, python_of, tmp_path_factory):
     """subject_of(name) -> that Subject: "3.13-fast", -debug or -tsan, "3.13-plain", "system", or the path of a stock
     Python."""
     # Each process that the tests run in has a directory of its own there (pytest-xdist).
@@ -58,11 +67,8 @@ def subject_of(isan, flavor_python, tmp_path_factory):
     def make(name):
         version, _, flavor = name.partition("-")
         directory = shared / ("ext-" + name.replace("/", "_"))
-        if flavor in ("fast", "debug", "tsan"):
-            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, directory, version, flavor)
-        python = ("/usr/bin/python3" if name == "system"
-                  else flavor_python(flavor, version) if version in VERSIONS else name)
-        return Subject(isan, python, tmp_path_factory.mktemp, directory)
+        instrumented = (version, flavor) if flavor in ("fast", "debug", "tsan") else ()
+        return Subject(isan, python_of(name), tmp_path_factory.mktemp, directory, *instrumented)
     return make
 
 

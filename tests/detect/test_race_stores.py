@@ -1,12 +1,7 @@
 """statics=watch: interpreters with GILs of their own that store into the same static at a time.  That is seen if both
 come to it within milliseconds, so they do it for a second."""
-import subprocess
-import sys
-
 import pytest
 
-from ext.build import build
-from helpers import tree
 from helpers.programs import holder_of, line_of, places, who
 
 # All do the same, from the same moment on.
@@ -31,26 +26,6 @@ RACES = {
     "race_list": ("head", "static struct node *head;", None, "head = node;", 8),
     "race_text": ("state", "} state;", ".text[0]", "snprintf(state.text", 1),
 }
-DECODE = r"""
-#include <stdio.h>
-#include "X86_DECODE_HEADER"
-int main(void)
-{
-    char line[64];
-    while (scanf("%63s", line) == 1) {
-        uint8_t bytes[48];
-        size_t n = strlen(line) / 2;
-        struct isan__x86 x;
-        memset(bytes, 0x90, sizeof bytes);
-        for (size_t i = 0; i < n; i++) {
-            sscanf(line + 2 * i, "%2hhx", &bytes[i]);
-        }
-        if (!isan__x86_decode(&x, bytes, bytes + sizeof bytes) || x.length != n) {
-            printf("%s\n", line);
-        }
-    }
-}
-"""
 HEALTHY = ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state", "race_relaxed"]
 
 
@@ -111,20 +86,6 @@ def test_interpreters_with_one_gil(parallel):
 
 def test_not_asked_for(parallel):
     assert together(parallel, "race_counter", options="statics=look").healthy()
-
-
-def test_decoder(root, tmp_path):
-    """The length of each instruction, of a library's code with all that compilers use."""
-    program = tmp_path / "decode"
-    (tmp_path / "decode.c").write_text(DECODE.replace("X86_DECODE_HEADER", tree.X86_DECODE_HEADER))
-    subprocess.run(["gcc", "-I", root, "-I", tree.INCLUDE, "-o", program, tmp_path / "decode.c", tree.X86_DECODE],
-                   check=True)
-    code = subprocess.run(["objdump", "-d", "--insn-width=16", build("keepers.c", sys.executable, tmp_path), sys.executable],
-                          stdout=subprocess.PIPE, text=True, check=True).stdout
-    wanted = {"".join(fields[1].split()) for fields in (line.split("\t") for line in code.splitlines()) if len(fields) == 3}
-    assert len(wanted) > 10000
-    done = subprocess.run([program], input="\n".join(wanted), stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == ""
 
 
 def test_fork_and_signals(parallel):

@@ -13,6 +13,7 @@ from helpers import report_schema
 from helpers.product import pythons
 from helpers.tree import EXT, LIBRARY
 
+SYSTEM = "/usr/bin/python3"
 VERSIONS = ["3.13", "3.14"]
 # Interpreters that are not among what make test builds: 3.14-tsan, or a stock Python's path.
 MORE = os.environ.get("ISAN_TEST_PYTHONS", "").split()
