@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+pytest.register_assert_rewrite("helpers")       # so that an assert of theirs shows its values
+
 from helpers.product import Problem, pythons
 from helpers.programs import FAST, STOCK, SYSTEM, TSAN, VERSIONS, Subject
 from helpers.tree import ISAN, ROOT
