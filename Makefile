@@ -16,10 +16,10 @@ cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no
 # What implements a function of the C library's is no call of it.
 LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
-RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
+RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c runtime/*/*.c hooks/*.c))
 SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/*/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
-LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
+LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/*.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
 JOBS    ?= auto
@@ -121,7 +121,7 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n, shellcheck
 install: all ## install under PREFIX= (and DESTDIR=)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
 	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
-	    scripts/isan scripts/packages.txt reports include scripts/cpython $(wildcard runtime/*.inc) \
+	    scripts/isan scripts/packages.txt reports include scripts/cpython $(wildcard runtime/*/*.inc) \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
 	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
@@ -154,7 +154,7 @@ build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
 	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
 
-build/obj/runtime/libc.o: ISAN_CFLAGS += $(LIBC_CFLAGS)
+build/obj/runtime/base/libc.o: ISAN_CFLAGS += $(LIBC_CFLAGS)
 
 build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)

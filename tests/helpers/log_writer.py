@@ -1,4 +1,4 @@
-"""Writes logs as libisan.so would (runtime/log.h), for the reporter's tests."""
+"""Writes logs as libisan.so would (runtime/base/log_format.h), for the reporter's tests."""
 
 import itertools
 import struct
