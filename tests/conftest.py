@@ -8,7 +8,7 @@ import pytest
 pytest.register_assert_rewrite("helpers")       # so that an assert of theirs shows its values
 
 from helpers.product import Problem, pythons
-from helpers.programs import FAST, STOCK, SYSTEM, TSAN, VERSIONS, Subject
+from helpers.programs import FAST, STOCK, SYSTEM, TSAN, VERSIONS, Target
 from helpers.tree import ISAN, ROOT
 
 # A shell without job control has what it starts with & ignore it (POSIX, 2.11), and so would what tests interrupt.
@@ -58,8 +58,8 @@ def python_of(flavor_python):
 
 
 @pytest.fixture(scope="session")
-def subject_of(isan, python_of, tmp_path_factory):
-    """subject_of(name) -> that Subject: "3.13-fast", -debug or -tsan, "3.13-plain", "system", or the path of a stock
+def target_of(isan, python_of, tmp_path_factory):
+    """target_of(name) -> that Target: "3.13-fast", -debug or -tsan, "3.13-plain", "system", or the path of a stock
     Python."""
     # Each process that the tests run in has a directory of its own there (pytest-xdist).
     shared = tmp_path_factory.getbasetemp()
@@ -70,38 +70,38 @@ def subject_of(isan, python_of, tmp_path_factory):
         version, _, flavor = name.partition("-")
         directory = shared / ("ext-" + name.replace("/", "_"))
         instrumented = (version, flavor) if flavor in ("fast", "debug", "tsan") else ()
-        return Subject(isan, python_of(name), tmp_path_factory.mktemp, directory, *instrumented)
+        return Target(isan, python_of(name), tmp_path_factory.mktemp, directory, *instrumented)
     return make
 
 
 @pytest.fixture(scope="session", params=FAST)
-def subject(request, subject_of):
+def target(request, target_of):
     """The fast interpreter of each release, to run programs under isan with."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=TSAN)
-def tsan(request, subject_of):
+def tsan(request, target_of):
     """The interpreter built with ThreadSanitizer, of 3.13 and what ISAN_TEST_PYTHONS names."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=STOCK)
-def stock(request, subject_of):
+def stock(request, target_of):
     """Stock Pythons: Debian's own, plain builds, and those ISAN_TEST_PYTHONS names."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=FAST + STOCK)
-def either(request, subject_of):
+def either(request, target_of):
     """All of them."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=FAST + ["3.13-debug"] + STOCK)
-def every(request, subject_of):
+def every(request, target_of):
     """And the debug interpreter, which takes its time."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
 # What Debian's pytest consists of.

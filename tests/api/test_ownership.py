@@ -201,11 +201,11 @@ class Anywhere:
 
 class TestInstrumented(Anywhere):
     @pytest.fixture
-    def way(self, subject_of):
-        return subject_of("3.13-fast")
+    def way(self, target_of):
+        return target_of("3.13-fast")
 
 
 class TestStock(Anywhere):
     @pytest.fixture(params=["system", "3.13-plain"])
-    def way(self, request, subject_of):
-        return subject_of(request.param)
+    def way(self, request, target_of):
+        return target_of(request.param)

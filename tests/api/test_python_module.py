@@ -20,8 +20,8 @@ def register_handler(): ask.look()
 
 
 @pytest.fixture(params=["system", "3.13-plain", "3.13-fast"])
-def way(request, subject_of):
-    return subject_of(request.param)
+def way(request, target_of):
+    return target_of(request.param)
 
 
 def test_without_isan(plain):

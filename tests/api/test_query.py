@@ -219,8 +219,8 @@ os.read(reader, 1)
 
 class TestInstrumented(Anywhere):
     @pytest.fixture
-    def way(self, subject):
-        return subject
+    def way(self, target):
+        return target
 
 
 class TestStock(Anywhere):

@@ -10,7 +10,7 @@ import pytest
 from ext.build import build
 from helpers.programs import line_of
 from helpers.report_schema import PATH, validate
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
 from helpers.tree import DOCS, EXT, LIBRARY_LINK, MAKE_WHEEL
 
 
@@ -78,7 +78,7 @@ def test_does_not_check_itself(installed, root, plain, clean):
 
 def test_formats(installed, root, clean, tmp_path):
     """All that they need is there, and the schema of the JSON with it."""
-    everything(tmp_path)
+    sample_report(tmp_path)
     for format, beginning in ("html", "<!DOCTYPE html>"), ("sarif", '{"$schema":'), ("junit", "<?xml "):
         assert run(installed, "report", "--format", format, tmp_path, env=clean, status=86).startswith(beginning)
     validate(json.loads(run(installed, "report", "--format", "json", tmp_path, env=clean, status=86)))

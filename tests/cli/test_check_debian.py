@@ -42,8 +42,8 @@ of_debian_12 = pytest.mark.skipif(not debian_12(), reason="the versions that Deb
 
 
 @pytest.fixture(scope="module")
-def check(subject_of):
-    return Check(subject_of("system"), "--timeout", "10", *VERDICTS)
+def check(target_of):
+    return Check(target_of("system"), "--timeout", "10", *VERDICTS)
 
 
 def name_of(finding):

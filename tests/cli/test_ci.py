@@ -12,7 +12,7 @@ import yaml
 
 from helpers import npm_package
 from helpers.product import markdown
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
 from helpers.tree import CI, DOCS
 
 FILES = ["report.txt", "report.json", "report.html", "report.sarif", "junit.xml", "summary.md"]
@@ -284,7 +284,7 @@ class Tags(html.parser.HTMLParser):
 
 def test_nothing_hostile_in_the_summary(tmp_path):
     """Names that are Markdown and HTML: each line is a block of HTML from its first character to its end."""
-    report = everything(tmp_path, hostile=True)
+    report = sample_report(tmp_path, hostile=True)
     for finding in report["findings"]:
         finding["headline"] += " | [x](javascript:alert(1)) ![y](http://z/) \n\n# <img src=x onerror=alert(1)> `</code>` @all"
     summary = markdown.render(report)
@@ -302,7 +302,7 @@ def test_nothing_hostile_in_the_summary(tmp_path):
 
 
 def test_a_summary_is_no_longer_than_github_takes(tmp_path, monkeypatch):
-    report = everything(tmp_path)
+    report = sample_report(tmp_path)
     report["findings"] *= 200
     summary = markdown.render(report)
     assert len(summary) < 1 << 20 and summary.count("<details>") < 100

@@ -87,28 +87,28 @@ first.end()
 """
 
 
-def test_option_of_a_run(subject, tmp_path):
+def test_option_of_a_run(target, tmp_path):
     all_of_it = [kind + ":cache_static.*  # the bug it is for" for kind in ("share", "stale", "static", "leak", "free")]
     file = lines_of(tmp_path, *all_of_it)
-    run = subject.run(SHARE, "suppressions=" + file)
+    run = target.run(SHARE, "suppressions=" + file)
     assert run.status == 0 and "SUMMARY: isan: no findings" in run.err and "suppressed by " in run.err, run.err
-    assert subject.by_hand(SHARE, "suppressions=" + file).returncode == 0
-    assert subject.by_hand("import os; os.chdir('/')" + SHARE, "suppressions=" + file).stderr == ""
+    assert target.by_hand(SHARE, "suppressions=" + file).returncode == 0
+    assert target.by_hand("import os; os.chdir('/')" + SHARE, "suppressions=" + file).stderr == ""
     part = lines_of(tmp_path, *all_of_it[1:], name="part")
-    for done in subject.run(SHARE, "suppressions=" + part).err, subject.by_hand(SHARE, "suppressions=" + part).stderr:
+    for done in target.run(SHARE, "suppressions=" + part).err, target.by_hand(SHARE, "suppressions=" + part).stderr:
         assert "isan: share #" in done and "isan: static #" not in done and "suppressed by " in done
 
 
-def test_option_with_a_bad_file(subject, tmp_path):
+def test_option_with_a_bad_file(target, tmp_path):
     """Said before the program runs; by hand what was found is kept."""
-    done = subject.run("print('ran')", "suppressions=/nowhere")
+    done = target.run("print('ran')", "suppressions=/nowhere")
     assert (done.status, done.out) == (2, "") and "isan: cannot read the suppressions /nowhere" in done.err
-    done = subject.by_hand("print('ran')", "suppressions=/nowhere")
+    done = target.by_hand("print('ran')", "suppressions=/nowhere")
     assert (done.returncode, done.stdout) == (2, "") and "cannot read suppressions=/nowhere" in done.stderr
     file = lines_of(tmp_path, "share:*")
-    done = subject.run("print('ran')", "suppressions=" + file)
+    done = target.run("print('ran')", "suppressions=" + file)
     assert (done.status, done.out) == (2, "") and file + ":1: write kind:pattern" in done.err
-    done = subject.by_hand(SHARE, "suppressions=" + file, env={"TMPDIR": str(tmp_path)})
+    done = target.by_hand(SHARE, "suppressions=" + file, env={"TMPDIR": str(tmp_path)})
     kept, = tmp_path.glob(".isan.*.log")
     assert file + ":1: write kind:pattern" in done.stderr and "the log is %s" % kept in done.stderr
 

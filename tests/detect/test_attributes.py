@@ -183,8 +183,8 @@ first.end()
 
 
 @pytest.fixture(scope="module")
-def foreign(subject):
-    run = subject.run(PROGRAM, HEALTHY=False, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(subject.version))
+def foreign(target):
+    run = target.run(PROGRAM, HEALTHY=False, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(target.version))
     assert run.status == 86 and run.report["crashes"] == [] and "Traceback" not in run.err, run.err
     run.specialised, run.all_specialised = json.loads(run.out)
     return run
@@ -229,9 +229,9 @@ def test_lookup_in_the_type(foreign, form):
 
 
 @pytest.mark.parametrize("form", SPECIALISED)
-def test_specialised_instruction(foreign, subject, form):
+def test_specialised_instruction(foreign, target, form):
     object, _ = SPECIALISED[form]
-    if subject.version == "3.13" and form in ONLY_314:
+    if target.version == "3.13" and form in ONLY_314:
         assert form not in sum(foreign.all_specialised.values(), [])
         return
     assert form in foreign.specialised[form]
@@ -241,7 +241,7 @@ def test_specialised_instruction(foreign, subject, form):
     else:
         (found,) = [f for f in found if f["stacks"]["used"][0]["kind"] == "python"]     # seen in the loop itself
     assert CALLS * 0.8 <= found["count"] <= CALLS
-    if subject.version == "3.14" and form in BORROWS:
+    if target.version == "3.14" and form in BORROWS:
         # Borrowed from the local variable (LOAD_FAST_BORROW): no reference is taken.
         assert [f for f in foreign.findings(access="incref", type=TYPES[object]) if used_in(f, form)] == []
 
@@ -252,8 +252,8 @@ def test_all_specialised_instructions_are_tested(foreign):
         == {name for name in SPECIALISED if name in foreign.specialised}
 
 
-def test_the_same_in_the_owner(subject):
-    run = subject.run(PROGRAM, HEALTHY=True, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(subject.version))
+def test_the_same_in_the_owner(target):
+    run = target.run(PROGRAM, HEALTHY=True, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(target.version))
     assert run.healthy()
     for form, operations in json.loads(run.out)[0].items():
         assert form not in SPECIALISED or form in operations

@@ -184,17 +184,17 @@ MEASURE = """
 
 
 @KINDS
-def test_what_the_checks_compiled_in_do_not_see(subject, kind):
-    run = subject.run(MEASURE, KIND=kind)
+def test_what_the_checks_compiled_in_do_not_see(target, kind):
+    run = target.run(MEASURE, KIND=kind)
     line = {text: line_of("boundary_unseen.c", text) for text in ("PyObject_Length(", "PyObject_IsTrue(")}
     found = run.findings("share")
     assert {places(trap["stacks"]["used"], "boundary_unseen.c")[0] for trap in found} == set(line.values())
     for trap in found:
         assert (trap["access"], trap["object"]["type"], trap["count"]) == ("argument", "bytearray", 1)
         assert holder_of(trap) == ("kept", "boundary_unseen.c", line_of("boundary_unseen.c", "static PyObject *kept;"))
-        assert (who(trap["owner"]), who(trap["current"])) == (interpreter(subject, 1, kind), interpreter(subject, 2, kind))
+        assert (who(trap["owner"]), who(trap["current"])) == (interpreter(target, 1, kind), interpreter(target, 2, kind))
 
 
-def test_what_they_do_not_see_of_ones_own(subject):
-    extensions = subject.extension("boundary_unseen.c", True, "-DOWN")
-    assert subject.run(MEASURE, extensions=extensions, KIND="isolated").healthy()
+def test_what_they_do_not_see_of_ones_own(target):
+    extensions = target.extension("boundary_unseen.c", True, "-DOWN")
+    assert target.run(MEASURE, extensions=extensions, KIND="isolated").healthy()

@@ -56,19 +56,19 @@ def host(tmp_path_factory):
     return compile
 
 
-def run_host(subject, program, *arguments, options="", env=None):
-    """Under `isan run`, as the subject's programs are."""
-    directory = subject.make_directory("run")
-    done = subprocess.run([subject.isan, "run", "--log", directory / "log", "--", program, *arguments],
-                          env=subject.env(options, **(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def run_host(target, program, *arguments, options="", env=None):
+    """Under `isan run`, as the target's programs are."""
+    directory = target.make_directory("run")
+    done = subprocess.run([target.isan, "run", "--log", directory / "log", "--", program, *arguments],
+                          env=target.env(options, **(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
-    return Run(subject.isan, directory, directory / "log", done)
+    return Run(target.isan, directory, directory / "log", done)
 
 
 @pytest.fixture(scope="session")
-def system(subject_of):
+def system(target_of):
     """Debian's Python, which has a shared libpython too."""
-    return subject_of("system")
+    return target_of("system")
 
 
 @pytest.fixture(scope="session")

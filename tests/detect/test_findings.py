@@ -28,8 +28,8 @@ CACHE_HOLDER = ("cache", "cache_static.c", line_of("cache_static.c", "static PyO
 
 
 @KINDS
-def test_object_in_a_static(subject, kind):
-    run = subject.run("""
+def test_object_in_a_static(target, kind):
+    run = target.run("""
         first, second, third = (Interpreter(KIND) for _ in range(3))
         first.run("import cache_static; cache_static.cache['first'] = 1")
         second.run("import cache_static")
@@ -71,8 +71,8 @@ def test_object_in_a_static(subject, kind):
 
 
 @KINDS
-def test_object_in_module_state(subject, kind):
-    run = subject.run("""
+def test_object_in_module_state(target, kind):
+    run = target.run("""
         first, second, third = (Interpreter(KIND) for _ in range(3))
         for interpreter in first, second:
             interpreter.run("import cache_state; cache_state.cache['x'] = 1")
@@ -84,9 +84,9 @@ def test_object_in_module_state(subject, kind):
     assert run.healthy()
 
 
-def test_frames_of_python_and_of_each_interpreter(subject):
+def test_frames_of_python_and_of_each_interpreter(target):
     """The stack of a use leads through the interpreters, each frame with its own."""
-    run = subject.run("""
+    run = target.run("""
         def importer():
             import cache_static                             # here
         interpreters = Interpreter(), Interpreter()
@@ -116,8 +116,8 @@ except BaseException:
 
 
 @KINDS
-def test_exception_class_in_a_static(subject, kind):
-    run = subject.run("""
+def test_exception_class_in_a_static(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import exc_static as module" + FAIL)
         second.run("import exc_static as module" + FAIL)
@@ -141,9 +141,9 @@ def test_exception_class_in_a_static(subject, kind):
 
 
 @KINDS
-def test_freed_exception_class(subject, kind):
+def test_freed_exception_class(target, kind):
     """The owner has ended and freed the class; its memory is in quarantine, so that its use is seen, and is no crash."""
-    run = subject.run("""
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import exc_static")
         first.end()
@@ -165,8 +165,8 @@ def test_freed_exception_class(subject, kind):
 
 
 @KINDS
-def test_exception_class_in_module_state(subject, kind):
-    run = subject.run("""
+def test_exception_class_in_module_state(target, kind):
+    run = target.run("""
         first, second, third = (Interpreter(KIND) for _ in range(3))
         first.run("import exc_state as module" + FAIL)
         second.run("import exc_state as module" + FAIL)
@@ -186,9 +186,9 @@ def macro_line(prefix):
 
 @KINDS
 @pytest.mark.parametrize("ended", [False, True])
-def test_memory_freed_elsewhere(subject, kind, ended):
+def test_memory_freed_elsewhere(target, kind, ended):
     """Both domains that belong to an interpreter, small blocks and large ones, freed and resized."""
-    run = subject.run("""
+    run = target.run("""
         import sys
         first, second = Interpreter(KIND), Interpreter(KIND)
         for prefix, size in ("", 100), ("obj_", 100), ("", 5000), ("obj_", 5000):
@@ -228,8 +228,8 @@ def test_memory_freed_elsewhere(subject, kind, ended):
 
 
 @KINDS
-def test_memory_freed_by_its_owner(subject, kind):
-    run = subject.run("""
+def test_memory_freed_by_its_owner(target, kind):
+    run = target.run("""
         code = '''
             import free_wrong
             for prefix in "", "obj_", "raw_":
@@ -254,8 +254,8 @@ MAKE = "import MODULE as m\nclass Kept: pass\nm.make(Kept)"
 
 @KINDS
 @pytest.mark.parametrize("ended, instrumented", [(False, True), (True, True), (False, False)])
-def test_object_deallocated_elsewhere(subject, uninstrumented, kind, ended, instrumented):
-    run = subject.run("""
+def test_object_deallocated_elsewhere(target, uninstrumented, kind, ended, instrumented):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run(MAKE)
         if ENDED:
@@ -284,14 +284,14 @@ def test_object_deallocated_elsewhere(subject, uninstrumented, kind, ended, inst
 
 
 @pytest.fixture(scope="session")
-def uninstrumented(subject):
+def uninstrumented(target):
     """The extension as a release build makes it: its reference counts are not looked at."""
-    return subject.extension("dealloc_wrong.c", instrumented=False)
+    return target.extension("dealloc_wrong.c", instrumented=False)
 
 
 @KINDS
-def test_object_deallocated_by_its_owner(subject, kind):
-    run = subject.run("""
+def test_object_deallocated_by_its_owner(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run(MAKE)
@@ -308,8 +308,8 @@ ATTR_HOLDER = ("stored", "attr_borrowed.c", line_of("attr_borrowed.c", "static P
 
 
 @KINDS
-def test_attribute_of_a_borrowed_object(subject, kind):
-    run = subject.run("""
+def test_attribute_of_a_borrowed_object(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import attr_borrowed as m; thing = m.Thing(); thing.number = 1; m.store(thing)")
         second.run("import attr_borrowed as m; m.getattr_generic('number')")
@@ -320,10 +320,10 @@ def test_attribute_of_a_borrowed_object(subject, kind):
 
 
 @KINDS
-def test_attribute_of_a_freed_object(subject, kind):
+def test_attribute_of_a_freed_object(target, kind):
     """It is one of a type that is not freed: to look up an attribute in one that is leads CPython wherever the tuples
     of the type's bases now lead.  And the attribute is a number in the object, of which no reference is taken."""
-    run = subject.run("""
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import attr_borrowed as m; thing = complex(1, 2); m.store(thing)")
         first.end()
@@ -350,9 +350,9 @@ def check_attribute(run, kind, trapped, type, freed):
 
 
 @KINDS
-def test_attribute_of_an_own_object(subject, kind):
+def test_attribute_of_an_own_object(target, kind):
     """Of one and the same static, which no other interpreter finds anything in."""
-    run = subject.run("""
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run('''
@@ -372,8 +372,8 @@ def test_attribute_of_an_own_object(subject, kind):
 # --- leak_ref: what nobody gives back --------------------------------------------------------
 
 @KINDS
-def test_lost_reference_and_block(subject, kind):
-    run = subject.run("""
+def test_lost_reference_and_block(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run('''
@@ -398,8 +398,8 @@ def test_lost_reference_and_block(subject, kind):
 
 
 @KINDS
-def test_nothing_lost(subject, kind):
-    run = subject.run("""
+def test_nothing_lost(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run("import leak_clean; leak_clean.make_object(); leak_clean.use_block()")
@@ -411,8 +411,8 @@ def test_nothing_lost(subject, kind):
 
 # --- one finding for each place ------------------------------------------------------------------
 
-def test_uses_at_one_site_are_one_finding(subject):
-    run = subject.run("""
+def test_uses_at_one_site_are_one_finding(target):
+    run = target.run("""
         first, second = Interpreter(), Interpreter()
         first.run("import attr_borrowed as m; thing = m.Thing(); thing.number = 1; m.store(thing)")
         second.run('''

@@ -77,8 +77,8 @@ def check_type(python, type):
 
 
 @pytest.mark.parametrize("type", CYCLES)
-def test_reason(subject, type):
-    check_type(subject, type)
+def test_reason(target, type):
+    check_type(target, type)
 
 
 @pytest.mark.parametrize("type", CYCLES)
@@ -87,8 +87,8 @@ def test_reason_stock(stock, type):
 
 
 @pytest.mark.parametrize("name", MORE)
-def test_more(subject, name):
-    check(subject, *MORE[name])
+def test_more(target, name):
+    check(target, *MORE[name])
 
 
 @pytest.mark.parametrize("name", MORE)

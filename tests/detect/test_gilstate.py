@@ -225,9 +225,9 @@ def test_state_cleared_at_the_end(either):
 
 
 @pytest.mark.parametrize("daemon", [True, False])
-def test_end_with_a_thread_of_pythons(subject, daemon):
+def test_end_with_a_thread_of_pythons(target, daemon):
     """Those that are no daemons are joined."""
-    run = subject.run("""
+    run = target.run("""
         interpreter = Interpreter("legacy")
         interpreter.run(CODE)
         interpreter.end()

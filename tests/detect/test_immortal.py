@@ -15,9 +15,9 @@ KILLED = "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
 
 
 @pytest.fixture(scope="session", params=FAST + [name for name in STOCK if name != "system"])
-def python(request, subject_of):
+def python(request, target_of):
     """Those that are sure to have immortal objects."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
 def changes(finding):

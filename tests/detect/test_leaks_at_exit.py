@@ -75,8 +75,8 @@ class Anywhere:
 
 class TestInstrumented(Anywhere):
     @pytest.fixture
-    def way(self, subject):
-        return subject
+    def way(self, target):
+        return target
 
 
 class TestStock(Anywhere):

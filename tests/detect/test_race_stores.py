@@ -30,13 +30,13 @@ HEALTHY = ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state"
 
 
 @pytest.fixture(scope="session", params=["3.13-fast", "3.14-fast", "3.13-plain", "3.14-plain"])
-def parallel(request, subject_of):
+def parallel(request, target_of):
     """Those whose interpreters can have GILs of their own."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
-def together(subject, module, kind="isolated", parties=2, times=3, options="statics=watch", **more):
-    run = subject.run(TOGETHER, options, kinds=[kind] * 2, module=module, parties=parties, times=times, **more)
+def together(target, module, kind="isolated", parties=2, times=3, options="statics=watch", **more):
+    run = target.run(TOGETHER, options, kinds=[kind] * 2, module=module, parties=parties, times=times, **more)
     assert run.out == "done\n" and run.report["dropped"] == 0, run.err
     return run
 

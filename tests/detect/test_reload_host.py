@@ -39,8 +39,8 @@ def test_leaky_extension(stock):
     check_rounds(rounds(stock, "cache_renewed"))
 
 
-def test_leaky_extension_in_the_fast_interpreter(subject):
-    check_rounds(rounds(subject, "cache_renewed"))
+def test_leaky_extension_in_the_fast_interpreter(target):
+    check_rounds(rounds(target, "cache_renewed"))
 
 
 @pytest.mark.parametrize("kind", ["legacy", "isolated"])
@@ -48,13 +48,13 @@ def test_healthy_extension(stock, kind):
     assert rounds(stock, "cache_state", kind).healthy()
 
 
-def test_healthy_extension_in_the_fast_interpreter(subject):
-    assert rounds(subject, "cache_state").healthy()
+def test_healthy_extension_in_the_fast_interpreter(target):
+    assert rounds(target, "cache_state").healthy()
 
 
-def test_first_round_keeps_what_later_ones_add(subject):
+def test_first_round_keeps_what_later_ones_add(target):
     """One dictionary for all: the variable is named once, and each round's list with it."""
-    run = subject.run("""
+    run = target.run("""
         for number in range(4):         # as many as its table has room for
             interpreter = Interpreter("legacy")
             interpreter.run("import cache_static; cache_static.cache[%d] = []" % number)

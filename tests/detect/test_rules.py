@@ -14,8 +14,8 @@ first.end()
 """
 
 
-def shared(subject, kind, expression):
-    return subject.run(HAND_OVER, KIND=kind, OBJECT=expression)
+def shared(target, kind, expression):
+    return target.run(HAND_OVER, KIND=kind, OBJECT=expression)
 
 
 # --- rule: immortal --------------------------------------------------------------------
@@ -24,26 +24,26 @@ def shared(subject, kind, expression):
 @pytest.mark.parametrize("type, immortal, mortal", [
     ("int", "5", "10 ** 20"), ("type", "int", "Class"), ("tuple", "()", "(10 ** 20,)"), ("str", "'a'", "'ab' * len(sys.path)"),
 ])
-def test_immortal(subject, kind, type, immortal, mortal):
-    assert shared(subject, kind, immortal).healthy()
-    run = shared(subject, kind, mortal)
+def test_immortal(target, kind, type, immortal, mortal):
+    assert shared(target, kind, immortal).healthy()
+    run = shared(target, kind, mortal)
     assert run.status == 86
     for access in "incref", "decref":
         (trap, *_) = run.findings("share", access=access, type=type)
         assert who(trap["owner"])[0] == 1 and who(trap["current"])[0] == 2
 
 
-def test_none(subject):
-    assert shared(subject, "isolated", "None").healthy()
+def test_none(target):
+    assert shared(target, "isolated", "None").healthy()
 
 
-def test_immortal_on_the_heap(subject):
+def test_immortal_on_the_heap(target):
     """Names in code are made immortal by the interpreter that compiles it; looking at one's attribute takes no
     reference, so that only the rule stands between it and a finding."""
     script = HAND_OVER.replace("def take(object): pass\\nm.pass_to(take)", "m.getattr('__class__')")
-    run = subject.run(script, KIND="isolated", OBJECT=IMMORTAL_NAME)
+    run = target.run(script, KIND="isolated", OBJECT=IMMORTAL_NAME)
     assert run.findings("share", "stale") == []         # the extension's static keeping it is a leak all the same
-    run = subject.run(script, KIND="isolated", OBJECT=MORTAL_NAME)
+    run = target.run(script, KIND="isolated", OBJECT=MORTAL_NAME)
     assert run.status == 86 and run.findings("share", access="attribute", type="str")
 
 
@@ -52,10 +52,10 @@ def test_immortal_on_the_heap(subject):
 INTERNED, NOT_INTERNED = "sys.intern('in' + str(10 ** 20))", "'in' + str(10 ** 20)"
 
 
-def test_interned(subject):
-    assert shared(subject, "legacy", INTERNED).healthy()
+def test_interned(target):
+    assert shared(target, "legacy", INTERNED).healthy()
     for kind, expression in ("legacy", NOT_INTERNED), ("isolated", INTERNED), ("isolated", NOT_INTERNED):
-        run = shared(subject, kind, expression)
+        run = shared(target, kind, expression)
         assert run.status == 86 and run.findings("share", type="str", access="incref")
         assert [finding for finding in run.findings() if finding["object"]["type"] != "str"] == []
 
@@ -71,28 +71,28 @@ first.end()
 """
 
 
-def single_phase(subject, module, use):
-    return subject.run(SINGLE_PHASE, MODULE=module, USE=f"\n{module}.shared.append(None)" if use else "")
+def single_phase(target, module, use):
+    return target.run(SINGLE_PHASE, MODULE=module, USE=f"\n{module}.shared.append(None)" if use else "")
 
 
 @pytest.mark.parametrize("module", ["single_copy", "_testsinglephase"])
-def test_copied_by_the_runtime(subject, module):
-    run = single_phase(subject, module, use=False)
+def test_copied_by_the_runtime(target, module):
+    run = single_phase(target, module, use=False)
     assert [finding for finding in run.findings() if any(
         frame["function"] == "reload_singlephase_extension" for frame in finding["stacks"]["used"])] == []
 
 
-def test_copied_by_the_runtime_and_used(subject):
-    run = single_phase(subject, "single_copy", use=True)
+def test_copied_by_the_runtime_and_used(target):
+    run = single_phase(target, "single_copy", use=True)
     assert run.status == 86
     (trap, *_) = run.findings("share", type="list", access="incref")
     assert who(trap["current"]) == (2, "legacy") and who(trap["owner"])[0] in (0, 1)
 
 
-def test_copied_by_the_extension(subject):
+def test_copied_by_the_extension(target):
     """Code of the extension that the runtime calls while it copies is user code all the same."""
-    assert single_phase(subject, "single_init_clean", use=True).healthy()
-    run = single_phase(subject, "single_init", use=False)
+    assert single_phase(target, "single_init_clean", use=True).healthy()
+    run = single_phase(target, "single_init", use=False)
     assert run.status == 86
     (trap, *_) = [finding for finding in run.findings("share", type="list")
                   if places(finding["stacks"]["used"], "single_init.c")]
@@ -110,10 +110,10 @@ KEPT = ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *
 IMMORTAL_NAME, MORTAL_NAME = "(lambda: a_name_in_code).__code__.co_names[0]", "'not a name ' * len(sys.path)"
 
 
-def statics(subject, kind, module, store, ended=False):
+def statics(target, kind, module, store, ended=False):
     """The findings about the statics of a module in which the first interpreter has stored something: the type of the
     object, the static, whether the object has been freed.  The second does nothing but import it."""
-    run = subject.run("""
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run(f"import sys, {MODULE} as m\\n{STORE}")
         if ENDED:
@@ -129,35 +129,35 @@ def statics(subject, kind, module, store, ended=False):
     return [(finding["object"]["type"], holder_of(finding), finding["object"]["freed"]) for finding in found]
 
 
-def test_static_that_holds_an_immortal_object(subject):
+def test_static_that_holds_an_immortal_object(target):
     def hold(name, ended=False):
-        return statics(subject, "isolated", "attr_borrowed", f"kept = {name}\nm.store(kept)", ended)
+        return statics(target, "isolated", "attr_borrowed", f"kept = {name}\nm.store(kept)", ended)
     assert hold(IMMORTAL_NAME) == []
     assert hold(MORTAL_NAME) == [("str", STORED, False)]
     # Immortal, too, ends with its interpreter, if CPython frees it then.
-    assert hold(IMMORTAL_NAME, ended=True) == {"3.13": [], "3.14": [("str", STORED, True)]}[subject.version]
+    assert hold(IMMORTAL_NAME, ended=True) == {"3.13": [], "3.14": [("str", STORED, True)]}[target.version]
 
 
-def test_static_that_holds_an_interned_string(subject):
+def test_static_that_holds_an_interned_string(target):
     def hold(kind, string, ended=False):
-        return statics(subject, kind, "dealloc_wrong", f"m.make(lambda: {string})", ended)
+        return statics(target, kind, "dealloc_wrong", f"m.make(lambda: {string})", ended)
     assert hold("legacy", INTERNED) == []
     for kind, string, ended in (("legacy", NOT_INTERNED, False), ("isolated", INTERNED, False), ("legacy", INTERNED, True)):
         assert hold(kind, string, ended) == [("str", KEPT, False)]
 
 
-def test_definition_that_holds_a_copy(subject):
+def test_definition_that_holds_a_copy(target):
     """Of the dictionary of the module that the main interpreter has made for the first to see what it is."""
-    assert statics(subject, "legacy", "single_kept", "") == []
+    assert statics(target, "legacy", "single_kept", "") == []
     holder = ("kept", "single_kept.c", line_of("single_kept.c", "static PyObject *kept;"))
-    assert statics(subject, "legacy", "single_kept", "m.keep()") == [("dict", holder, False)]
+    assert statics(target, "legacy", "single_kept", "m.keep()") == [("dict", holder, False)]
 
 
-def test_static_type(subject):
+def test_static_type(target):
     """One finding for the type, and none for what is in it."""
     holder = ("thing", "type_static.c", line_of("type_static.c", "} thing = {"))
-    assert statics(subject, "legacy", "type_static", "") == [("type_static.Thing", holder, False)]
-    assert statics(subject, "legacy", "type_static", "assert m.keep()") \
+    assert statics(target, "legacy", "type_static", "") == [("type_static.Thing", holder, False)]
+    assert statics(target, "legacy", "type_static", "assert m.keep()") \
         == [("type_static.Thing", holder, False), ("tuple", holder, False)]
 
 
@@ -175,11 +175,11 @@ if not ENDED:
 
 
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_static_that_another_could_have_reached(subject, kind):
+def test_static_that_another_could_have_reached(target, kind):
     """Who has imported the extension and ended before is nobody to find anything there."""
     names = {"KIND": kind, "IMPORT": "import attr_borrowed as m\n", "STORE": "kept = []\nm.store(kept)"}
-    assert subject.run(SEQUENCE, ENDED=True, **names).healthy()
-    static = subject.run(SEQUENCE, ENDED=False, **names).one("static", type="list")
+    assert target.run(SEQUENCE, ENDED=True, **names).healthy()
+    static = target.run(SEQUENCE, ENDED=False, **names).one("static", type="list")
     assert (who(static["owner"])[0], who(static["current"])[0], holder_of(static)) == (2, 1, STORED)
 
 
@@ -307,9 +307,9 @@ first.end()
 
 
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_raw_memory(subject, kind):
-    assert subject.run(ELSEWHERE, KIND=kind, PREFIX="raw_").healthy()
-    run = subject.run(ELSEWHERE, KIND=kind, PREFIX="")
+def test_raw_memory(target, kind):
+    assert target.run(ELSEWHERE, KIND=kind, PREFIX="raw_").healthy()
+    run = target.run(ELSEWHERE, KIND=kind, PREFIX="")
     assert sorted(finding["access"] for finding in run.findings("free")) == ["free", "realloc"]
 
 
@@ -320,8 +320,8 @@ def residue(run, rule):
     return {who(left["owner"])[0] for left in run.report["residue"] if left["residue"]["rule"] == rule}
 
 
-def test_item_in_a_queue(subject):
-    run = subject.run("""
+def test_item_in_a_queue(target):
+    run = target.run("""
         from interpreters import queues
         queue = queues().create()
         sender = Interpreter()
@@ -334,12 +334,12 @@ def test_item_in_a_queue(subject):
     assert residue(run, "process") == {1}
     # 3.13 loses one block when it clears the item of a sender that ended: _queueitem_clear_data() means
     # XID_IGNORE_EXC | XID_FREE, and has & (Modules/_interpqueuesmodule.c).
-    lost = {"3.13": [("leak", "PyMem_RawMalloc", 1)], "3.14": []}[subject.version]
+    lost = {"3.13": [("leak", "PyMem_RawMalloc", 1)], "3.14": []}[target.version]
     assert [(finding["kind"], finding["domain"], finding["count"]) for finding in run.findings()] == lost
 
 
-def test_raw_memory_of_an_extension(subject):
-    run = subject.run("""
+def test_raw_memory_of_an_extension(target):
+    run = target.run("""
         sender = Interpreter()
         sender.run("import free_wrong; free_wrong.raw_alloc(112); free_wrong.raw_alloc(112)")
         sender.end()
@@ -366,19 +366,19 @@ interpreter.end()
 """
 
 
-def left(subject, kind, string):
+def left(target, kind, string):
     """An extension loses its reference to one string and holds another in a static."""
-    return subject.run(LEFT, KIND=kind, STRING=string)
+    return target.run(LEFT, KIND=kind, STRING=string)
 
 
-def test_interned_strings_left(subject):
+def test_interned_strings_left(target):
     # In the main interpreter's dictionary of them: there for all that come.  A static is an extension's own doing.
-    run = left(subject, "legacy", INTERNED_STRING)
+    run = left(target, "legacy", INTERNED_STRING)
     assert residue(run, "interned") == {1}
     assert [(leak["kind"], holder_of(leak)) for leak in run.findings()] == [("leak", KEPT)]
     # In a dictionary that is gone: what CPython made immortal stays (3.13), what an extension lost is its leak.
-    run = left(subject, "isolated", INTERNED_STRING)
-    assert residue(run, "interned") == {"3.13": {1}, "3.14": set()}[subject.version]
+    run = left(target, "isolated", INTERNED_STRING)
+    assert residue(run, "interned") == {"3.13": {1}, "3.14": set()}[target.version]
     assert sorted((leak["kind"], str(holder_of(leak))) for leak in run.findings(type="str")) \
         == [("leak", str(KEPT)), ("leak", "None")]
     assert len(run.findings()) == 2
@@ -397,9 +397,9 @@ def test_interned_string_in_a_cache_of_the_main_interpreter(either):
     assert run.findings() == [], run.err
 
 
-def test_interned_string_of_another_dictionary_in_that_cache(subject):
+def test_interned_string_of_another_dictionary_in_that_cache(target):
     """An interpreter with a GIL of its own has a dictionary of its own: the main one's cache is no place for its names."""
-    run = subject.run("""
+    run = target.run("""
         import declare
         interpreter = Interpreter("isolated")
         interpreter.run("import sys, declare; declare.put(sys.intern('never' + str(10 ** 20)))")
@@ -412,8 +412,8 @@ def test_interned_string_of_another_dictionary_in_that_cache(subject):
 
 
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_strings_left(subject, kind):
-    run = left(subject, kind, "'in' + str(n)")
+def test_strings_left(target, kind):
+    run = left(target, kind, "'in' + str(n)")
     assert [leak["kind"] for leak in run.findings(type="str")] == ["leak", "leak"]
     assert len(run.findings()) == 2
 

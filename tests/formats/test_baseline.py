@@ -22,8 +22,8 @@ first.end()
 
 
 @pytest.fixture(scope="module")
-def fast(subject_of):
-    return subject_of("3.13-fast")
+def fast(target_of):
+    return target_of("3.13-fast")
 
 
 def prints(run):

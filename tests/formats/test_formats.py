@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from helpers.sample_report import Logs, everything
+from helpers.sample_report import Logs, sample_report
 
 BEGINNINGS = {"text": "isan: share #1: ", "json": "{\n", "html": "<!DOCTYPE html>\n", "sarif": '{"$schema":', "junit": "<?xml ", "markdown": "<h3>isan: "}
 
@@ -13,7 +13,7 @@ BEGINNINGS = {"text": "isan: share #1: ", "json": "{\n", "html": "<!DOCTYPE html
 def logs(tmp_path_factory):
     """A directory with the logs of every kind of finding."""
     directory = tmp_path_factory.mktemp("formats")
-    everything(directory)
+    sample_report(directory)
     return directory
 
 

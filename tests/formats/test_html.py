@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from helpers.product import baseline, html, story
-from helpers.sample_report import HOSTILE, Logs, everything
+from helpers.sample_report import HOSTILE, Logs, sample_report
 
 # Instead of what a person does with a page; what it sees is left in an attribute.
 DRIVER = """
@@ -67,7 +67,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return everything(tmp_path_factory.mktemp("html"))
+    return sample_report(tmp_path_factory.mktemp("html"))
 
 
 def driven(page):
@@ -101,7 +101,7 @@ def test_filter_and_search(browser, report):
 
 def test_on_a_phone(browser, tmp_path):
     """With long and hostile names."""
-    seen = seen_in(browser(driven(html.render(everything(tmp_path, hostile=True))), 390))
+    seen = seen_in(browser(driven(html.render(sample_report(tmp_path, hostile=True))), 390))
     width, scrolled, outside = seen["width"]
     assert width <= 500 and scrolled <= width and outside == []
 
@@ -124,7 +124,7 @@ def test_without_scripts(browser, report):
 
 
 def test_hostile_names_are_text(browser, tmp_path):
-    page = html.render(everything(tmp_path, hostile=True))
+    page = html.render(sample_report(tmp_path, hostile=True))
     document = browser(page)
     assert "<title>isan: " in document and "<title>owned" not in document
     # Ours ran, and is all that did.
@@ -153,7 +153,7 @@ def test_excerpts_of_source_files_only(tmp_path):
     html._source.cache_clear()
     assert [html._source(str(tmp_path / name)) for name in ("secret", "link.c", "pipe.c", "missing.c", "a\0.c")] == [None] * 5
     (tmp_path / "own.c").write_text("one\ntwo\x1b\n")
-    page = html._Page(everything(tmp_path))
+    page = html._Page(sample_report(tmp_path))
     assert "hush" not in str(page.excerpt({"file": str(secret), "line": 1}))
     assert "two\\x1b" in page.excerpt({"file": str(tmp_path / "own.c"), "line": 2})
     assert len(page.excerpt({"file": str(tmp_path / "long.c"), "line": 1})) < 500
@@ -161,7 +161,7 @@ def test_excerpts_of_source_files_only(tmp_path):
 
 
 def test_baseline_and_suppressed(tmp_path):
-    report = everything(tmp_path, suppressed="race:*  # counted <roughly>\n")
+    report = sample_report(tmp_path, suppressed="race:*  # counted <roughly>\n")
     baseline.compare(report, "b.json", {report["findings"][1]["fingerprint"]: {}, "x": {
         "fingerprint": "x", "kind": "share", "headline": "a `dict` & more"}})
     page = html.render(report)
@@ -181,7 +181,7 @@ def test_nothing_found(tmp_path):
 
 def test_many(tmp_path):
     """What is drawn has an end; what is listed has none."""
-    report = everything(tmp_path)
+    report = sample_report(tmp_path)
     report["interpreters"] = [dict(report["interpreters"][1], process=i % 30, serial=i // 30 + 2) for i in range(30 * 60)]
     report["processes"] = report["processes"][:1] * 30
     share = next(f for f in report["findings"] if f["kind"] == "share")

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from helpers.product import baseline, sarif, tables
-from helpers.sample_report import Logs, everything
+from helpers.sample_report import Logs, sample_report
 from helpers import npm_package
 
 # An npm package of Microsoft's that has the schema in it; what is in it may not be copied here.
@@ -44,7 +44,7 @@ def test_the_schema_refuses():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     directory = tmp_path_factory.mktemp("made")
-    report = everything(directory)
+    report = sample_report(directory)
     return report, rendered(report, directory)
 
 
@@ -106,7 +106,7 @@ def test_what_the_report_says_of_itself(made):
 
 
 def test_suppressed_and_known(tmp_path):
-    report = everything(tmp_path, suppressed="share:dict  # held by eggs alone\n")
+    report = sample_report(tmp_path, suppressed="share:dict  # held by eggs alone\n")
     assert "held by eggs alone" not in json.dumps(rendered(report, tmp_path))
     saved = {f["fingerprint"]: {"fingerprint": f["fingerprint"], "kind": "x", "headline": "x"} for f in report["findings"][:3]}
     baseline.compare(report, "b.json", dict(saved, gone={"fingerprint": "gone", "kind": "share", "headline": "went"}))
@@ -120,7 +120,7 @@ def test_suppressed_and_known(tmp_path):
 
 
 def test_hostile_names(tmp_path):
-    run = rendered(everything(tmp_path, hostile=True), tmp_path)
+    run = rendered(sample_report(tmp_path, hostile=True), tmp_path)
     assert all(c.isprintable() for c in json.dumps(run, ensure_ascii=False))
     messages, uris = [], []
 
@@ -137,7 +137,7 @@ def test_hostile_names(tmp_path):
 
 
 def test_limits(tmp_path, monkeypatch):
-    report = everything(tmp_path)
+    report = sample_report(tmp_path)
     end = next(f for f in report["findings"] if f["access"] == "end")
     end["places"] = end["places"][:1] * 3000         # threads that were still there
     run = rendered(report, tmp_path)

@@ -8,12 +8,12 @@ import pytest
 
 from helpers.product import baseline, json_, tables
 from helpers.report_schema import validate, validator
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    report = everything(tmp_path_factory.mktemp("schema"), suppressed="free:*  # known\n")
+    report = sample_report(tmp_path_factory.mktemp("schema"), suppressed="free:*  # known\n")
     baseline.compare(report, "b.json", {"x": {"fingerprint": "x", "kind": "share", "headline": "y"},
                                         report["findings"][0]["fingerprint"]: {}})
     return json.loads(json_.render(report))
@@ -28,7 +28,7 @@ def test_every_kind_of_finding(report):
 
 
 def test_hostile_names(tmp_path):
-    validate(json.loads(json_.render(everything(tmp_path, hostile=True))))
+    validate(json.loads(json_.render(sample_report(tmp_path, hostile=True))))
 
 
 def test_kinds_are_those_of_the_table():

@@ -67,7 +67,7 @@ def build_all(sources, python, directory, make_directory, cflags, compiler):
         time.sleep(0.05)
 
 
-class Subject:
+class Target:
     """An interpreter and the test extensions compiled for it: a flavor of a release with isan's header, the tsan one
     with ThreadSanitizer as well (those that race), a stock one (no flavor) as anybody would."""
 

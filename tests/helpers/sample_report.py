@@ -119,7 +119,7 @@ class Logs:
         return model.build(log.read(self.paths), Symbols(str(self.source)), version="1.0", suppressions_of=lambda log: given, **more)
 
 
-def everything(directory, hostile=False, suppressed="", **more):
+def sample_report(directory, hostile=False, suppressed="", **more):
     """The report of all kinds of finding, in two processes, with the files of the source tree that it names."""
     logs = Logs(directory, hostile)
     w = logs.begin()

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.log_writer import Writer
 from helpers.product import log, model, suggest, suppressions, text
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
 from helpers.suppression_file import lines_of
 from helpers.tree import SUPPRESSIONS
 
@@ -139,7 +139,7 @@ def test_counts_and_what_is_never_matched(tmp_path):
 @pytest.mark.parametrize("hostile", [False, True])
 def test_suggested_lines_match(tmp_path, hostile):
     """Each its finding, in a file that is refused until it says why."""
-    made = everything(tmp_path, hostile)
+    made = sample_report(tmp_path, hostile)
     suggested = suggest.render(made)
     assert all(c == "\n" or c.isprintable() for c in suggested)
     lines = [line for line in suggested.splitlines() if not line.startswith("#")]
@@ -147,12 +147,12 @@ def test_suggested_lines_match(tmp_path, hostile):
     with pytest.raises(suppressions.Malformed, match=r":2: say why, in place of WHY\?"):
         suppressions.read(lines_of(tmp_path, *suggested.splitlines(), name="raw.supp"))
     (tmp_path / "again").mkdir()
-    left = everything(tmp_path / "again", hostile, suppressed=suggested.replace("WHY?", "because"))
+    left = sample_report(tmp_path / "again", hostile, suppressed=suggested.replace("WHY?", "because"))
     assert left["findings"] == [] and [s["pattern"] for s in left["suppressions"] if not s["count"]] == []
 
 
 def test_suggested_lines_are_narrow(tmp_path):
-    lines = [line for line in suggest.render(everything(tmp_path)).splitlines() if not line.startswith("#")]
+    lines = [line for line in suggest.render(sample_report(tmp_path)).splitlines() if not line.startswith("#")]
     assert {"share:cache+eggs.so  # WHY?", "race:counter+eggs.so  # WHY?", "static:Egg_Type+eggs.so  # WHY?",
             "immortal:eggs.so  # WHY?", "gilstate:PyGILState_Ensure+eggs_use+eggs.so  # WHY?",
             "free:eggs_use+serve+eggs.so  # WHY?"} <= set(lines)
