@@ -1,11 +1,11 @@
-"""Programs that import the extension cache_static, which has one bug, or cache_state, its healthy twin; and where the bug is."""
+"""Programs that import cache_static, an extension with one bug, or cache_state, its healthy twin; and the lines of the bug."""
 from helpers.programs import line_of
 
 CACHE_HOLDER = ("cache", "cache_static.c", line_of("cache_static.c", "static PyObject *cache;"))
 CREATED = line_of("cache_static.c", "PyDict_New")
 USED = line_of("cache_static.c", "return PyModule_AddObjectRef")
 
-# Nothing is done with the object but to import the extension again.
+# The second import uses the object that the first one made; the program does nothing else with it.
 IMPORTS = """
     first, second = Interpreter(KIND), Interpreter(KIND)
     first.run("import cache_static")

@@ -36,7 +36,7 @@ LAYOUT = {
     "unicode_length": "offsetof(PyASCIIObject, length)",
     "unicode_ascii": "sizeof(PyASCIIObject)",
 }
-# Set apart from the table, by release.
+# Not in the table: assigned by the source, by release.
 APART = {
     "cframe_frame": "offsetof(_PyCFrame, current_frame)",
     "unicode_header": "sizeof(PyCompactUnicodeObject) - sizeof(PyASCIIObject)",
@@ -87,12 +87,12 @@ int main(void) {{
 
 
 def check(python, directory):
-    """What differs between releases."""
+    """Members with offsets that differ between releases."""
     version = version_of(python)
     table, text = written_down()
     assert set(table) == set(LAYOUT)
     if version >= (3, 13):
-        # Nothing is written down but that `_finalizing` is 16 bytes before `gc`.
+        # The source has one number for these releases: `_finalizing` is 16 bytes before `gc`.
         source = directory / "layout.c"
         source.write_text("""
 #define Py_BUILD_CORE 1
@@ -170,7 +170,7 @@ SAME(offsetof(struct _dictvalues, valid), 3);
 
 
 def check_shared(python, directory):
-    """What all releases have in the same place, and what the source sets apart by release."""
+    """Members at the same offset in all releases, and those that the source assigns by release."""
     version = version_of(python)
     text = written_down()[1]
     constants = [constant for file in (tree.REFERENCE_NAME, tree.OBJECT) for constant in re.findall(

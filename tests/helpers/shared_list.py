@@ -1,10 +1,10 @@
-"""Logs of a list that one interpreter takes from another, without debug information."""
+"""Logs of a program without debug information, in which an interpreter uses lists of another."""
 from helpers.log_writer import Writer
 from helpers.product import log, model
 
 
 class Symbols:
-    """No module has any."""
+    """Symbols of modules that have none."""
     bare, errors = (), {}
     code = lambda *_: {}
     data = tls = lambda *_: {}
@@ -12,7 +12,7 @@ class Symbols:
 
 
 def made(*places, pid=100, edited=0, directory="/src", count=1):
-    """The log of a list that interpreter 2 takes from 1, for each of these lines of a function in which it was created."""
+    """The log of a program in which interpreter 2 uses lists of interpreter 1: one for each of these lines of make()."""
     w = Writer(pid=pid)
     w.process(exe="", cwd=directory)
     w.interp(1, log.BEGIN, 0)
