@@ -1,4 +1,4 @@
-"""npm packages that tests check formats with, unpacked into isan's cache: their licences keep them out of this repository."""
+"""npm packages that tests check formats with, unpacked into isan's cache; this repository has no copy of them."""
 import hashlib
 import subprocess
 import tempfile

@@ -1,4 +1,4 @@
-"""Fingerprints: what they are made of, and what they outlive."""
+"""Fingerprints: the fields that change them, and the fields that do not."""
 import copy
 
 import pytest
@@ -8,7 +8,7 @@ from helpers.shared_list import made, report_of
 
 
 def test_places_of_one_function_are_told_apart(tmp_path):
-    """By number, in the order of their lines, wherever the function is."""
+    """Lines of one function are numbered in their order; the position of the function does not count."""
     one = report_of(made(12, 9, 100).write(tmp_path))["findings"]
     base = min(f["fingerprint"] for f in one)
     assert [(f["stacks"]["created"][0]["line"], f["fingerprint"]) for f in one] == [
@@ -59,7 +59,7 @@ def print_of(finding):
     (("stacks", "used", 0, "file"), None), (("stacks", "used", 0, "address"), 5), (("stacks", "used", 0, "offset"), 5),
     (("stacks", "used", 0, "function"), "use"), (("stacks", "used", 0, "function"), "use.constprop.1"),
 ])
-def test_what_a_fingerprint_outlives(keys, to):
+def test_fields_that_keep_the_fingerprint(keys, to):
     assert print_of(changed(*keys, to=to)) == print_of(copy.deepcopy(FINDING))
 
 
@@ -69,5 +69,5 @@ def test_what_a_fingerprint_outlives(keys, to):
     (("stacks", "created", 0, "function"), "made"), (("stacks", "created", 0, "file"), "/a/n.py"),
     (("stacks", "used", 0, "function"), "used"), (("stacks", "used", 0, "module"), "/a/_n.so"),
 ])
-def test_what_a_fingerprint_is_made_of(keys, to):
+def test_fields_that_change_the_fingerprint(keys, to):
     assert print_of(changed(*keys, to=to)) != print_of(copy.deepcopy(FINDING))

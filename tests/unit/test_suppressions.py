@@ -1,5 +1,5 @@
-"""Suppressions: what their patterns match, what the report says of them, and that those for CPython's own races hide
-nothing of an extension's.  From logs written here, without debug information."""
+"""Suppressions: what patterns match, and what the report says about them.  Those for races of CPython itself hide no race of
+an extension.  The logs are written here, without debug information."""
 import re
 
 import pytest
@@ -58,7 +58,7 @@ def begin(pid=100, flavor="tsan", hexversion=0x030d05f0):
 
 
 def race(w, id, name, one, other, **object):
-    """On a variable (name), or in memory; the functions of two stacks, innermost first."""
+    """Write a race on a variable (name), or in memory; one, other: the functions of the stacks, innermost first."""
     stacks = [w.stack([*(function(n) for n in names), function("_PyEval_EvalFrameDefault")]) for names in (one, other)]
     where = dict(holder=variable(name)) if name else {}
     w.finding(id, "race", "none", current=2, used=stacks[0], **{"type": "", **({"size": 0} if name else {}), **where, **object})
@@ -90,7 +90,7 @@ def some(tmp_path):
     "Eggs_Type", "Eggs_Type.tp_flags", "*.tp_flags", "Spam", "eggs_run", "eggs_*", "type_ready", "eggs.so", "/home/me/*",
     "Spam.make?it", "Spam+eggs_run+*.so", "_PyEval_*", "*[+]*+Spam", "[ST]pam",
 ])
-def test_a_name_of_the_finding(tmp_path, pattern):
+def test_pattern_matches(tmp_path, pattern):
     report = report_of(tmp_path, some(tmp_path), "share:%s  # known" % pattern.replace("*[+]*+", ""))
     assert report["findings"] == [] and [f["kind"] for f in report["suppressed"]] == ["share"]
 
@@ -99,13 +99,13 @@ def test_a_name_of_the_finding(tmp_path, pattern):
     "race:Spam", "share:spam", "share:Spa", "share:eggs", "share:Eggs_Type.tp_dict", "share:Spam+nothing", "share:Spam[+]",
     "share:me", "share:spam.py",
 ])
-def test_no_name_of_the_finding(tmp_path, line):
+def test_pattern_does_not_match(tmp_path, line):
     report = report_of(tmp_path, some(tmp_path), line + "  # something else")
     assert len(report["findings"]) == 1 and report["suppressed"] == []
 
 
-def test_each_of_those_that_are_merged(tmp_path):
-    """Two races on one variable are one finding; suppressing the one must not hide the other."""
+def test_merged_findings_are_suppressed_one_by_one(tmp_path):
+    """Two races on one variable are one finding.  A suppression of one of them does not hide the other."""
     w = begin()
     race(w, 1, "counter", ["type_ready"], ["type_ready"])
     race(w, 2, "counter", ["eggs_run"], ["eggs_run"])
@@ -117,7 +117,7 @@ def test_each_of_those_that_are_merged(tmp_path):
 # -- the report ------------------------------------------------------------------------
 
 
-def test_counts_and_what_is_never_matched(tmp_path):
+def test_counts_of_matches_and_lines_that_never_match(tmp_path):
     w = some(tmp_path)
     race(w, 2, "counter", ["eggs_run"], ["eggs_run"])
     report = report_of(tmp_path, w, "# about us", "", "share:Sp?m  # is on purpose", "leak:Spam # goes with the process",
@@ -138,7 +138,7 @@ def test_counts_and_what_is_never_matched(tmp_path):
 
 @pytest.mark.parametrize("hostile", [False, True])
 def test_suggested_lines_match(tmp_path, hostile):
-    """Each its finding, in a file that is refused until it says why."""
+    """Each suggested line matches its finding; the file is refused until it gives reasons."""
     made = sample_report(tmp_path, hostile)
     suggested = suggest.render(made)
     assert all(c == "\n" or c.isprintable() for c in suggested)
@@ -173,7 +173,7 @@ HEAP = "race:_PyType_Lookup  # memory, by the code"
 
 
 def cpythons(tmp_path, line, name, one, other, **object):
-    """Whether a race counts as CPython's own."""
+    """Whether a race counts as one of CPython itself."""
     w = begin()
     race(w, 1, name, one, other, **object)
     report = report_of(tmp_path, w, line, ours=True)
@@ -185,19 +185,19 @@ def cpythons(tmp_path, line, name, one, other, **object):
     ("PyLong_Type", ["type_ready"], ["type_ready"], True),
     ("PyScannerType", ["type_ready", "json_exec"], ["type_ready", "json_exec"], True),
     ("PyLong_Type", ["json_exec"], ["_PyEval_EvalFrameDefault"], True),
-    # On the way of an extension's to it, but the doing is CPython's.
+    # An extension calls CPython, and CPython accesses the variable.
     ("PyLong_Type", ["type_ready", "eggs_run"], ["_PyType_Lookup", "eggs_exec"], True),
     ("PyLong_Type", ["memcpy", "type_ready"], ["type_ready"], True),
-    # An extension's variable, whoever accesses it.
+    # A variable of an extension, accessed by CPython.
     ("Eggs_Type", ["type_ready"], ["type_ready"], False),
     ("Eggs_Type", ["type_ready", "PyType_Ready", "eggs_exec"], ["type_ready", "PyType_Ready", "eggs_exec"], False),
-    # An extension's access, whosever the variable is; ThreadSanitizer's memcpy() is in the executable.
+    # An access by an extension to a variable of CPython; ThreadSanitizer's memcpy() is in the executable.
     ("PyLong_Type", ["eggs_run"], ["type_ready"], False),
     ("PyLong_Type", ["type_ready"], ["eggs_run"], False),
     ("PyLong_Type", ["memcpy", "eggs_run"], ["type_ready"], False),
     ("PyLong_Type", [], ["memcpy"], True),
 ])
-def test_a_variable_of_cpython(tmp_path, name, one, other, of_cpython):
+def test_race_on_a_variable_is_cpythons_own(tmp_path, name, one, other, of_cpython):
     assert cpythons(tmp_path, TP_FLAGS, name, one, other) is of_cpython
 
 
@@ -209,18 +209,18 @@ def test_a_variable_of_cpython(tmp_path, name, one, other, of_cpython):
     (["_PyType_Lookup"], ["type_ready"], {"holder": variable("PyLong_Type")}, True),
     (["_PyType_Lookup"], ["type_ready"], {"holder": variable("Eggs_Type")}, False),     # its tp_dict, or so
 ])
-def test_memory_that_was_allocated(tmp_path, one, other, object, of_cpython):
+def test_race_on_allocated_memory_is_cpythons_own(tmp_path, one, other, object, of_cpython):
     assert cpythons(tmp_path, HEAP, None, one, other, **object) is of_cpython
 
 
-def test_memory_that_an_extension_allocated(tmp_path):
+def test_race_on_memory_of_an_extension_is_reported(tmp_path):
     w = begin()
     made = w.stack([function("PyType_Ready"), function("eggs_exec")])
     race(w, 1, None, ["_PyType_Lookup"], ["type_ready"], origin=made, owner=2, flags=log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK)
     assert len(report_of(tmp_path, w, HEAP, ours=True)["findings"]) == 1
 
 
-def test_a_stack_that_is_missing_proves_nothing(tmp_path):
+def test_race_with_a_missing_stack_is_reported(tmp_path):
     w = begin()
     w.finding(1, "race", "none", current=2, holder=variable("PyLong_Type"), size=0, type="")
     w.place(1, "access", tid=20, interp=2, amount=8)
@@ -231,8 +231,8 @@ def test_a_stack_that_is_missing_proves_nothing(tmp_path):
     ("tsan", 0x030d05f0, "PyLong_Type"), ("tsan", 0x030e06f0, "_PyExc_KeyError"), ("fast", 0x030d05f0, None),
     ("stock", 0x030e06f0, None), ("tsan", 0x030c00f0, None),
 ])
-def test_for_which_pythons(tmp_path, flavor, hexversion, known):
-    """Each release has races of its own."""
+def test_suppressions_apply_to_one_release_under_tsan(tmp_path, flavor, hexversion, known):
+    """Each release has its own races."""
     w = begin(flavor=flavor, hexversion=hexversion)
     race(w, 1, "PyLong_Type", ["type_ready"], ["type_ready"])
     race(w, 2, "_PyExc_KeyError", ["_PyExc_InitTypes"], ["_PyExc_InitTypes"])
@@ -245,7 +245,7 @@ def test_for_which_pythons(tmp_path, flavor, hexversion, known):
 
 
 def test_the_files_that_come_with_isan():
-    """Each names a variable or function, never whatever there is, with a reason that says more than that it is known."""
+    """Each pattern names a variable or function, and has a reason of at least six words."""
     files = sorted(SUPPRESSIONS.glob("*.supp"))
     assert files
     for file in files:

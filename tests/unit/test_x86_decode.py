@@ -29,7 +29,7 @@ int main(void)
 
 
 def test_decoder(root, tmp_path):
-    """The length of each instruction, of a library's code with all that compilers use."""
+    """The lengths of more than 10,000 instructions of the Python executable and an extension."""
     program = tmp_path / "decode"
     (tmp_path / "decode.c").write_text(DECODE.replace("X86_DECODE_HEADER", tree.X86_DECODE_HEADER))
     subprocess.run(["gcc", "-I", root, "-I", tree.INCLUDE, "-o", program, tmp_path / "decode.c", tree.X86_DECODE],
