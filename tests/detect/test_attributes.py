@@ -10,7 +10,7 @@ import pytest
 
 from helpers.programs import used_by, who
 
-# What the owner makes; attr_borrowed is `m` in all of them.
+# Code that the owner runs; attr_borrowed is `m` in all of these programs.
 OBJECTS = """
 import types
 class Plain:
@@ -63,7 +63,7 @@ TYPES = {"plain": "Plain", "thing": "attr_borrowed.Thing", "property": "Property
          "slot": "Slot", "bare": "Bare", "lazy": "Lazy", "derived": "Derived", "class": "type", "meta": "Meta",
          "module": "module", "dictionary": "Dictionary"}
 
-# Functions of the C API: form -> object, expression, in which C function it is seen (or one inlined there).
+# Functions of the C API: form -> object, expression, C function in which isan sees the access (or one inlined there).
 API = {
     "getattr": ("plain", "m.getattr('x')", "PyObject_GetAttr"),
     "getattr_string": ("plain", "m.getattr_string('x')", "PyObject_GetAttr"),
@@ -94,8 +94,7 @@ API = {
     "getset_set": ("thing", "m.setattr('computed', 2)", "getset_set"),
     "c_method": ("thing", "m.call_method_no_args('method')", "_PyObject_GetMethod"),
 }
-# The same, where the object is reached by Python code that the extension calls: form -> object, body of a
-# function of `o`.
+# The extension calls Python code, and that code accesses the object: form -> object, body of a function of `o`.
 PYTHON_API = {
     "builtin_getattr": ("plain", "getattr(o, 'x')", "PyObject_GetAttr"),
     "builtin_getattr_default": ("plain", "getattr(o, 'missing', None)", "PyObject_GetOptionalAttr"),
@@ -105,7 +104,7 @@ PYTHON_API = {
     "delete_attr": ("plain", "o.x = None; del o.x", "PyObject_SetAttr"),
     "object_getattribute": ("plain", "object.__getattribute__(o, 'x')", "_PyObject_GenericGetAttrWithDict"),
 }
-# Lookups in the object's type: what is seen is the type.
+# Lookups in the object's type: the finding is about the type.
 LOOKUPS = {
     "type_attribute": ("plain", "m.getattr_type('constant')"),
     "type_method": ("plain", "m.call_method_no_args('method')"),
@@ -132,13 +131,13 @@ SPECIALISED = {
     "LOAD_SUPER_ATTR_ATTR": ("derived", "super(type(o), o).constant"),
     "LOAD_SUPER_ATTR_METHOD": ("derived", "super(type(o), o).method()"),
 }
-# Those that leave the object where LOAD_FAST_BORROW of 3.14 has put it.
+# Instructions that leave the object where LOAD_FAST_BORROW of 3.14 has put it.
 BORROWS = {name for name, (object, _) in SPECIALISED.items()
            if object in ("plain", "module", "dictionary", "slot") and "METHOD" not in name}
 ONLY_314 = {"LOAD_ATTR_CLASS_WITH_METACLASS_CHECK"}
 CALLS = 100         # enough to specialise and then to run specialised
 
-# Run by the interpreter that does the accesses.
+# Code that the accessing interpreter runs.
 ACCESS = """
 import attr_borrowed as m
 import dis, opcode
@@ -205,7 +204,7 @@ def accesses(run, form, type):
 
 
 def inner(finding):
-    """The functions that were inlined where the access was seen, and the one they are in."""
+    """The functions inlined at the access, and the function that contains them."""
     frames = finding["stacks"]["used"]
     inlined = next((i for i, frame in enumerate(frames) if not frame.get("inlined")), 0)
     return [frame["function"].split(".")[0] for frame in frames[:inlined + 1]]
@@ -218,7 +217,7 @@ def test_function(foreign, form):
              if any(name.startswith(function) for name in inner(finding))]      # 3.14: _PyObject_GetMethodStackRef
     assert found, (form, [(f["access"], f["object"]["type"], inner(f)) for f in foreign.findings() if used_in(f, form)])
     if form in API and "call_method" not in form:
-        # None of them takes a reference, so that would not be seen otherwise; a method gets one to its object.
+        # None of these functions takes a reference, so isan sees only the access; a method takes one to its object.
         assert [f for f in foreign.findings(access="incref", type=TYPES[object]) if used_in(f, form)] == []
 
 

@@ -57,7 +57,7 @@ def host(tmp_path_factory):
 
 
 def run_host(target, program, *arguments, options="", env=None):
-    """Under `isan run`, as the target's programs are."""
+    """Run a host under `isan run`, in the target's environment."""
     directory = target.make_directory("run")
     done = subprocess.run([target.isan, "run", "--log", directory / "log", "--", program, *arguments],
                           env=target.env(options, **(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -84,7 +84,7 @@ def libpython(system):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_python_starts_late(system, libpython, host, times):
-    """It comes with a shared libpython after the start of the process, and may be started again."""
+    """The process loads a shared libpython when it already runs, starts Python, and perhaps starts it a second time."""
     program = system.program(IMPORTS, {"KIND": "legacy"})
     run = run_host(system, host("embed", EMBED), libpython, *[repr(str(program))] * times)
     assert run.status == 86, run.err
@@ -98,7 +98,7 @@ def test_python_starts_late(system, libpython, host, times):
 @pytest.mark.parametrize("then, found", [("", []), ("other = Interpreter('legacy'); other.run('import type_static')",
                                                    [((0, "main"), (1, "legacy"))])])
 def test_static_type_when_python_starts_again(system, libpython, host, then, found):
-    """The next main interpreter uses it as the one before left it; a sub-interpreter may not."""
+    """The second main interpreter may use the type as the first one left it; a sub-interpreter may not."""
     programs = [system.program("import type_static\n" + more, {}) for more in ("", then)]
     run = run_host(system, host("embed", EMBED), libpython, *[repr(str(program)) for program in programs])
     statics = run.findings("static", static_type=True)
@@ -191,7 +191,7 @@ main(void)
 
 
 def test_thread_states_of_a_pool(system, host):
-    """What a thread has deleted is no outer state of it, whosever is there now."""
+    """A deleted thread state is no outer state of its thread, even if another thread's state has its address now."""
     flags = subprocess.run([f"{system.python}-config", "--includes", "--ldflags", "--embed"], stdout=subprocess.PIPE, text=True,
                            check=True).stdout.split()
     run = run_host(system, host("pool", POOL, *flags))
@@ -218,7 +218,7 @@ main(int argc, char **argv)
 
 
 def test_plugins_beside_the_program(host):
-    """Where dlopen() looks depends on who calls it: that is not isan."""
+    """dlopen() searches in the RUNPATH of its caller, which must still be the program, not isan."""
     program = host("beside", LOADS_PLUGIN, "-Wl,-rpath,$ORIGIN")
     host("plugin.so", "int plugin;", "-shared", "-fPIC")
     names = "plugin.so", "$ORIGIN/plugin.so", "${ORIGIN}/plugin.so", "$ORIGIN/none.so", "none.so", str(program.parent / "plugin.so")
@@ -246,7 +246,7 @@ def test_unknown_release(host, version):
 
 
 def test_setuid(system, host, libpython, tmp_path):
-    """AT_SECURE: what runs with somebody else's rights takes no orders from the environment."""
+    """AT_SECURE: a setuid or setgid program ignores ISAN_OPTIONS."""
     program = host("setuid", EMBED, LIBRARY, f"-Wl,--no-as-needed,-rpath,{LIBRARY.parent}")
     log = tmp_path / "log"
     log.mkdir()

@@ -1,10 +1,12 @@
-"""statics=watch: interpreters with GILs of their own that store into the same static at a time.  That is seen if both
-come to it within milliseconds, so they do it for a second."""
+"""statics=watch: two own-GIL interpreters store into the same static.
+
+isan sees the race if both stores are within milliseconds, so the interpreters repeat them for a second.
+"""
 import pytest
 
 from helpers.programs import holder_of, line_of, places, who
 
-# All do the same, from the same moment on.
+# All interpreters start at the same moment and do the same.
 TOGETHER = """
 import threading
 interpreters = [Interpreter(kind) for kind in kinds]
@@ -31,7 +33,7 @@ HEALTHY = ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state"
 
 @pytest.fixture(scope="session", params=["3.13-fast", "3.14-fast", "3.13-plain", "3.14-plain"])
 def parallel(request, target_of):
-    """Those whose interpreters can have GILs of their own."""
+    """Interpreters of releases with own-GIL sub-interpreters."""
     return target_of(request.param)
 
 
@@ -53,7 +55,7 @@ def test_race(parallel, module):
     assert len({place["tid"] for place in race["places"]}) == 2
     for place in race["places"]:
         assert place["role"] == "access" and place["write"] and not place["atomic"] and not place["detached"]
-        # step() of some is inlined, and what the loop stores is stored behind it.
+        # The compiler inlines step() of some modules, and moves the store of the loop behind it.
         lines = places(place["stack"], source) or places(place["stack"], "races.h")
         assert place["amount"] == size and lines[0] in [line_of(source, use), line_of("races.h", "step(module);") - 1]
         assert any(frame["kind"] == "python" for frame in place["stack"])
@@ -66,14 +68,14 @@ def test_healthy(parallel, module):
 
 
 def test_same_constant(parallel):
-    """The rule, and its border."""
+    """Rule same_constant: stores of one constant are no race; stores of two are."""
     assert together(parallel, "race_flag").healthy()
     other = parallel.extension("race_flag.c", not parallel.stock, "-DOTHER")
     assert holder_of(together(parallel, "race_flag", extensions=other).one("race"))[0] == "there"
 
 
 def test_atomic_variable(parallel):
-    """The reporter's rule, and its border."""
+    """The reporter leaves out variables that debug information calls atomic, and no others."""
     atomic = together(parallel, "race_release")
     assert atomic.healthy() and "no findings" in atomic.err
     plain = parallel.extension("race_release.c", not parallel.stock, "-DPLAIN")
@@ -89,7 +91,7 @@ def test_not_asked_for(parallel):
 
 
 def test_fork_and_signals(parallel):
-    """What runs in a child, a handler for faults installed later, as faulthandler does, and blocked signals."""
+    """Watched code runs in a forked child, under a fault handler installed later (faulthandler), and with signals blocked."""
     run = parallel.run("""
         import faulthandler, os, signal, race_counter
         faulthandler.enable()

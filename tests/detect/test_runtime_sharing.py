@@ -1,4 +1,4 @@
-"""What CPython itself makes in one interpreter for another: single-phase modules, data sent, names of arguments."""
+"""Objects that CPython itself makes in one interpreter for another: single-phase modules, data sent, names of arguments."""
 import pytest
 
 from helpers.programs import holder_of, line_of, places, who
@@ -17,7 +17,7 @@ def test_module_copied_by_the_runtime(stock):
     """The dictionary of a single-phase module is copied for each interpreter (Python/import.c), its values are not."""
     run = stock.run(SINGLE_PHASE, MODULE="single_copy", AND="")
     assert run.findings("share", "stale", "free", "static") == [], run.err
-    # What is copied is left behind by the interpreter that made it, if that was not the main one.
+    # The original outlives the interpreter that made it, if that was not the main one.
     assert {finding["object"]["type"] for finding in run.findings()} <= {"list"}
 
 
@@ -33,7 +33,8 @@ def test_module_each_interpreter_makes(stock):
 
 
 def test_where_a_single_phase_module_made_what_it_shares(stock):
-    """From 3.13 on in the main interpreter, which has no Python frame there (Python/import.c, switch_to_main_interpreter)."""
+    """From 3.13 on CPython runs its init function in the main interpreter, without a Python frame (Python/import.c,
+    switch_to_main_interpreter)."""
     run = stock.run(SINGLE_PHASE, MODULE="single_class", AND="; single_class.use(single_class.error)")
     shares = run.findings("share", type="type", access="argument")
     assert shares, run.err
@@ -69,9 +70,9 @@ SEND = {
 
 @pytest.mark.parametrize("way", SEND)
 def test_data_sent(stock, way):
-    """A receiver gets an object of its own; the data between is the process's."""
+    """The receiver gets a new object; the data in between belongs to the process."""
     if way == "queue" and stock.hexversion < (3, 13):
-        way = "channel"                     # there are no queues yet
+        way = "channel"                     # these releases have no queues
     elif way == "channel" and stock.hexversion >= (3, 13):
         way = "queue"
     assert stock.run(SEND[way]).healthy()
@@ -87,7 +88,7 @@ def test_names_of_arguments(stock):
         other.end()
     """
     assert stock.run(script, NAME="name").healthy()
-    if stock.hexversion < (3, 12):          # in any interpreter, there
+    if stock.hexversion < (3, 12):          # any interpreter makes it in these releases
         made = """
             other = Interpreter("legacy")
             other.run(f"import arg_parser; arg_parser.keep({NAME!r})")

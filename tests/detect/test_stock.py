@@ -19,7 +19,7 @@ def kind_of(stock, kind):
 
 
 def check_cache(stock, run, kind="legacy", origin=True):
-    """The demo extension's one bug: the variable, its line, the object, the interpreters, the leak."""
+    """The findings on the one bug of cache_static name the variable, its line, the object, both interpreters and the leak."""
     share = run.one("share", type="dict", access="argument")
     static = run.one("static", type="dict")
     leak = run.one("leak", type="dict")
@@ -57,7 +57,7 @@ def test_object_in_module_state(stock, kind):
 ], ids=lambda env: "=".join(*env.items()))
 def test_ways_to_start_python(stock, env):
     if "PYTHONTRACEMALLOC" in env and stock.hexversion < (3, 12):
-        # There tracemalloc waits for itself as soon as a sub-interpreter is made, isan or not.
+        # These releases hang under tracemalloc when they create a sub-interpreter, with or without isan.
         assert stock.run("print([object() for _ in range(9)][:0])", env=env).healthy()
         return
     check_cache(stock, stock.run(IMPORTS, env=env, KIND="legacy"))
@@ -65,7 +65,7 @@ def test_ways_to_start_python(stock, env):
 
 
 def test_tracemalloc_started_and_stopped(stock):
-    """It has the same tracer of objects as isan (PyRefTracer), and must still see what it would."""
+    """tracemalloc uses the same hook as isan (PyRefTracer), and must see the same objects as without isan."""
     run = stock.run("""
         import tracemalloc
         tracemalloc.start()
@@ -83,7 +83,7 @@ def test_tracemalloc_started_and_stopped(stock):
 
 
 def test_object_made_while_tracemalloc_has_the_tracer(stock):
-    """Nobody marks it, so it is recognised."""
+    """isan's hook does not see its creation, so isan recognises the object by its content."""
     run = stock.run("""
         import tracemalloc
         first = Interpreter()
@@ -93,13 +93,13 @@ def test_object_made_while_tracemalloc_has_the_tracer(stock):
         tracemalloc.stop()
         first.end()
     """)
-    # Before 3.13 tracemalloc loses tracebacks of its own there, as valgrind says, too.
+    # Before 3.13 tracemalloc itself leaks tracebacks (valgrind shows them, too), so other leaks are not compared.
     assert run.one("leak", type="list")["count"] == 1 and len(run.findings(python=True)) == 1, run.err
 
 
 @pytest.mark.parametrize("options", ["", "origin=none"])
 def test_memory_over_old_objects_is_no_object(stock, options):
-    """Which the program has begun to fill, so that it begins as an object does."""
+    """The program has filled only part of a block, so that the block still begins like the object that it replaces."""
     run = stock.run("""
         for _ in range(30):
             interpreter = Interpreter()
@@ -169,7 +169,7 @@ def test_memory_freed_elsewhere(stock, kind):
 # --- fork, exec, threads -----------------------------------------------------------------
 
 def test_fork(stock):
-    """Each process has a log of its own and tells of its own."""
+    """Each process has its own log with its own findings."""
     run = stock.run("""
         import os, sys
         child = os.fork()                                   # which leaves only the main interpreter
@@ -208,7 +208,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def filter_calls(action):
-    """seccomp(2): process_vm_readv, which few programs need, is answered so; all others are allowed."""
+    """Install a seccomp(2) filter with this action for process_vm_readv, which few programs need; all other calls pass."""
     PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, MODE_FILTER, ALLOW, NUMBER = 22, 38, 2, 0x7fff0000, 310
     program = b"".join(struct.pack("HBBI", *instruction) for instruction in (
         (0x20, 0, 0, 0),                                # load the number of the call (linux/bpf_common.h)
@@ -222,7 +222,7 @@ def filter_calls(action):
 
 @pytest.mark.parametrize("action", [0x80000000, 0x00050001], ids=["kill", "EPERM"])
 def test_filter_of_system_calls(stock, action):
-    """As services have from systemd (SystemCallFilter=), and containers."""
+    """Services of systemd (SystemCallFilter=) and containers have such filters."""
     run = stock.run(IMPORTS, preexec=lambda: filter_calls(action), KIND="legacy")
     assert run.status == 86 and run.report["crashes"] == [], run.err
     check_cache(stock, run)
@@ -237,12 +237,12 @@ RESERVED = """
 
 
 def test_address_space_taken_by_another_sanitizer(stock):
-    """What is reserved by the terabyte is not walked page by page when an interpreter ends."""
+    """isan does not walk terabytes of reserved memory page by page when an interpreter ends."""
     check_cache(stock, stock.run(RESERVED + IMPORTS, KIND="legacy"))
 
 
 def test_daemon_threads_at_exit(stock):
-    """They run into the end of the interpreter, which holds them for good or ends them; isan is not in the way."""
+    """At the end of the interpreter CPython blocks daemon threads for ever, or ends them; isan changes neither."""
     run = stock.run("""
         import threading, time
         def work():
@@ -257,7 +257,7 @@ def test_daemon_threads_at_exit(stock):
 
 
 def test_a_hundred_interpreters_in_turn(stock):
-    """Nothing grows; see tests/bench/soak.py."""
+    """isan's own memory does not grow; see tests/bench/soak.py."""
     done = subprocess.run([sys.executable, SOAK, "--stock", "--python", stock.python,
                            "--count", "102"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == 0 and "flat: " in done.stdout, done.stdout
