@@ -1,4 +1,4 @@
-"""isan check: the verdict for an extension, and what decided it."""
+"""isan check: the verdict for an extension, and its reasons."""
 import json
 import os
 import re
@@ -19,7 +19,7 @@ PYTHONS = pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast"])
 
 
 def own(target, otherwise="legacy"):
-    """Own-GIL safe, where there are such interpreters."""
+    """The best verdict: own-GIL safe, for releases with own-GIL interpreters."""
     return "own-gil" if target.hexversion >= (3, 12) else otherwise
 
 
@@ -79,8 +79,8 @@ def test_single_phase_is_for_legacy_interpreters(target_of, name):
 
 
 @pytest.mark.parametrize("name", ["system", "3.13-fast"])
-def test_interpreters_with_one_gil_may_share_what_refers_to_nothing(target_of, name, tmp_path):
-    """The functions, strings and numbers of a single-phase module, which the runtime copies; not a class among them."""
+def test_legacy_interpreters_may_share_objects_without_references(target_of, name, tmp_path):
+    """CPython copies the functions, strings and numbers of a single-phase module, so they decide nothing; a class does."""
     script = tmp_path / "parts.py"
     script.write_text("""if True:
         import sys
@@ -106,7 +106,7 @@ def test_refusal_is_a_limit_that_force_lifts(target_of, name):
     assert check.modules["refuses"]["verdict"] == own(target), check.err
 
 
-def test_forced_module_with_a_bug_is_right_in_refusing(target_of):
+def test_forced_module_with_a_bug_refuses_rightly(target_of):
     check = Check(target_of("3.13-plain"), "--force", "--exercise", os.devnull, "type_static")
     module = check.one()
     assert (check.status, module["verdict"]) == (0, "legacy"), check.out
@@ -136,7 +136,7 @@ def test_exercise_file_runs_in_every_interpreter(target_of, tmp_path):
                     f"fd = posix.open({os.fspath(said)!r}, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND)\n"
                     "posix.write(fd, b'.')\nposix.close(fd)\n")
     assert Check(target, "--exercise", file, "cache_state").one()["verdict"] == "own-gil"
-    # Main; three interpreters, one of them twice; two threads with two each.
+    # The main interpreter; three interpreters, one of them twice; two threads with two interpreters each.
     assert said.read_text() == "." * (1 + 2 * (4 + 4))
     file.write_text("1/0")
     check = Check(target, "--exercise", file, "cache_state")
@@ -144,7 +144,7 @@ def test_exercise_file_runs_in_every_interpreter(target_of, tmp_path):
     assert check.one()["reasons"] == ["main: the exercise fails in interpreter 0: ZeroDivisionError: division by zero"]
 
 
-# Builds a wheel with what is there: a C file of the project's own name.
+# Builds a wheel from the C file with the name of the project.
 BACKEND = """\
 import os, shlex, subprocess, sysconfig, zipfile
 
@@ -166,7 +166,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 
 @pytest.fixture
 def project(tmp_path):
-    """project(source) -> the directory of a project that is that extension, called mymod."""
+    """project(source) -> the directory of a project, mymod, with that test extension."""
     def make(source):
         directory = tmp_path / "my project"
         directory.mkdir(exist_ok=True)
@@ -180,8 +180,8 @@ def project(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["system", "3.13-fast", "3.14-plain"])
-def test_project_before_and_after_it_is_put_right(target_of, name, project):
-    """As their author would: the static, and then the module state."""
+def test_project_before_and_after_the_fix(target_of, name, project):
+    """First the project has a static, then module state."""
     target, directory = target_of(name), project("exc_static.c")
     files = sorted(directory.iterdir())
     check = Check(target, "./", cwd=directory, format="text")
@@ -206,7 +206,7 @@ def test_wheel(target_of, project):
 
 
 def test_formats(target_of, project):
-    """As others read it: unsafe is a failure there, and a result at the line of the static."""
+    """In JUnit an unsafe module is a failure; in SARIF the static is a result at its line."""
     target, directory = target_of("3.13-plain"), project("exc_static.c")
     suite = ET.fromstring(Check(target, "./", "exc_state", cwd=directory, format="junit").out).find("testsuite")
     assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {"tests": "2", "failures": "1", "errors": "0"}
@@ -224,7 +224,7 @@ def test_formats(target_of, project):
     assert re.search(r">mymod</th>.*>UNSAFE</td>.*>exc_state</th>.*>own-GIL safe</td>", page)
 
 
-def test_what_cannot_be_installed(target_of, project, tmp_path):
+def test_projects_that_cannot_be_installed(target_of, project, tmp_path):
     target, directory = target_of("3.13-plain"), project("exc_state.c")
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([target.python, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
@@ -263,8 +263,9 @@ class Tests(unittest.TestCase):
 
 
 @pytest.mark.parametrize("name, runner, test", [("system", "pytest", "test_them.py::Tests::"), ("3.13-plain", "unittest", "test_them.Tests.")])
-def test_tests_of_its_own(target_of, tmp_path, name, runner, test):
-    """Those that fail anyway are left out; those that fail in other interpreters are told, and decide nothing."""
+def test_tests_of_the_module(target_of, tmp_path, name, runner, test):
+    """Tests that fail in the main interpreter are left out.  Tests that fail only in other interpreters are listed, and decide
+    nothing."""
     target = target_of(name)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
     (tmp_path / "test_them.py").write_text(TESTS)
@@ -294,8 +295,8 @@ def test_test_that_crashes_is_named(target_of, tmp_path):
      "legacy: crashes with SIGABRT while ending the interpreter (Fatal Python error: Py_EndInterpreter: "),
     ("import ctypes; libc = ctypes.CDLL(None); libc.__cxa_atexit(libc.abort, None, None)", "main: crashes with SIGABRT while ending the process"),
 ])
-def test_what_is_said_of_an_abort(target_of, tmp_path, script, reason):
-    """With no code but CPython's on the stack, nor a finding: nobody else's doing."""
+def test_abort_with_no_code_of_an_extension(target_of, tmp_path, script, reason):
+    """The stack has only CPython's code, and there is no finding: the report blames no extension."""
     (tmp_path / "mine.py").write_text(script)
     module = Check(target_of("system"), "--exercise", tmp_path / "mine.py", "exc_state").one()
     assert module["verdict"] == "unsafe", module["notes"]
@@ -316,14 +317,14 @@ def test_extensions_that_a_package_does_not_import(target_of, tmp_path):
     assert {finding["holder"]["symbol"] for finding in module["findings"] if finding["kind"] == "static"} == {"cache"}
 
 
-def test_what_refuses_is_not_exercised(target_of, tmp_path):
+def test_module_that_refuses_is_not_exercised(target_of, tmp_path):
     (tmp_path / "mine.py").write_text("import refuses\n")
     module = Check(target_of("3.13-plain"), "--exercise", tmp_path / "mine.py", "refuses").one()
     assert (module["verdict"], module["reasons"]) == ("legacy", [
         "own-GIL interpreters: refused (ImportError: module refuses does not support loading in subinterpreters)"])
 
 
-def test_what_does_not_get_to_the_module_is_no_verdict(target_of, isan, tmp_path):
+def test_failure_before_the_import_is_no_verdict(target_of, isan, tmp_path):
     """Two copies of isan in one process."""
     target = target_of("3.13-plain")
     shutil.copy(LIBRARY, tmp_path / "other.so")
@@ -344,7 +345,7 @@ def test_standard_library(target_of):
 
 @pytest.mark.parametrize("name", ["system", "3.13-fast", "3.13-debug", "3.13-tsan", "3.14-plain", "3.14-fast"])
 def test_standard_library_in_every_flavor(target_of, name):
-    """_csv is as it should be; _curses keeps its exception class in a static, and from 3.14 on refuses others instead
+    """_csv is safe.  _curses keeps its exception class in a static; from 3.14 on it refuses other interpreters instead
     (Modules/_cursesmodule.c)."""
     target = target_of(name)
     check = Check(target, "_csv", "_curses")
@@ -369,13 +370,13 @@ def test_path_of_an_extension(target_of, tmp_path):
     assert (module["name"], module["verdict"]) == ("package.cache_state", "own-gil")
 
 
-def test_python_by_its_path_from_here(target_of, project):
+def test_python_by_a_relative_path(target_of, project):
     target, directory = target_of("3.13-plain"), project("exc_state.c")
     check = Check(target, "--python", os.path.relpath(target.python, directory), "--exercise", os.devnull, "./", cwd=directory)
     assert check.status == 0 and check.one()["verdict"] == "own-gil", check.err
 
 
-def test_interrupt_leaves_what_is_known(target_of):
+def test_interrupt_keeps_finished_results(target_of):
     target = target_of("3.13-plain")
     with subprocess.Popen([target.isan, "check", "--python", target.python, "--interpreters", "2", "cache_state", "second_hang"],
                           env=target.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -391,7 +392,7 @@ def test_interrupt_leaves_what_is_known(target_of):
         130, "", "isan check: interrupted: 1 of 2 modules were checked")
 
 
-def test_a_call_that_ends_badly_in_any_interpreter_is_left_out(target_of, tmp_path):
+def test_call_that_hangs_in_the_main_interpreter_is_left_out(target_of, tmp_path):
     target = target_of("3.13-plain")
     source = tmp_path / "stuck.c"
     source.write_text((EXT / "type_heap.c").read_text().replace("type_heap", "stuck").replace(
@@ -425,8 +426,8 @@ static PyGetSetDef getters[] = {{"a", bad, NULL, NULL, NULL}, {"b", bad, NULL, N
 @pytest.mark.parametrize("types, left_out", [
     (1, ["crashy.Thing0", "crashy.Thing0().a"]),
     (5, ["*", *(f"crashy.Thing{n}{what}" for n in range(4) for what in ("", "().a"))])])
-def test_object_that_crashes_in_any_interpreter_is_left_out(target_of, tmp_path, types, left_out):
-    """However many of its attributes do."""
+def test_object_that_crashes_in_the_main_interpreter_is_left_out(target_of, tmp_path, types, left_out):
+    """The whole object is left out, even if several of its attributes crash."""
     target, source = target_of("system"), tmp_path / "crashy.c"
     text = ["#include <Python.h>\n#include <signal.h>\n", GETTERS,
             "static PyType_Slot slots[] = {{Py_tp_getset, getters}, {0, NULL}};\n",
@@ -450,8 +451,8 @@ PyMODINIT_FUNC PyInit_crashy(void) { return PyModuleDef_Init(&definition); }
     assert (module["verdict"], module["crashes"], module["left_out"]) == ("legacy", [], left_out), module
 
 
-def test_dictionary_of_a_static_type_is_for_interpreters_that_share_a_gil(target_of, tmp_path):
-    """Also where nothing else of the type is used; as _multiprocessing's up to 3.11."""
+def test_dictionary_of_a_static_type_under_one_gil(target_of, tmp_path):
+    """Interpreters with one GIL may share it, even if they use nothing else of the type (as _multiprocessing up to 3.11)."""
     target, source = target_of("system"), tmp_path / "typedict.c"
     source.write_text("""#include <Python.h>
 static PyTypeObject Thing = {PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "typedict.Thing", .tp_basicsize = sizeof(PyObject)};
@@ -468,8 +469,8 @@ PyMODINIT_FUNC PyInit_typedict(void) { return PyModuleDef_Init(&definition); }
     assert module["verdict"] == "legacy" and ".tp_dict" in {finding["holder"]["path"] for finding in module["findings"]}, module
 
 
-def test_what_others_keep_from_being_imported_is_not_judged(target_of, tmp_path):
-    """Nobody knows what it would do there."""
+def test_module_with_an_import_that_crashes_has_no_verdict(target_of, tmp_path):
+    """A module that it imports crashes in other interpreters, so isan cannot judge this one."""
     target, source = target_of("system"), tmp_path / "first_crash.c"
     source.write_text((EXT / "second_crash.c").read_text().replace("second_crash", "first_crash").replace(
         "first != PyInterpreterState_Get()", "PyInterpreterState_Get() != PyInterpreterState_Main()"))
