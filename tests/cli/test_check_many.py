@@ -1,4 +1,4 @@
-"""isan check of many modules: lists, shards, results that several workers share, and what is left of those that ended."""
+"""isan check of many modules: lists, shards, results that several workers share, and results of workers that ended early."""
 import json
 import os
 import re
@@ -21,7 +21,7 @@ def command(target, directory, *arguments):
 
 @pytest.fixture
 def worker(target_of, tmp_path):
-    """worker(*arguments) -> a running isan check whose exercise waits until the file `go` is there, and says so before."""
+    """worker(*arguments) -> a running isan check.  Its exercise file says that it has begun, and waits for the file `go`."""
     started = []
     file, go, waits = tmp_path / "exercise.py", tmp_path / "go", tmp_path / "waits"
     file.write_text(f"import os, time\nopen({os.fspath(waits)!r}, 'w').close()\n"
@@ -93,7 +93,7 @@ def test_hostile_names(target_of, tmp_path):
 # -- a directory of results -------------------------------------------------------
 
 class Checker:
-    """What a Store needs of one."""
+    """Has the attributes that a Store needs."""
     python, limit = "/usr/bin/python3", None
 
     def __init__(self, interpreters=2):
@@ -107,7 +107,7 @@ def unknown(name):
     return [verdicts.Result.unknown(name, "because")]
 
 
-def test_result_of_another_configuration_is_not_taken(tmp_path):
+def test_result_of_another_configuration_is_not_used(tmp_path):
     store = results.Store(tmp_path, Checker())
     assert store.take("one") == (None, [])
     store.keep(unknown("one"))
@@ -153,7 +153,7 @@ def test_file_that_is_no_result(tmp_path, capsys, content, why):
     assert merged.complaints[0].startswith(f"{one} cannot be used: {why}") and [m.name for m in merged.results([])] == ["another"]
 
 
-def test_one_worker_at_a_time_and_what_each_leaves(tmp_path):
+def test_one_worker_at_a_time_and_the_results_of_each(tmp_path):
     first, second = results.Store(tmp_path, Checker()), results.Store(tmp_path, Checker())
     assert first.take("one") == (None, []) and second.take("one") == (None, None) and second.elsewhere == ["one"]
     first.withdraw()        # interrupted: no fault of the module's
@@ -236,7 +236,7 @@ def alive(pid):
         return False
 
 
-def test_module_that_ends_its_workers_is_left_alone(target_of, tmp_path):
+def test_module_that_kills_its_workers_is_skipped(target_of, tmp_path):
     target = target_of("system")
     claim = tmp_path / "errno.begun"
     claim.write_text(json.dumps({"argument": "errno", "begun": ["a, process 1, then", "b, process 2, later"]}))

@@ -1,4 +1,4 @@
-"""isan regrtest: test files of CPython's own kind, each with what was found in it."""
+"""isan regrtest: test files in the form of CPython's own, each with its findings."""
 import json
 import os
 import re
@@ -54,7 +54,7 @@ class Regrtest:
 
     @property
     def kept(self):
-        """The results of the last run, by file."""
+        """The saved results of the last run, by file."""
         with open(self.log / "regrtest.json") as file:
             return {one["name"]: one for one in json.load(file)["files"]}
 
@@ -63,7 +63,7 @@ class Regrtest:
 
 
 def variables(result):
-    """The statics that findings of a file are about."""
+    """The statics in the findings of a file."""
     return {(f["holder"]["symbol"], os.path.basename(f["holder"]["file"]), f["holder"]["line"])
             for f in result["findings"] if f["kind"] == "static"}
 
@@ -84,7 +84,7 @@ def test_findings_are_those_of_their_file(target_of, tmp_path, name):
     assert "SUCCESS" in (tests.log / "test_cache/output.txt").read_text()
 
 
-def test_one_finding_of_two_files_is_told_once(target_of, tmp_path):
+def test_one_finding_of_two_files_is_printed_once(target_of, tmp_path):
     tests = Regrtest(target_of("3.13-plain"), tmp_path, a=USES % "cache_static", b=USES % "cache_static")
     tests.run("-j", "2")
     assert len(re.findall(r"^static: ", tests.out, re.M)) == 1
@@ -94,7 +94,7 @@ def test_one_finding_of_two_files_is_told_once(target_of, tmp_path):
 def test_crash_hang_and_failure_are_results(target_of, tmp_path):
     tests = Regrtest(target_of("3.13-fast"), tmp_path, crash="os.kill(os.getpid(), 11)", fail="self.fail('no')",
                      hang="time.sleep(60)", good="pass")
-    kept = tests.run("--timeout", "15")     # a test of nothing takes half a second on an idle machine
+    kept = tests.run("--timeout", "15")     # an empty test takes half a second on an idle machine
     assert {name: (one["result"], one["status"]) for name, one in kept.items()} == {
         "test_crash": ("CRASHED (SIGSEGV)", -11), "test_fail": ("FAILURE", 2), "test_good": ("SUCCESS", 0),
         "test_hang": ("HUNG", -6)}
@@ -134,7 +134,7 @@ def test_two_runs_are_compared(target_of, tmp_path):
     assert compare(plain, first)[0] == 86 and compare(first, plain)[0] == 0
 
 
-def test_suppressions_know_the_file_and_the_release(target_of, tmp_path):
+def test_suppressions_can_name_the_file_and_the_release(target_of, tmp_path):
     tests = Regrtest(target_of("3.13-plain"), tmp_path, a=USES % "cache_static", b=USES % "cache_static")
     supp = tmp_path / "known"
     supp.write_text("".join(f"{kind}:test_a+3.13+cache_static*  # known\n" for kind in (
@@ -146,7 +146,7 @@ def test_suppressions_know_the_file_and_the_release(target_of, tmp_path):
     assert any(entry["line"] == 1 for entry in kept["test_a"]["suppressed"])
 
 
-def test_interrupt_leaves_what_is_known(target_of, tmp_path):
+def test_interrupt_keeps_finished_results(target_of, tmp_path):
     tests = Regrtest(target_of("3.13-plain"), tmp_path, a="pass", b="time.sleep(60)")
     with subprocess.Popen(tests.command("-j", "1"), env=tests.target.environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -162,7 +162,7 @@ def test_interrupt_leaves_what_is_known(target_of, tmp_path):
 
 @pytest.mark.parametrize("name", ["3.13-plain", "3.13-fast"])
 def test_the_tests_see_no_settings_of_the_users(target_of, tmp_path, name):
-    """CPython's skip some, or fail, where PYTHON* says how Python is to behave."""
+    """With PYTHON* variables some of CPython's tests would be skipped, or fail."""
     tests = Regrtest(target_of(name), tmp_path, settings="""self.assertEqual([name for name in os.environ if name.startswith("PYTHON")
                                                                              and name != "PYTHONREGRTEST_UNICODE_GUARD"], [])
         self.assertFalse(sys.dont_write_bytecode)""")
@@ -191,7 +191,7 @@ def test_wrong_usage(target_of, tmp_path):
 
 
 def test_tests_of_cpython(target_of):
-    """Real ones: each flavor has its own tests, and those of the standard library's extensions find nothing."""
+    """Some of CPython's own tests pass in each flavor, without findings in the standard library's extensions."""
     target = target_of("3.13-fast")
     done = subprocess.run([target.isan, "regrtest", *target.how, "test_struct", "test__interpreters"],
                           env=target.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

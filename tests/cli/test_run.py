@@ -1,4 +1,4 @@
-"""How programs under isan end, and what is left of what was found: isan run, by hand, crashes, bad options, no room."""
+"""How programs under isan end, and their reports: isan run, by hand, crashes, bad options, full disks."""
 import os
 import re
 import resource
@@ -12,7 +12,7 @@ from helpers.product import residue
 from helpers.programs import TIMEOUT, who
 from helpers.tree import OPTIONS
 
-# One interpreter uses what another made.
+# One interpreter uses an object of another.
 FINDING = """
 first, second = Interpreter(), Interpreter()
 for interpreter in first, second:
@@ -24,7 +24,7 @@ BOTH_STACKS = "created in interpreter 1 (own GIL) at ", "touched in interpreter 
 
 
 def told(text, stacks=BOTH_STACKS, function="cache_exec"):
-    """The report is there, with its stacks."""
+    """Check that the text has the report, with its stacks."""
     return all(part in text for part in stacks) and function in text and "SUMMARY: isan: " in text
 
 
@@ -53,12 +53,12 @@ def test_by_hand(target, tmp_path, program, options, status):
 
 
 def test_by_hand_without_a_report(target, tmp_path):
-    """With log_path somebody else reads the log."""
+    """With log_path there is no report: the log is for another program."""
     done = target.by_hand(FINDING + END, f"log_path={tmp_path}/log")
     assert (done.returncode, done.stderr) == (0, "") and len(list((tmp_path / "log").iterdir())) == 1
 
 
-# Both have the extension before there is anything to find in its static.
+# Both interpreters import the extension before its static holds an object.
 USE = FINDING.replace("cache_static", "dealloc_wrong") + """
 first.run("dealloc_wrong.make(lambda: [])")
 second.run("dealloc_wrong.drop()")
@@ -120,7 +120,7 @@ def test_killed(target):
 # --- forks and threads ----------------------------------------------------------------------------
 
 def test_fork(target):
-    """The child has interpreters and a log of its own.  (CPython aborts in a child of a process with sub-interpreters.)"""
+    """The child has its own interpreters and its own log.  (CPython aborts in a child of a process with sub-interpreters.)"""
     run = target.run("""
         import os
         child = os.fork()
@@ -177,7 +177,7 @@ for interpreter in reversed(interpreters):
 
 
 def test_threads(target):
-    """Own-GIL interpreters in parallel; the recorder's checks are of the thread's own interpreter."""
+    """Own-GIL interpreters run in parallel; each check uses the interpreter of its thread."""
     assert target.run(THREADS.replace("MODULE", "cache_state")).healthy()
     run = target.run(THREADS.replace("MODULE", "cache_static"))
     assert run.status == 86 and run.report["crashes"] == []
@@ -188,8 +188,8 @@ def test_threads(target):
 
 
 def test_findings_while_libraries_are_loaded(target, tmp_path):
-    """What looks for statics and what unwinds both take the dynamic linker's lock, and libunwind one of its own.  Where
-    the order of the two was wrong, three programs of ten hung; six of them all got through once in ten times."""
+    """The scan of statics and the unwinder both take the dynamic linker's lock, and libunwind takes its own.  With the locks
+    in the wrong order three of ten such programs hung, so that six in a row ended only once in ten times."""
     library = tmp_path / "nothing.so"
     subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", library], check=True)
     for _ in range(6):
@@ -217,7 +217,7 @@ def test_findings_while_libraries_are_loaded(target, tmp_path):
 
 # --- options and other trouble --------------------------------------------------------------------------
 
-def test_help(target, root):
+def test_help(target):
     done = target.by_hand("print('not reached')", "help=1")
     assert done.returncode == 0 and "not reached" not in done.stdout
     with open(OPTIONS, encoding="utf-8") as table:
@@ -228,7 +228,7 @@ def test_help(target, root):
 
 
 def refused(done, *parts):
-    """One sentence that says what to do, and nothing was run."""
+    """Check that nothing was run, and that stderr is one sentence with these parts."""
     assert (done.returncode, done.stdout) == (2, ""), done
     (line,) = done.stderr.splitlines()
     assert line.startswith("isan: ") and all(part in line for part in parts), line
@@ -276,7 +276,7 @@ second.run("print('done', flush=True)")
 
 
 def test_a_log_is_its_owners_alone(target, tmp_path):
-    """Whatever the umask is, and whoever put a link where it would be."""
+    """Only its owner can read it, with any umask, and isan follows no link in its place."""
     (tmp_path / "precious").write_text("as it was")
     done = subprocess.run(["/bin/sh", "-c", 'umask 0; mkdir log; ln -s ../precious log/isan.$$.log; exec "$@"', "sh", target.python,
                            "-c", "pass"], cwd=tmp_path, env=target.env("log_path=log:exitcode=0"), stdin=subprocess.DEVNULL,
@@ -289,7 +289,7 @@ def test_a_log_is_its_owners_alone(target, tmp_path):
 
 
 def test_disk_full(target):
-    """What no longer fits is counted; the program takes no harm."""
+    """isan counts the records that do not fit; the program goes on."""
     run = target.run(MANY + END, preexec=limit(resource.RLIMIT_FSIZE, 1 << 19))
     assert (run.status, run.out) == (86, "done\n")
     assert run.report["dropped"] > 100 and run.report["errors"] == []
@@ -297,7 +297,7 @@ def test_disk_full(target):
 
 
 def test_disk_full_is_no_clean_run(target):
-    """Who would have been found is not known."""
+    """Findings may be among the lost records."""
     run = target.run("""
 one = Interpreter()
 one.run("import asyncio, unittest")
@@ -313,7 +313,7 @@ print("done", flush=True)
 
 
 def test_residue_without_a_place_to_keep_it(isan, monkeypatch):
-    """It is measured all the same, and once for all processes of a report."""
+    """isan measures it anyway, once for all processes of a report."""
     program = ("import _xxsubinterpreters as api, subprocess, sys\napi.destroy(api.create(isolated=False))\n"
                "if not sys.argv[1:]: subprocess.run([sys.executable, *sys.orig_argv[1:], 'again'], check=True)\n")
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
@@ -324,7 +324,7 @@ def test_residue_without_a_place_to_keep_it(isan, monkeypatch):
     assert done.stderr.endswith("SUMMARY: isan: no findings in 2 processes\n")
 
 
-def test_residue_of_somebody_without_a_home(monkeypatch):
+def test_residue_of_a_user_without_a_home(monkeypatch):
     def no_home():
         raise RuntimeError("Could not determine home directory.")
 
@@ -334,7 +334,7 @@ def test_residue_of_somebody_without_a_home(monkeypatch):
     assert residue.kept("measured") is None
 
 
-# As daemons do, which close all and open files of their own.
+# Daemons close all files and open their own.
 TAKE_THE_NUMBER = """
 import os
 log, = (n for n in os.listdir("/proc/self/fd") if os.path.basename(os.path.realpath(f"/proc/self/fd/{n}")).startswith("isan."))
@@ -351,7 +351,7 @@ assert os.waitpid(child, 0) == (child, 0)
 
 
 def test_log_closed_by_the_program(target, tmp_path):
-    """What then has its number is not written, cut or closed, and the log is whole."""
+    """isan does not write, truncate or close a file that has the log's number now, and the log is complete."""
     data = tmp_path / "data"
     run = target.run(TAKE_THE_NUMBER + MANY + END, DATA=str(data))
     assert (run.status, run.out) == (86, "done\n"), run.err

@@ -100,7 +100,7 @@ def test_option_of_a_run(target, tmp_path):
 
 
 def test_option_with_a_bad_file(target, tmp_path):
-    """Said before the program runs; by hand what was found is kept."""
+    """isan run refuses it before the program runs; by hand the log is kept."""
     done = target.run("print('ran')", "suppressions=/nowhere")
     assert (done.status, done.out) == (2, "") and "isan: cannot read the suppressions /nowhere" in done.err
     done = target.by_hand("print('ran')", "suppressions=/nowhere")
@@ -113,7 +113,7 @@ def test_option_with_a_bad_file(target, tmp_path):
     assert file + ":1: write kind:pattern" in done.stderr and "the log is %s" % kept in done.stderr
 
 
-# Where it is not the main interpreter that imports datetime first, CPython crashes now and then (gh-136421).
+# CPython crashes now and then unless the main interpreter imports datetime first (gh-136421).
 IMPORTS = """
 import datetime, sys, threading
 ready = threading.Barrier(4)
@@ -132,8 +132,8 @@ for thread in threads:
 
 
 def test_four_interpreters_that_import(tsan):
-    """What CPython races on then is listed (tests/races.py does more), and isan has no race of its own: with so little
-    room each of them frees what others have left in quarantine."""
+    """All races of CPython are in its list (tests/cpython/races.py runs more), and isan itself has none: with such a small
+    quarantine, each interpreter frees blocks that others have put into it."""
     run = tsan.run(IMPORTS, "quarantine=1")
     assert run.findings("race") == [] and run.report["crashes"] == [], run.err
     known = [finding["holder"]["symbol"] for finding in run.report["suppressed"] if finding["holder"]]

@@ -1,4 +1,4 @@
-"""Reports compared with an earlier one, and fingerprints of the same bug in builds and programs that differ."""
+"""Reports compared with an earlier one, and fingerprints of one bug in different builds and programs."""
 import json
 import re
 import subprocess
@@ -33,7 +33,7 @@ def prints(run):
 
 
 def test_fingerprints_outlive_edits_and_directories(fast, tmp_path):
-    """The same extension, built where it is and, with lines inserted above and within, elsewhere; and another variable."""
+    """An extension has the same fingerprints after lines are inserted and its directory changes; another variable changes them."""
     source = (EXT / "cache_static.c").read_text()
     edited = source.replace("#include <Python.h>", "#include <Python.h>\n\n/* One\n * more. */\nint unrelated[500];\n")
     edited = edited.replace("    if (cache == NULL) {\n        cache =", "    unrelated[1] = 1;\n    if (cache == NULL) {\n\n        cache =")
@@ -44,7 +44,7 @@ def test_fingerprints_outlive_edits_and_directories(fast, tmp_path):
         directory.mkdir(parents=True)
         (directory / "cache_static.c").write_text(contents)
         build(directory / "cache_static.c", fast.python, directory, fast.cflags)
-        # Written below other lines, in another directory as well.
+        # The program, too, has other line numbers and another directory.
         run = fast.run("\n" * len(name) + USE, module="cache_static", extensions=directory)
         assert run.status == 86, run.err
         found[name] = prints(run)
@@ -83,10 +83,10 @@ def test_baseline(isan, tmp_path):
     assert report["gone"] == [] and report["baseline"] == str(saved)
     shown = command(isan, "--baseline", saved, before).stdout
     assert shown.index("share #2: ") < shown.index("share #3: ") < shown.index("known: share #1: ")
-    # What it is compared with may itself have been compared.
+    # The baseline may itself have been compared with a baseline.
     saved.write_text(more.stdout)
     assert command(isan, "--baseline", saved, before).returncode == 0
-    # Suppressed is not gone.
+    # Suppressed findings are not gone.
     (tmp_path / "supp").write_text("share:list  # all of them\n")
     hidden = json.loads(command(isan, "--format", "json", "--baseline", saved, "--suppressions", tmp_path / "supp", before).stdout)
     assert (hidden["findings"], hidden["gone"]) == ([], [])
@@ -97,7 +97,7 @@ def test_baseline(isan, tmp_path):
     ('{"findings": [{"fingerprint": 3, "kind": "", "headline": ""}]}', "is no report of this isan's"),
     ('{"findings": 3}', "is no report of this isan's"), (None, "cannot read the baseline"),
 ])
-def test_what_is_no_baseline(isan, tmp_path, contents, says):
+def test_files_that_are_no_baseline(isan, tmp_path, contents, says):
     path = tmp_path / "saved.json"
     if contents is not None:
         path.write_text(contents)
@@ -113,7 +113,7 @@ def test_a_hostile_baseline(tmp_path):
 
 
 def test_run_with_a_baseline(fast, tmp_path):
-    """`isan run` alike; the same findings again do not fail it."""
+    """The same findings again do not fail `isan run`."""
     first = fast.run(USE, module="cache_static")
     saved = tmp_path / "saved.json"
     saved.write_text(json.dumps(first.report))
@@ -125,7 +125,7 @@ def test_run_with_a_baseline(fast, tmp_path):
 
 
 def test_the_same_bug_a_thousand_times(isan, tmp_path):
-    """In logs of two directories (machines), whatever the directory the program lies in there."""
+    """In logs from two machines, with the program in different directories, it is one finding."""
     for machine in "ab":
         (tmp_path / machine).mkdir()
         for pid in range(20):

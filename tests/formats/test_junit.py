@@ -1,4 +1,4 @@
-"""JUnit's XML: what failed, passed and was skipped, under names that stay."""
+"""JUnit XML: failed, passed and skipped cases, with stable names."""
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -29,7 +29,7 @@ def test_findings_fail(report):
     assert share.get("classname") == "isan.eggs"
     assert share[0].get("message") == "interpreter 2 (own GIL) increfs a `dict` that belongs to interpreter 1 (own GIL)"
     assert "hint: Keep the object in module state" in share[0].text and "#1   C eggs_make" in share[0].text
-    # Each by itself: no stack and no hint is told of in another.
+    # Each case is complete: it refers to no other for its stack or hint.
     assert not any("see share #" in failure.text or "see static #" in failure.text for failure in failures)
     assert all("hint: " in failure.text for failure in failures)
 

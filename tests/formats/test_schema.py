@@ -1,5 +1,4 @@
-"""The schema that comes with isan says what is in its JSON.  Reports on real programs are checked against it wherever a
-test reads one (helpers.programs.Run.report)."""
+"""isan's schema describes its JSON.  Run.report (helpers/programs.py) checks the reports on real programs against it, too."""
 import copy
 import json
 
@@ -40,7 +39,7 @@ def test_kinds_are_those_of_the_table():
     (("findings", 0, "color"), 3), (("findings", 0, "stacks", "created"), None), (("processes", 0, "pid"), None),
     (("interpreters", 0, "kind"), "other"), (("extra",), 1),
 ])
-def test_what_it_refuses(report, keys, value):
+def test_wrong_values_are_refused(report, keys, value):
     broken = copy.deepcopy(report)
     inner = broken
     for key in keys[:-1]:
@@ -50,7 +49,7 @@ def test_what_it_refuses(report, keys, value):
         validate(broken)
 
 
-def test_every_key_is_needed(report):
+def test_every_key_is_required(report):
     for key in report:
         with pytest.raises(jsonschema.ValidationError):
             validate({name: value for name, value in report.items() if name != key})
