@@ -1,4 +1,4 @@
-"""The modules of isan that tests call: the only file of the tests to change when one of them moves."""
+"""Modules of isan that tests import.  When a module moves, this is the only file of the tests to change."""
 from isan import Problem, __main__ as command, __version__, doctor, pythons, residue, results, verdicts
 from reports import (baseline, fingerprints, html, json_, junit, linetable, log, markdown, model, packages, sarif, story, suggest,
                      suppressions, symbols, tables, text)
