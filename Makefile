@@ -16,10 +16,10 @@ cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no
 # What implements a function of the C library's is no call of it.
 LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
-RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
-SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/bench/*.py tests/fuzz/*.py)
+RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c runtime/*/*.c hooks/*.c))
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/*/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
-LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
+LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/*.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
 JOBS    ?= auto
@@ -68,7 +68,7 @@ cpython: deps ## CPython's own tests under fast and debug, compared with plain (
 	$(call pythons,$(foreach v,3.13 3.14,$(v)-plain $(v)-fast $(v)-debug))
 	logs='$(CPYTHON_LOG)'; logs=$${logs:-$$(mktemp -d)}; status=0; \
 	for v in 3.13 3.14; do for f in plain fast debug; do echo "== CPython $$v, $$f"; \
-	    $(isan) regrtest --flavor $$f --version $$v --log $$logs/$$v-$$f --suppressions tests/cpython-defects.txt \
+	    $(isan) regrtest --flavor $$f --version $$v --log $$logs/$$v-$$f --suppressions tests/cpython/known-defects.txt \
 	        $(CPYTHON_TESTS); [ $$? != 86 ] || status=1; \
 	    [ $$f = plain ] || $(isan) regrtest --compare $$logs/$$v-plain $$logs/$$v-$$f || status=1; \
 	done; done; [ -n '$(CPYTHON_LOG)' ] || rm -rf $$logs; exit $$status
@@ -77,7 +77,7 @@ races: deps ## CPython's own races, of interpreters that do the same at a time, 
 	$(MAKE) all
 	set -e; for v in $(or $(VERSION),3.13 3.14); do $(call python,tsan,$$v); done
 	status=0; for v in $(or $(VERSION),3.13 3.14); do \
-	    $(PYTHON) tests/races.py --version $$v $(RACES_ARGS) || status=$$?; done; exit $$status
+	    $(PYTHON) tests/cpython/races.py --version $$v $(RACES_ARGS) || status=$$?; done; exit $$status
 
 # What isan costs a stock Python (STOCK=, which is plain 3.13 by default, and
 # then fast is compared with it, too), beside what other tools cost it, and what
@@ -103,7 +103,7 @@ fuzz: deps ## feed isan's parsers with what they do not expect (FUZZ="log suppre
 soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 	$(MAKE) all
 	$(call python,fast,3.13)
-	$(PYTHON) tests/soak.py $(SOAK_ARGS)
+	$(PYTHON) tests/bench/soak.py $(SOAK_ARGS)
 
 # Of the checks left out two take isan__die() for a function that returns and do
 # not see that process_vm_readv() fills what it is given; gcc does the third better.
@@ -121,7 +121,7 @@ lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n, shellcheck
 install: all ## install under PREFIX= (and DESTDIR=)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
 	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
-	    scripts/isan scripts/packages.txt reports include scripts/cpython $(wildcard runtime/*.inc) \
+	    scripts/isan scripts/packages.txt reports include scripts/cpython $(wildcard runtime/*/*.inc) \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
 	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
@@ -154,7 +154,7 @@ build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
 	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
 
-build/obj/runtime/libc.o: ISAN_CFLAGS += $(LIBC_CFLAGS)
+build/obj/runtime/base/libc.o: ISAN_CFLAGS += $(LIBC_CFLAGS)
 
 build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)

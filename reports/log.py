@@ -1,4 +1,4 @@
-"""Reads a log.  runtime/log.h describes the format; keep the two together.
+"""Reads a log.  runtime/base/log_format.h describes the format; keep the two together.
 
 A log comes from a process that may have died at any instruction, or from
 someone else's machine, so nothing in it is believed: what cannot be read is an

@@ -341,7 +341,7 @@ class _Builder:
     @staticmethod
     def all_atomic(log, finding):
         """Rule atomic_variable: stores of an atomic variable are no race, though to the processor they may be like any
-        other (statics=watch, runtime/stores.c).  ThreadSanitizer can tell."""
+        other (statics=watch, runtime/detect/race_stores.c).  ThreadSanitizer can tell."""
         holder, widest = finding["holder"], 16
         return (finding["kind"] == "race" and log.flavor != "tsan" and holder is not None and holder["atomic"]
                 and all(place["amount"] <= widest for place in finding["places"]))

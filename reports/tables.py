@@ -53,12 +53,12 @@ def _option(macro, a):
     return Option(kind, a[0], a[1], (), None, None, a[2])
 
 
-_kinds = _read("kinds.inc")
+_kinds = _read("core/kinds.inc")
 KINDS = [Kind(*a) for macro, a in _kinds if macro == "ISAN_KIND"]
 ACCESSES = [a[0] for macro, a in _kinds if macro == "ISAN_ACCESS"]
 STATES = [State(*a) for macro, a in _kinds if macro == "ISAN_STATE"]
 PLACES = [Place(*a) for macro, a in _kinds if macro == "ISAN_PLACE"]
 RESIDUES = [Residue(*a) for macro, a in _kinds if macro == "ISAN_RESIDUE"]
-KEEPERS = [Keeper(*a) for macro, a in _kinds if macro == "ISAN_KEEPER"]
+KEEPERS = [Keeper(*a) for macro, a in _kinds if macro == "ISAN_RETAINER"]
 REASONS = [Reason(*a) for macro, a in _kinds if macro == "ISAN_REASON"]
-OPTIONS = {a[0]: _option(macro, a) for macro, a in _read("flags.inc")}
+OPTIONS = {a[0]: _option(macro, a) for macro, a in _read("base/options.inc")}

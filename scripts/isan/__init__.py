@@ -11,7 +11,7 @@ forked from or has forked are not among them.
 import os
 
 try:
-    import _isan                # libisan.so has added it (runtime/module.c)
+    import _isan                # libisan.so has added it (runtime/api/pymodule.c)
 except ImportError:
     _isan = None
 

@@ -129,7 +129,7 @@ def has_shadow():
 
 
 # What ThreadSanitizer leaves room for: the kernel places executables and
-# libraries up to 2^(bits + 12) bytes apart (see runtime/owner.c).
+# libraries up to 2^(bits + 12) bytes apart (see runtime/core/shadow.c).
 RANDOM_BITS = 30
 FIXED = """\
 import ctypes, sys
@@ -151,7 +151,7 @@ def can_fix_addresses():
     return subprocess.run([sys.executable, "-I", "-c", FIXED]).returncode == 0
 
 
-# The event of runtime/breakpoint.c, here for some word of the process (perf_event_open(2)): struct perf_event_attr, and
+# The event of runtime/detect/immortal_watch.c, here for some word of the process (perf_event_open(2)): struct perf_event_attr, and
 # of its flags inherit, exclude_kernel, exclude_hv, inherit_thread, remove_on_exec and sigtrap.
 WATCH = """\
 import ctypes, struct, sys

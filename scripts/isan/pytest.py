@@ -125,7 +125,7 @@ def refuse(item, marker, why):
 
 
 def kinds_of_findings():
-    with open(os.path.join(isan.ROOT, "runtime", "kinds.inc"), encoding="utf-8") as table:
+    with open(os.path.join(isan.ROOT, "runtime", "core", "kinds.inc"), encoding="utf-8") as table:
         return re.findall(r"^ISAN_KIND\((\w+)", table.read(), re.M)
 
 

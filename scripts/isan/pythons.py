@@ -49,7 +49,7 @@ FLAVORS = {
                    "with ThreadSanitizer as well: races"),
     "plain": Flavor([], [], False, False, "the same build without isan, to compare with"),
 }
-# ThreadSanitizer of earlier ones has another layout of the address space (runtime/owner.c).
+# ThreadSanitizer of earlier ones has another layout of the address space (runtime/core/shadow.c).
 CLANG = 18
 CLANG_PACKAGES = "clang-19 libclang-rt-19-dev"
 

@@ -9,7 +9,7 @@ import os
 import struct
 from unittest import mock
 
-from reports import html, json_, junit, log, model, packages, sarif, suggest, suppressions, text
+from helpers.product import html, json_, junit, log, model, packages, sarif, suggest, suppressions, text
 
 RAW = b"\xff"
 TAIL = 16          # where the header says how far the log goes

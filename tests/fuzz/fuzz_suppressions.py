@@ -1,7 +1,7 @@
 """Any bytes are a file of suppressions: it is read, or refused with its line."""
 import os
 
-from reports import suppressions
+from helpers.product import suppressions
 
 FINDING = {"kind": "static", "holder": {"symbol": "cache", "path": ".member[2]", "module": "/lib/_foo.so"},
            "object": {"type": "dict"}, "stacks": {"created": [{"function": "f", "module": "/lib/_foo.so"}]}}
