@@ -20,7 +20,7 @@ RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
 # The C tables that Python needs, too: of kinds of findings, and of options.
 C_TABLES    := runtime/kinds.inc runtime/flags.inc
 SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py scripts/isan/*/*.py reports/*.py reports/*/*.py \
-                          tests/*.py tests/bench/*.py tests/fuzz/*.py)
+                          tests/*.py tests/*/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
 
@@ -71,7 +71,7 @@ cpython: deps ## CPython's own tests under fast and debug, compared with plain (
 	$(call pythons,$(foreach v,3.13 3.14,$(v)-plain $(v)-fast $(v)-debug))
 	logs='$(CPYTHON_LOG)'; logs=$${logs:-$$(mktemp -d)}; status=0; \
 	for v in 3.13 3.14; do for f in plain fast debug; do echo "== CPython $$v, $$f"; \
-	    $(isan) regrtest --flavor $$f --version $$v --log $$logs/$$v-$$f --suppressions tests/cpython-defects.txt \
+	    $(isan) regrtest --flavor $$f --version $$v --log $$logs/$$v-$$f --suppressions tests/cpython/known-defects.txt \
 	        $(CPYTHON_TESTS); [ $$? != 86 ] || status=1; \
 	    [ $$f = plain ] || $(isan) regrtest --compare $$logs/$$v-plain $$logs/$$v-$$f || status=1; \
 	done; done; [ -n '$(CPYTHON_LOG)' ] || rm -rf $$logs; exit $$status
@@ -80,7 +80,7 @@ races: deps ## CPython's own races, of interpreters that do the same at a time, 
 	$(MAKE) all
 	set -e; for v in $(or $(VERSION),3.13 3.14); do $(call python,tsan,$$v); done
 	status=0; for v in $(or $(VERSION),3.13 3.14); do \
-	    $(PYTHON) tests/races.py --version $$v $(RACES_ARGS) || status=$$?; done; exit $$status
+	    $(PYTHON) tests/cpython/races.py --version $$v $(RACES_ARGS) || status=$$?; done; exit $$status
 
 # What isan costs a stock Python (STOCK=, which is plain 3.13 by default, and
 # then fast is compared with it, too), beside what other tools cost it, and what
@@ -106,7 +106,7 @@ fuzz: deps ## feed isan's parsers with what they do not expect (FUZZ="log suppre
 soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 	$(MAKE) all
 	$(call python,fast,3.13)
-	$(PYTHON) tests/soak.py $(SOAK_ARGS)
+	$(PYTHON) tests/bench/soak.py $(SOAK_ARGS)
 
 # Of the checks left out two take isan__die() for a function that returns and do
 # not see that process_vm_readv() fills what it is given; gcc does the third better.

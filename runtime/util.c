@@ -17,7 +17,7 @@
 #include "runtime/owner.h"
 
 /* isan's memory is asked for next to the owner tags, where nothing else goes:
- * so it can be told from the program's (tests/soak.py).  The kernel takes
+ * so it can be told from the program's (tests/bench/soak.py).  The kernel takes
  * another place if that one is taken. */
 #define REGION      (ISAN__SHADOW - REGION_SIZE)
 #define REGION_SIZE (1ull << 44)

@@ -2,15 +2,12 @@ import functools
 import importlib.util
 import os
 import signal
-import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [os.path.join(ROOT, "scripts"), ROOT]
-
-from isan import Problem, pythons  # noqa: E402
-from subject import VERSIONS, Subject  # noqa: E402
+from helpers.product import Problem, pythons
+from helpers.programs import FAST, STOCK, TSAN, VERSIONS, Subject
+from helpers.tree import ISAN, ROOT
 
 # A shell without job control has what it starts with & ignore it (POSIX, 2.11), and so would what tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -19,13 +16,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def root():
     """This checkout."""
-    return ROOT
+    return str(ROOT)
 
 
 @pytest.fixture(scope="session")
 def isan():
     """The isan command."""
-    path = os.path.join(ROOT, "build", "bin", "isan")
+    path = str(ISAN)
     if not os.path.exists(path):
         pytest.fail("build/bin/isan is missing: run make", pytrace=False)
     return path
@@ -67,13 +64,6 @@ def subject_of(isan, flavor_python, tmp_path_factory):
                   else flavor_python(flavor, version) if version in VERSIONS else name)
         return Subject(isan, python, tmp_path_factory.mktemp, directory)
     return make
-
-
-# Interpreters that are not among what make test builds: 3.14-tsan, or a stock Python's path.
-MORE = os.environ.get("ISAN_TEST_PYTHONS", "").split()
-FAST = [version + "-fast" for version in VERSIONS]
-TSAN = ["3.13-tsan", *(name for name in MORE if name.endswith("-tsan"))]
-STOCK = ["system", *(version + "-plain" for version in VERSIONS), *(name for name in MORE if name not in TSAN)]
 
 
 @pytest.fixture(scope="session", params=FAST)

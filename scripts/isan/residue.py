@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 
 from isan import ROOT, launch
-from isan.launch import LIBRARY
 from isan.reports import model
 from isan.reports.read import log
 from isan.reports.symbolize.symbols import Symbolizer
@@ -53,7 +52,7 @@ def cache():
 
 def key(executable):
     digest = hashlib.sha256(b"%d" % FORMAT)
-    for path in executable, LIBRARY:
+    for path in executable, launch.LIBRARY:
         path = os.path.realpath(path)
         st = os.stat(path)
         digest.update(os.fsencode("%s\0%d\0%d\0" % (path, st.st_size, st.st_mtime_ns)))

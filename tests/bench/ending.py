@@ -18,8 +18,8 @@ import run
 from run import Column, Failure
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "ext"))
-from build import build  # noqa: E402
+sys.path.insert(0, str(HERE.parent))
+from ext.build import build  # noqa: E402
 
 CASES = {
     "freed": "it has so many MB of objects, which its end frees",

@@ -1,5 +1,5 @@
 /* No bug: every way to count a reference that CPython's headers inline, in C
- * and in C++, to see what checks make of it (tests/test_env.py). */
+ * and in C++, to see what checks make of it (tests/cli/test_env.py). */
 #include <Python.h>
 
 /* The arguments of the functions below: an object and a number. */

@@ -2,15 +2,13 @@
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts"), str(HERE.parent), str(HERE)]
-import logwriter  # noqa: E402
-from fuzz_log import RAW, SHORT, short  # noqa: E402
-from reports import log, tables  # noqa: E402
+from fuzz_log import RAW, SHORT, short
+from helpers import log_writer
+from helpers.product import log, tables
 
 
 def base(**header):
-    w = logwriter.Writer(**header)
+    w = log_writer.Writer(**header)
     w.process(options="origin=native")
     w.module("/lib/_foo.so", 0x1000, 0x1000)
     site = w.code("a.py", "f", 5, (2, 6), (3, None), (1, 9))

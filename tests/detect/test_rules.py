@@ -1,0 +1,467 @@
+"""What is shared or left behind on purpose: each rule of runtime/rules.inc, each residue rule of runtime/kinds.inc
+and the RAW domain, on both sides of its border."""
+import pytest
+
+from helpers.programs import VERSIONS, holder_of, line_of, places, who
+
+# The first interpreter makes an object and keeps it; the second is handed it by an extension.
+HAND_OVER = """
+first, second = Interpreter(KIND), Interpreter(KIND)
+first.run("import sys, attr_borrowed as m\\nclass Class: pass\\nkept = " + OBJECT + "\\nm.store(kept)")
+second.run("import attr_borrowed as m\\ndef take(object): pass\\nm.pass_to(take)")
+second.end()
+first.end()
+"""
+
+
+def shared(subject, kind, expression):
+    return subject.run(HAND_OVER, KIND=kind, OBJECT=expression)
+
+
+# --- rule: immortal --------------------------------------------------------------------
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+@pytest.mark.parametrize("type, immortal, mortal", [
+    ("int", "5", "10 ** 20"), ("type", "int", "Class"), ("tuple", "()", "(10 ** 20,)"), ("str", "'a'", "'ab' * len(sys.path)"),
+])
+def test_immortal(subject, kind, type, immortal, mortal):
+    assert shared(subject, kind, immortal).healthy()
+    run = shared(subject, kind, mortal)
+    assert run.status == 86
+    for access in "incref", "decref":
+        (trap, *_) = run.findings("share", access=access, type=type)
+        assert who(trap["owner"])[0] == 1 and who(trap["current"])[0] == 2
+
+
+def test_none(subject):
+    assert shared(subject, "isolated", "None").healthy()
+
+
+def test_immortal_on_the_heap(subject):
+    """Names in code are made immortal by the interpreter that compiles it; looking at one's attribute takes no
+    reference, so that only the rule stands between it and a finding."""
+    script = HAND_OVER.replace("def take(object): pass\\nm.pass_to(take)", "m.getattr('__class__')")
+    run = subject.run(script, KIND="isolated", OBJECT=IMMORTAL_NAME)
+    assert run.findings("share", "stale") == []         # the extension's static keeping it is a leak all the same
+    run = subject.run(script, KIND="isolated", OBJECT=MORTAL_NAME)
+    assert run.status == 86 and run.findings("share", access="attribute", type="str")
+
+
+# --- rule: interned ----------------------------------------------------------------------
+
+INTERNED, NOT_INTERNED = "sys.intern('in' + str(10 ** 20))", "'in' + str(10 ** 20)"
+
+
+def test_interned(subject):
+    assert shared(subject, "legacy", INTERNED).healthy()
+    for kind, expression in ("legacy", NOT_INTERNED), ("isolated", INTERNED), ("isolated", NOT_INTERNED):
+        run = shared(subject, kind, expression)
+        assert run.status == 86 and run.findings("share", type="str", access="incref")
+        assert [finding for finding in run.findings() if finding["object"]["type"] != "str"] == []
+
+
+# --- rule: scope -----------------------------------------------------------------------------
+
+SINGLE_PHASE = """
+first, second = Interpreter("legacy"), Interpreter("legacy")
+first.run("import " + MODULE)
+second.run(f"import {MODULE}" + USE)
+second.end()
+first.end()
+"""
+
+
+def single_phase(subject, module, use):
+    return subject.run(SINGLE_PHASE, MODULE=module, USE=f"\n{module}.shared.append(None)" if use else "")
+
+
+@pytest.mark.parametrize("module", ["single_copy", "_testsinglephase"])
+def test_copied_by_the_runtime(subject, module):
+    run = single_phase(subject, module, use=False)
+    assert [finding for finding in run.findings() if any(
+        frame["function"] == "reload_singlephase_extension" for frame in finding["stacks"]["used"])] == []
+
+
+def test_copied_by_the_runtime_and_used(subject):
+    run = single_phase(subject, "single_copy", use=True)
+    assert run.status == 86
+    (trap, *_) = run.findings("share", type="list", access="incref")
+    assert who(trap["current"]) == (2, "legacy") and who(trap["owner"])[0] in (0, 1)
+
+
+def test_copied_by_the_extension(subject):
+    """Code of the extension that the runtime calls while it copies is user code all the same."""
+    assert single_phase(subject, "single_init_clean", use=True).healthy()
+    run = single_phase(subject, "single_init", use=False)
+    assert run.status == 86
+    (trap, *_) = [finding for finding in run.findings("share", type="list")
+                  if places(finding["stacks"]["used"], "single_init.c")]
+    # It is first run in the main interpreter, to see what kind of module it is.
+    assert (trap["access"], trap["count"], who(trap["owner"]), who(trap["current"])) \
+        == ("incref", 2, (0, "main"), (1, "legacy"))
+    assert holder_of(trap) == ("list", "single_init.c", line_of("single_init.c", "static PyObject *list;"))
+    assert places(trap["stacks"]["used"], "single_init.c") == [line_of("single_init.c", "PyModule_AddObjectRef")]
+
+
+# --- rules about what a static holds ---------------------------------------------------------
+
+STORED = ("stored", "attr_borrowed.c", line_of("attr_borrowed.c", "static PyObject *stored;"))
+KEPT = ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *kept;"))
+IMMORTAL_NAME, MORTAL_NAME = "(lambda: a_name_in_code).__code__.co_names[0]", "'not a name ' * len(sys.path)"
+
+
+def statics(subject, kind, module, store, ended=False):
+    """The findings about the statics of a module in which the first interpreter has stored something: the type of the
+    object, the static, whether the object has been freed.  The second does nothing but import it."""
+    run = subject.run("""
+        first, second = Interpreter(KIND), Interpreter(KIND)
+        first.run(f"import sys, {MODULE} as m\\n{STORE}")
+        if ENDED:
+            first.end()
+        second.run(f"import {MODULE}")
+        second.end()
+        if not ENDED:
+            first.end()
+    """, KIND=kind, MODULE=module, STORE=store, ENDED=ended)
+    found = run.findings("static")
+    assert run.report["crashes"] == [] and bool(run.status) == bool(run.findings())
+    assert all((finding["owner"]["id"], finding["count"]) in ((0, 1), (1, 1)) for finding in found)
+    return [(finding["object"]["type"], holder_of(finding), finding["object"]["freed"]) for finding in found]
+
+
+def test_static_that_holds_an_immortal_object(subject):
+    def hold(name, ended=False):
+        return statics(subject, "isolated", "attr_borrowed", f"kept = {name}\nm.store(kept)", ended)
+    assert hold(IMMORTAL_NAME) == []
+    assert hold(MORTAL_NAME) == [("str", STORED, False)]
+    # Immortal, too, ends with its interpreter, if CPython frees it then.
+    assert hold(IMMORTAL_NAME, ended=True) == {"3.13": [], "3.14": [("str", STORED, True)]}[subject.version]
+
+
+def test_static_that_holds_an_interned_string(subject):
+    def hold(kind, string, ended=False):
+        return statics(subject, kind, "dealloc_wrong", f"m.make(lambda: {string})", ended)
+    assert hold("legacy", INTERNED) == []
+    for kind, string, ended in (("legacy", NOT_INTERNED, False), ("isolated", INTERNED, False), ("legacy", INTERNED, True)):
+        assert hold(kind, string, ended) == [("str", KEPT, False)]
+
+
+def test_definition_that_holds_a_copy(subject):
+    """Of the dictionary of the module that the main interpreter has made for the first to see what it is."""
+    assert statics(subject, "legacy", "single_kept", "") == []
+    holder = ("kept", "single_kept.c", line_of("single_kept.c", "static PyObject *kept;"))
+    assert statics(subject, "legacy", "single_kept", "m.keep()") == [("dict", holder, False)]
+
+
+def test_static_type(subject):
+    """One finding for the type, and none for what is in it."""
+    holder = ("thing", "type_static.c", line_of("type_static.c", "} thing = {"))
+    assert statics(subject, "legacy", "type_static", "") == [("type_static.Thing", holder, False)]
+    assert statics(subject, "legacy", "type_static", "assert m.keep()") \
+        == [("type_static.Thing", holder, False), ("tuple", holder, False)]
+
+
+SEQUENCE = """
+first, second, third = Interpreter(KIND), Interpreter(KIND), Interpreter(KIND)
+first.run(IMPORT)
+if ENDED:
+    first.end()
+second.run(IMPORT + STORE)
+third.end()
+second.end()
+if not ENDED:
+    first.end()
+"""
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_static_that_another_could_have_reached(subject, kind):
+    """Who has imported the extension and ended before is nobody to find anything there."""
+    names = {"KIND": kind, "IMPORT": "import attr_borrowed as m\n", "STORE": "kept = []\nm.store(kept)"}
+    assert subject.run(SEQUENCE, ENDED=True, **names).healthy()
+    static = subject.run(SEQUENCE, ENDED=False, **names).one("static", type="list")
+    assert (who(static["owner"])[0], who(static["current"])[0], holder_of(static)) == (2, 1, STORED)
+
+
+# --- rules for stock Pythons: one_heap, one_table, interned_table, last_interned, recycled ------------
+
+def frees(run):
+    return sorted(((finding["access"], finding["object"]["type"]) for finding in run.findings("free")), key=str)
+
+
+def test_one_heap(stock):
+    """Before 3.12 nothing is wrong with memory that another interpreter frees; objects are another matter."""
+    one = stock.hexversion < (3, 12)
+    assert frees(stock.run(ELSEWHERE, KIND="legacy", PREFIX="")) == ([] if one else [("free", None), ("realloc", None)])
+    run = stock.run(ELSEWHERE_OBJECT, KIND="legacy")
+    assert frees(run) == [("dealloc", "Kept")]
+
+
+@pytest.mark.parametrize("object, type", [
+    ("type_static.Thing.method", "method_descriptor"), ("Slot.x", "member_descriptor"), ("type_static.Thing.__mro__", "tuple"),
+])
+def test_one_table(stock, object, type):
+    """Before 3.12 the methods of static types are for all; those of other types, and what else a type has, are not."""
+    run = stock.run("""
+        first, second = Interpreter("legacy"), Interpreter("legacy")
+        code = "import boundary_static, type_static\\nclass Slot: __slots__ = ('x',)\\nboundary_static.appended(" + OBJECT + ")"
+        first.run(code)
+        second.run(code)
+        second.end()
+        first.end()
+    """, OBJECT=object)
+    holder = ("kept_appended", "boundary_static.c", line_of("boundary_static.c", "*kept_appended;"))
+    found = run.findings("share", "static", type=type)
+    excused = stock.hexversion < (3, 12) and type == "method_descriptor"
+    assert sorted(finding["kind"] for finding in found) == ([] if excused else ["share", "static"])
+    assert all(holder_of(finding) == holder for finding in found)
+
+
+MANY = """
+first, second = Interpreter(KIND), Interpreter(KIND)
+for interpreter, n in (first, 1), (second, 2):
+    interpreter.run(f"import sys, cache_static\\nfor n in range({n * COUNT}): {DO}")
+second.end()
+first.end()
+"""
+
+
+def test_table_of_interned_strings(stock):
+    """It is made larger by who finds it full, and so is that of a dictionary in a static."""
+    run = stock.run(MANY.replace("import sys, cache_static", "import sys; kept = []"), KIND="legacy", COUNT=50_000,
+                    DO="kept.append(sys.intern('in' + str(n)))")
+    assert run.healthy()
+    run = stock.run(MANY, KIND="legacy", COUNT=2000, DO="cache_static.cache[sys.intern('in' + str(n))] = None")
+    assert bool(frees(run)) == (stock.hexversion >= (3, 12)) and set(frees(run)) <= {("free", None)}
+
+
+LAST = """
+import dealloc_wrong
+class Late:
+    def __del__(self, drop=dealloc_wrong.drop):
+        drop()
+other = Interpreter("legacy")
+other.run(f"import dealloc_wrong; dealloc_wrong.make(lambda: {OBJECT})")
+other.end()
+late = Late()
+if NOW:
+    del late
+"""
+
+
+@pytest.mark.parametrize("object, now, expected", [
+    (NOT_INTERNED, False, []), (NOT_INTERNED, True, [("dealloc", "str")]), ("bytearray(9)", False, [("dealloc", "bytearray")]),
+], ids=["at the end", "before", "no string"])
+def test_strings_freed_at_the_end(stock, object, now, expected):
+    """Of another interpreter, by the main one."""
+    assert frees(stock.run(LAST, OBJECT=object, NOW=now)) == expected
+
+
+def test_interned_strings_freed_at_the_end(stock):
+    """As CPython does itself, from 3.14 on."""
+    run = left(stock, "legacy", INTERNED_STRING)
+    assert frees(run) == [] and [(leak["kind"], holder_of(leak)) for leak in run.findings()] == [("leak", KEPT)]
+
+
+@pytest.mark.parametrize("options", ["", "origin=none"])
+def test_recycled(stock, options):
+    """Objects that an extension gives to another interpreter, of a type with a free list and of one without."""
+    run = stock.run("import boundary_switch\nboundary_switch.cross(set(), float('1.5'))", options)
+    told = stock.hexversion >= (3, 13) and options == ""
+    assert {finding["object"]["type"] for finding in run.findings("share")} == {"set"} | ({"float"} if told else set())
+
+
+@pytest.mark.parametrize("options", ["", "origin=none"])
+def test_recycled_and_held(stock, options):
+    run = stock.run("""
+        first, second = Interpreter("legacy"), Interpreter("legacy")
+        first.run("import boundary_static; boundary_static.appended(float('1.5'))")
+        second.run("import boundary_static; boundary_static.appended(None)")
+        second.end()
+        first.end()
+    """, options)
+    share = run.one("share", type="float", access="argument")
+    assert holder_of(share) == ("kept_appended", "boundary_static.c", line_of("boundary_static.c", "*kept_appended;"))
+
+
+# --- the RAW domain is the process's -----------------------------------------------------------
+
+ELSEWHERE = """
+first, second = Interpreter(KIND), Interpreter(KIND)
+for use in "release", "grow":
+    first.run(f"import free_wrong; free_wrong.{PREFIX}alloc()")
+    second.run(f"import free_wrong; free_wrong.{PREFIX}{use}()")
+second.run(f"free_wrong.{PREFIX}release()")
+second.end()
+first.end()
+"""
+
+
+ELSEWHERE_OBJECT = """
+first, second = Interpreter(KIND), Interpreter(KIND)
+first.run("import dealloc_wrong\\nclass Kept: pass\\ndealloc_wrong.make(Kept)")
+second.run("import dealloc_wrong; dealloc_wrong.drop()")
+second.end()
+first.end()
+"""
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_raw_memory(subject, kind):
+    assert subject.run(ELSEWHERE, KIND=kind, PREFIX="raw_").healthy()
+    run = subject.run(ELSEWHERE, KIND=kind, PREFIX="")
+    assert sorted(finding["access"] for finding in run.findings("free")) == ["free", "realloc"]
+
+
+# --- residue: process ------------------------------------------------------------------------------
+
+def residue(run, rule):
+    """The interpreters that left something by this rule."""
+    return {who(left["owner"])[0] for left in run.report["residue"] if left["residue"]["rule"] == rule}
+
+
+def test_item_in_a_queue(subject):
+    run = subject.run("""
+        from interpreters import queues
+        queue = queues().create()
+        sender = Interpreter()
+        sender.run(f'''
+            from interpreters import queues
+            queues().Queue({queue.id}).put("text " * 1000)
+        ''')
+        sender.end()
+    """)
+    assert residue(run, "process") == {1}
+    # 3.13 loses one block when it clears the item of a sender that ended: _queueitem_clear_data() means
+    # XID_IGNORE_EXC | XID_FREE, and has & (Modules/_interpqueuesmodule.c).
+    lost = {"3.13": [("leak", "PyMem_RawMalloc", 1)], "3.14": []}[subject.version]
+    assert [(finding["kind"], finding["domain"], finding["count"]) for finding in run.findings()] == lost
+
+
+def test_raw_memory_of_an_extension(subject):
+    run = subject.run("""
+        sender = Interpreter()
+        sender.run("import free_wrong; free_wrong.raw_alloc(112); free_wrong.raw_alloc(112)")
+        sender.end()
+    """)
+    assert run.status == 86
+    leaks = run.findings("leak")
+    assert [(leak["domain"], leak["count"], leak["bytes"], who(leak["owner"])) for leak in leaks] \
+        == 2 * [("PyMem_RawMalloc", 1, 112, (1, "own-gil"))]
+    holder = ("raw_block", "free_wrong.c", line_of("free_wrong.c", "FAMILY(raw,"))
+    assert sorted(map(holder_of, leaks), key=bool) == [None, holder]
+
+
+# --- residue: interned -------------------------------------------------------------------------------
+
+INTERNED_STRING = "sys.intern('in' + str(n))"
+LEFT = """
+interpreter = Interpreter(KIND)
+interpreter.run(f'''
+    import sys, dealloc_wrong
+    for n in 10 ** 20, 10 ** 21:
+        dealloc_wrong.make(lambda: {STRING})
+''')
+interpreter.end()
+"""
+
+
+def left(subject, kind, string):
+    """An extension loses its reference to one string and holds another in a static."""
+    return subject.run(LEFT, KIND=kind, STRING=string)
+
+
+def test_interned_strings_left(subject):
+    # In the main interpreter's dictionary of them: there for all that come.  A static is an extension's own doing.
+    run = left(subject, "legacy", INTERNED_STRING)
+    assert residue(run, "interned") == {1}
+    assert [(leak["kind"], holder_of(leak)) for leak in run.findings()] == [("leak", KEPT)]
+    # In a dictionary that is gone: what CPython made immortal stays (3.13), what an extension lost is its leak.
+    run = left(subject, "isolated", INTERNED_STRING)
+    assert residue(run, "interned") == {"3.13": {1}, "3.14": set()}[subject.version]
+    assert sorted((leak["kind"], str(holder_of(leak))) for leak in run.findings(type="str")) \
+        == [("leak", str(KEPT)), ("leak", "None")]
+    assert len(run.findings()) == 2
+
+
+def test_interned_string_in_a_cache_of_the_main_interpreter(either):
+    """A type's lookup keeps the name (Objects/typeobject.c, update_cache); the interned one is the other interpreter's.
+    A name that is not interned is nobody else's."""
+    run = either.run("""
+        import sys
+        interpreter = Interpreter("legacy")
+        interpreter.run("import sys; sys.kept = sys.intern('never' + str(10 ** 20))")
+        getattr(int, sys.intern("never" + str(10 ** 20)), None)
+        interpreter.end()
+    """)
+    assert run.findings() == [], run.err
+
+
+def test_interned_string_of_another_dictionary_in_that_cache(subject):
+    """An interpreter with a GIL of its own has a dictionary of its own: the main one's cache is no place for its names."""
+    run = subject.run("""
+        import declare
+        interpreter = Interpreter("isolated")
+        interpreter.run("import sys, declare; declare.put(sys.intern('never' + str(10 ** 20)))")
+        declare.use(lambda name: getattr(int, name, None))
+        declare.forget()
+        interpreter.end()
+    """)
+    leak = run.one("leak", type="str")
+    assert leak["holder"]["path"].split("[")[0].endswith("type_cache.hashtable"), run.err
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_strings_left(subject, kind):
+    run = left(subject, kind, "'in' + str(n)")
+    assert [leak["kind"] for leak in run.findings(type="str")] == ["leak", "leak"]
+    assert len(run.findings()) == 2
+
+
+# --- residue: runtime, one_heap, tracemalloc -----------------------------------------------------------------
+
+def test_left_in_the_runtime(stock):
+    """Before 3.12 the list of single-phase extensions is a static of CPython's; an extension's static is not."""
+    run = stock.run("""
+        interpreter = Interpreter("legacy")
+        interpreter.run("import single_copy, dealloc_wrong\\ndealloc_wrong.make(lambda: (1.5, []))")
+        interpreter.end()
+    """)
+    assert residue(run, "runtime") == ({1} if stock.hexversion < (3, 12) else set())
+    assert [(leak["object"]["type"], holder_of(leak)) for leak in run.findings("leak")] == [("tuple", KEPT)]
+
+
+def test_left_in_the_one_heap(stock):
+    """The table of interned strings; and memory that only an extension has, or nobody."""
+    run = stock.run("""
+        interpreter = Interpreter("legacy")
+        interpreter.run("import sys\\nkept = [sys.intern('in' + str(n)) for n in range(50_000)]")
+        interpreter.run("import free_wrong; free_wrong.alloc(5000); free_wrong.alloc(5000)")
+        interpreter.end()
+    """)
+    rule = "one_heap" if stock.hexversion < (3, 12) else "interned"
+    assert [who(left["owner"]) for left in run.report["residue"]
+            if left["residue"]["rule"] == rule and left["bytes"] > 1 << 20] == [(1, "legacy")]
+    holder = ("mem_block", "free_wrong.c", line_of("free_wrong.c", "FAMILY(mem,"))
+    leaks = run.findings()
+    assert [(leak["kind"], leak["domain"], leak["bytes"]) for leak in leaks] == 2 * [("leak", "PyMem_Malloc", 5008)]
+    assert sorted(map(holder_of, leaks), key=bool) == [None, holder]
+
+
+@pytest.mark.parametrize("stock", [version + "-plain" for version in VERSIONS], indirect=True)     # test_stock.py says why not before 3.12
+def test_left_while_tracemalloc_is_on(stock):
+    """Raw memory and names of files; not what only an extension has."""
+    script = """
+        import tracemalloc
+        if START:
+            tracemalloc.start()
+        interpreter = Interpreter("legacy")
+        interpreter.run("import free_wrong, dealloc_wrong\\nfree_wrong.raw_alloc(112); free_wrong.alloc(112)")
+        interpreter.run("dealloc_wrong.make(lambda: 'text' * len(dealloc_wrong.__name__))")
+        interpreter.end()
+    """
+    lasting = [("PyMem_Malloc", None), ("PyObject_Malloc", "str")]
+    for start, rules, leaks in (True, {1}, lasting), (False, set(), [("PyMem_RawMalloc", None)] + lasting):
+        run = stock.run(script, START=start)
+        assert residue(run, "tracemalloc") == rules
+        assert sorted((leak["domain"], leak["object"]["type"]) for leak in run.findings()) == sorted(leaks, key=str)

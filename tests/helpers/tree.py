@@ -1,0 +1,59 @@
+"""Where things are in this checkout: the only file of the tests to change when one of them moves."""
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TESTS = ROOT / "tests"
+EXT = TESTS / "ext"                     # the test extensions, and interpreters.py for the programs that use them
+HOSTS = TESTS / "hosts"
+BENCH = TESTS / "bench"
+WORKLOADS = BENCH / "workloads"
+FUZZ = TESTS / "fuzz"
+SOAK = BENCH / "soak.py"
+OBJECT_CREATION = TESTS / "helpers" / "object_creation.py"
+CPYTHON_DEFECTS = TESTS / "cpython" / "known-defects.txt"
+
+# Directories of the packages isan and `helpers`, for programs that tests start.  pyproject.toml names them for pytest.
+SCRIPTS = ROOT / "scripts"
+PYTHON_PATH = [str(SCRIPTS), str(TESTS)]
+COMMANDS = "isan.cli."                  # where the modules of isan's commands are
+
+# What make builds.
+BUILD = ROOT / "build"
+ISAN = BUILD / "bin" / "isan"
+LIBRARY = BUILD / "lib" / "libisan.so.0"
+LIBRARY_LINK = BUILD / "lib" / "libisan.so"
+
+# Sources that tests compile, read or run.
+INCLUDE = ROOT / "include"
+REFCOUNT_HEADER = INCLUDE / "isan" / "refcount.h"
+OWNER_HEADER = ROOT / "runtime" / "owner.h"
+LAYOUT = ROOT / "runtime" / "python.c"
+LAYOUT_HEADER = "runtime/internal.h"    # as #include names it
+THREAD_ID = ROOT / "hooks" / "stock.c"  # has the offset of a thread's id in 3.11
+REFERENCE_NAME = ROOT / "runtime" / "edge.c"
+REFERENCE_NAME_HEADER = "runtime/internal.h"
+REFERENCE_NAME_NEEDS = [REFERENCE_NAME, LAYOUT, ROOT / "runtime" / "util.c"]    # what it is linked from
+X86_DECODE = ROOT / "runtime" / "x86.c"
+X86_DECODE_HEADER = "runtime/x86.h"
+OPTIONS = ROOT / "runtime" / "flags.inc"
+API_TABLE = ROOT / "hooks" / "api.inc"
+SYMBOLIZE = ROOT / "reports" / "symbolize.c"
+REPORT_SCHEMA = ROOT / "reports" / "schema.json"
+COMMAND = SCRIPTS / "isan" / "__main__.py"
+ANCHORS = SCRIPTS / "cpython" / "anchors.txt"
+DEPS = SCRIPTS / "deps.sh"
+MAKE_WHEEL = SCRIPTS / "make_wheel.py"
+CI = SCRIPTS / "ci"
+PIP_LIST = SCRIPTS / "demo" / "pip_list.py"
+SUPPRESSIONS = ROOT / "reports" / "suppressions"        # the directory of cpython-VERSION.supp
+DOCS = ROOT / "docs"
+DOCUMENTED = ["runtime", "hooks", "reports"]    # directories: docs/internals.md names each of their files
+# What isan python, and the commands that need no interpreter, need of a checkout.
+NEEDED_TO_BUILD = ["scripts", "include", "hooks"]
+NEEDED_TO_RUN = ["scripts", "include", "reports"]
+
+
+def inside(copy, path):
+    """The place of one of the above in a copy of this checkout."""
+    return Path(copy) / path.relative_to(ROOT)
