@@ -16,13 +16,13 @@ cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no
 # What implements a function of the C library's is no call of it.
 LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
-RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c hooks/*.c))
+RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c runtime/*/*.c hooks/*.c))
 # The C tables that Python needs, too: of kinds of findings, and of options.
-C_TABLES    := runtime/kinds.inc runtime/flags.inc
+C_TABLES    := runtime/core/kinds.inc runtime/base/options.inc
 SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py scripts/isan/*/*.py reports/*.py reports/*/*.py \
                           tests/*.py tests/*/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
-LINT_C      := $(wildcard runtime/*.c hooks/*.c reports/*.c)
+LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/*.c)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
 JOBS    ?= auto
@@ -160,7 +160,7 @@ build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
 	sed 's|@PYTHON@|$(PYTHON)|' $< > $@.tmp && chmod +x $@.tmp && mv $@.tmp $@
 
-build/obj/runtime/libc.o: ISAN_CFLAGS += $(LIBC_CFLAGS)
+build/obj/runtime/base/libc.o: ISAN_CFLAGS += $(LIBC_CFLAGS)
 
 build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -6,9 +6,20 @@
  * interpreter's allocator would be taken for malloc's and end the process, so
  * it is kept instead, and shows up as its owner's leak.
  */
-#include <string.h>
+#include "hooks/alloc.h"
 
-#include "runtime/owner.h"
+#include "hooks/arena.h"
+#include "runtime/api/query.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/block_notes.h"
+#include "runtime/core/lifetime.h"
+#include "runtime/core/origin.h"
+#include "runtime/core/quarantine.h"
+#include "runtime/core/transfer.h"
+#include "runtime/detect/foreign_use.h"
+#include "runtime/detect/gilstate.h"
+#include "runtime/detect/leak.h"
 
 /* Include/cpython/pymem.h */
 typedef struct {
@@ -40,7 +51,7 @@ current(bool raw)
 {
     isan__slot_t slot = isan__slot;
     if (raw) {
-        slot = isan__self.nested ? 0 : slot == 0 ? ISAN__NOBODY : slot;
+        slot = isan__self.nested ? 0 : slot == 0 ? ISAN__NO_INTERP : slot;
     }
     return slot;
 }
@@ -65,7 +76,7 @@ static void __attribute__((noinline, cold))
 unattached(const struct domain *d, void *pc)
 {
     if (!isan__py.one_gil) {
-        isan__unattached(d->id == OBJ ? "PyObject_Malloc" : "PyMem_Malloc", pc);
+        isan__gilstate_check_call(d->id == OBJ ? "PyObject_Malloc" : "PyMem_Malloc", pc);
     }
 }
 
@@ -100,7 +111,7 @@ do_malloc(struct domain *d, size_t size, int id, bool lean)
 {
     bool raw = id == RAW;
     if (lean || isan__stock) {
-        isan__refresh_stock(raw);
+        isan__sync_thread_state_stock(raw);
     }
     size_t smallest = lean ? LEAST : least;
     if (!raw && ISAN__UNLIKELY(isan__self.tstate == NULL)) {
@@ -119,7 +130,7 @@ do_malloc(struct domain *d, size_t size, int id, bool lean)
             }
         }
         /* Whatever is less than two granules, they are what has a tag. */
-        isan__tag(p, size, slot, lean ? 0 : isan__origin(), raw ? ISAN__RAW : 0);
+        isan__tag_block(p, size, slot, lean ? 0 : isan__current_origin(), raw ? ISAN__RAW : 0);
     }
     return p;
 }
@@ -127,7 +138,7 @@ do_malloc(struct domain *d, size_t size, int id, bool lean)
 INLINE void *
 do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
 {
-    isan__refresh(raw);
+    isan__sync_thread_state(raw);
     size_t size = nelem * elsize;           /* the caller has checked for overflow */
     if (size < least) {
         nelem = 1;
@@ -139,7 +150,7 @@ do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
     void *p = REAL(raw, d->real.calloc(d->real.ctx, nelem, elsize));
     isan__slot_t slot = current(raw);
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
-        isan__tag(p, size, slot, isan__origin(), raw ? ISAN__RAW : 0);
+        isan__tag_block(p, size, slot, isan__current_origin(), raw ? ISAN__RAW : 0);
     }
     return p;
 }
@@ -173,34 +184,34 @@ hook_raw_calloc(void *ctx, size_t nelem, size_t elsize)
 static inline bool
 plain(uint32_t word)
 {
-    return (word & (0xffff | ISAN__START | ISAN__WATCHED | ISAN__FREED))
+    return (word & (0xffff | ISAN__START | ISAN__NOTED | ISAN__FREED))
         == (ISAN__START | isan__self.free_slot);
 }
 
 static void __attribute__((noinline))
 slow_free(struct domain *d, void *p, void *pc)
 {
-    uint32_t word = isan__load(p);
-    isan__refresh(d->id == RAW);
-    if (isan__flags.signal != 0) {
-        isan__look_if_wanted();
+    uint32_t word = isan__load_tag(p);
+    isan__sync_thread_state(d->id == RAW);
+    if (isan__options.signal != 0) {
+        isan__scan_if_requested();
     }
     if (!(word & ISAN__START)) {
         d->real.free(d->real.ctx, p);       /* from before isan, or no multiple of 16 */
         return;
     }
-    isan__slot_t slot = isan__slot, owner = word & ISAN__WATCHED && d->id != RAW
-        ? isan__transfer_over(p, slot) : (isan__slot_t)word;
+    isan__slot_t slot = isan__slot, owner = word & ISAN__NOTED && d->id != RAW
+        ? isan__transfer_end(p, slot) : (isan__slot_t)word;
     bool ended = isan__interp_of(owner)->ended;
     if (word & ISAN__FREED) {
-        isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, p, pc);
+        isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_free, p, pc);
         return;
     }
     if (d->id != RAW && owner != slot && slot != 0) {
         /* On a stock Python this is the first to see that an object dies. */
         char *op = !isan__stock ? NULL
-            : d->id == OBJ ? isan__marked_or_recognised_in(p, true) : isan__marked_in(p);
-        isan__trap(ISAN__KIND_free, ISAN__ACCESS_free, op ? op : p, pc);
+            : d->id == OBJ ? isan__find_object_in(p, true) : isan__marked_object_in(p);
+        isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_free, op ? op : p, pc);
         if (!isan__share_obmalloc(owner, slot)) {
             return;
         }
@@ -210,16 +221,16 @@ slow_free(struct domain *d, void *p, void *pc)
         return;
     }
     isan__slot_t interp = 0;
-    if (word & ISAN__WATCHED) {
-        interp = isan__watched_block_gone(p);
+    if (word & ISAN__NOTED) {
+        interp = isan__noted_block_freed(p);
     }
-    isan__untag(p, word);
+    isan__untag_block(p, word);
     d->real.free(d->real.ctx, p);
     if (ended) {
-        isan__interp_block_gone(owner);
+        isan__interp_block_freed(owner);
     }
     if (interp != 0) {
-        isan__interp_ended(interp);
+        isan__interp_end(interp);
     }
 }
 
@@ -227,9 +238,9 @@ static void
 hook_free(void *ctx, void *p)
 {
     struct domain *d = ctx;
-    uint32_t word = isan__load(p);
+    uint32_t word = isan__load_tag(p);
     if (ISAN__LIKELY(plain(word))) {
-        isan__untag(p, word);
+        isan__untag_block(p, word);
         d->real.free(d->real.ctx, p);
     }
     else {
@@ -245,9 +256,9 @@ copy(struct domain *d, void *p, size_t size)
     if (q != NULL) {
         size_t old = isan__block_size(p);
         memcpy(q, p, old < size ? old : size);
-        char *op = isan__marked_in(p);
+        char *op = isan__marked_object_in(p);
         if (op != NULL && taggable(q)) {
-            *isan__word(q + (op - (char *)p)) |= ISAN__OBJECT;
+            *isan__tag_word(q + (op - (char *)p)) |= ISAN__OBJECT;
         }
     }
     return q;
@@ -261,15 +272,15 @@ hook_realloc(void *ctx, void *p, size_t size)
         return (d->id == RAW ? hook_raw_malloc : d->id == MEM ? hook_mem_malloc : hook_malloc)(ctx, size);
     }
     size = size < least ? least : size;
-    isan__refresh(d->id == RAW);
-    uint32_t word = isan__load(p);
-    isan__slot_t slot = isan__slot, owner = word & ISAN__WATCHED && d->id != RAW
-        ? isan__transfer_over(p, slot) : (isan__slot_t)word;
+    isan__sync_thread_state(d->id == RAW);
+    uint32_t word = isan__load_tag(p);
+    isan__slot_t slot = isan__slot, owner = word & ISAN__NOTED && d->id != RAW
+        ? isan__transfer_end(p, slot) : (isan__slot_t)word;
     if (!(word & ISAN__START)) {
         return REAL(d->id == RAW, d->real.realloc(d->real.ctx, p, size));
     }
     if (d->id != RAW && (word & ISAN__FREED || (owner != slot && slot != 0))) {
-        isan__trap(ISAN__KIND_free, ISAN__ACCESS_realloc, p, __builtin_return_address(0));
+        isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_realloc, p, __builtin_return_address(0));
         if (word & ISAN__FREED || !isan__share_obmalloc(owner, slot)) {
             return copy(d, p, size);
         }
@@ -278,31 +289,31 @@ hook_realloc(void *ctx, void *p, size_t size)
      * here, so its tags go first. */
     size_t old = isan__block_size(p);
     uint32_t origin = isan__block_origin(p);
-    char *op = isan__marked_in(p);
-    isan__untag(p, word);
+    char *op = isan__marked_object_in(p);
+    isan__untag_block(p, word);
     char *q = REAL(d->id == RAW, d->real.realloc(d->real.ctx, p, size));
     char *now = q != NULL ? q : p;
     if (taggable(now)) {
         /* A foreign block of a shared obmalloc is whose it would be had it
          * been copied to a new one. */
         bool taken = q != NULL && d->id != RAW && slot != 0 && slot != owner;
-        isan__tag(now, q != NULL ? size : old, taken ? slot : owner,
-                  taken ? isan__origin() : origin, word & (ISAN__RAW | ISAN__WATCHED));
+        isan__tag_block(now, q != NULL ? size : old, taken ? slot : owner,
+                  taken ? isan__current_origin() : origin, word & (ISAN__RAW | ISAN__NOTED));
         if (taken && isan__interp_of(owner)->ended) {
-            isan__interp_block_gone(owner);
+            isan__interp_block_freed(owner);
         }
         if (op != NULL) {
-            *isan__word(now + (op - (char *)p)) |= ISAN__OBJECT;
+            *isan__tag_word(now + (op - (char *)p)) |= ISAN__OBJECT;
         }
     }
-    if (ISAN__UNLIKELY(word & ISAN__WATCHED) && now != p) {
-        isan__watched_block_moved(p, now);
+    if (ISAN__UNLIKELY(word & ISAN__NOTED) && now != p) {
+        isan__noted_block_moved(p, now);
     }
     return q;
 }
 
-void
-isan__real_free(int domain, void *p)
+static void
+free_really(int domain, void *p)
 {
     domains[domain].real.free(domains[domain].real.ctx, p);
 }
@@ -326,6 +337,24 @@ debug_hooks(const allocator *raw)
     return debug;
 }
 
+static bool
+is_wrapped(void)
+{
+    allocator now;
+    get(RAW, &now);
+    return now.malloc != hook_raw_malloc;
+}
+
+/* Python has been initialised again and has its own allocators back
+ * (Python/pystate.c, _PyRuntimeState_Init). */
+static bool
+were_reset(void)
+{
+    allocator now;
+    get(RAW, &now);
+    return now.malloc == domains[RAW].real.malloc;
+}
+
 /* Python sets its allocators when it is initialised (PYTHONMALLOC, -X dev),
  * so this is called when a main interpreter begins. */
 void
@@ -333,6 +362,9 @@ isan__alloc_install(void)
 {
     void (*set)(int, allocator *) = (void (*)(int, allocator *))isan__python_symbol("PyMem_SetAllocator");
     isan__arenas_install();
+    isan__real_free = free_really;
+    isan__allocator_is_wrapped = is_wrapped;
+    isan__allocators_were_reset = were_reset;
     allocator now;
     get(RAW, &now);
     if (now.malloc == hook_raw_malloc) {
@@ -343,7 +375,7 @@ isan__alloc_install(void)
         { hook_raw_malloc, hook_mem_malloc, hook_malloc },
         { hook_raw_malloc, hook_lean_mem_malloc, hook_lean_malloc },
     };
-    bool lean = isan__stock && isan__flags.origin == ISAN__ORIGIN_none && least != 0;
+    bool lean = isan__stock && isan__options.origin == ISAN__ORIGIN_none && least != 0;
     for (int i = 0; i < 3; i++) {
         get(i, &domains[i].real);
         set(i, &(allocator){
@@ -353,20 +385,10 @@ isan__alloc_install(void)
     }
 }
 
-bool
-isan__alloc_wrapped(void)
+void
+isan__alloc_interp_begins(isan__slot_t slot)
 {
-    allocator now;
-    get(RAW, &now);
-    return now.malloc != hook_raw_malloc;
-}
-
-/* Python has been initialised again and has its own allocators back
- * (Python/pystate.c, _PyRuntimeState_Init). */
-bool
-isan__alloc_lost(void)
-{
-    allocator now;
-    get(RAW, &now);
-    return now.malloc == domains[RAW].real.malloc;
+    if (isan__interp_of(slot)->kind == ISAN_INTERP_MAIN) {
+        isan__alloc_install();
+    }
 }

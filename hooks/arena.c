@@ -8,9 +8,13 @@
  * the pages of tags that say nothing, and the whole arena where no block is
  * left, which only the quarantine has kept from being freed.
  */
-#include <string.h>
+#include "hooks/arena.h"
 
-#include "runtime/owner.h"
+#include "runtime/base/lock.h"
+#include "runtime/core/interp.h"
+#include "runtime/core/shadow.h"
+#include "runtime/core/thread.h"
+#include "runtime/cpython/layout.h"
 
 /* Include/cpython/objimpl.h */
 typedef struct {
@@ -29,7 +33,7 @@ static struct arena {
     uint32_t serial;                        /* of the interpreter */
 } *arenas;
 static size_t n, room;
-static isan__lock_t lock;
+static struct isan__lock lock = { .rank = ISAN__RANK_ARENAS };
 
 static void
 keep(struct arena a)

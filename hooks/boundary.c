@@ -9,11 +9,21 @@
  * C API are rewritten to lead to the wrappers here.
  */
 #define _GNU_SOURCE
+#include "hooks/boundary.h"
+
 #include <dlfcn.h>
 #include <link.h>
-#include <string.h>
 
-#include "runtime/owner.h"
+#include "hooks/instrumented.h"
+#include "runtime/base/options.h"
+#include "runtime/base/table.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/origin.h"
+#include "runtime/detect/foreign_use.h"
+#include "runtime/detect/gilstate.h"
+#include "runtime/detect/static_scan.h"
+#include "runtime/elf/imports.h"
 
 enum {
 #define ISAN_API(name, arguments, result) API_##name,
@@ -47,8 +57,8 @@ static void
 mark(const void *op)
 {
     const char *block = isan__block_of(op);
-    if (block != NULL && !(isan__load(block) & (ISAN__RAW | ISAN__FREED))) {
-        __atomic_or_fetch(isan__word(op), ISAN__OBJECT, __ATOMIC_RELAXED);
+    if (block != NULL && !(isan__load_tag(block) & (ISAN__RAW | ISAN__FREED))) {
+        __atomic_or_fetch(isan__tag_word(op), ISAN__OBJECT, __ATOMIC_RELAXED);
     }
 }
 
@@ -59,10 +69,10 @@ static void __attribute__((noinline, cold))
 look(word op, int access, void *pc)
 {
     if (isan__foreign((const void *)op)) {
-        isan__here();
+        isan__sync_thread_state(true);
         if (isan__foreign((const void *)op)) {
             mark((const void *)op);
-            isan__trap(ISAN__KIND_share, access, (const void *)op, pc);
+            isan__check_foreign_use(ISAN__KIND_share, access, (const void *)op, pc);
         }
     }
 }
@@ -73,7 +83,7 @@ before(char letter, word arg, word next, int row, void *pc)
 {
     switch (letter) {
     case 't':
-        isan__state_used((const char *)arg, rows[row].name, pc);
+        isan__gilstate_check_attach((const char *)arg, rows[row].name, pc);
         break;
     case 'o':
         look(arg, ISAN__ACCESS_argument, pc);
@@ -110,9 +120,9 @@ before(char letter, word arg, word next, int row, void *pc)
 static word
 seen_by_none(const word arg[], int row, void *pc)
 {
-    uint32_t trapped = isan__self.trapped;
+    uint32_t trapped = isan__self.n_findings;
     word r = real[row](arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
-    for (int i = 0; isan__slot != 0 && isan__self.trapped == trapped && rows[row].letters[i] != 0; i++) {
+    for (int i = 0; isan__slot != 0 && isan__self.n_findings == trapped && rows[row].letters[i] != 0; i++) {
         if (rows[row].letters[i] == 'o') {
             look(arg[i], ISAN__ACCESS_argument, pc);
         }
@@ -128,9 +138,9 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
     if (!isan__stock && rows[row].result != 's' && rows[row].result != 'S') {
         return seen_by_none(arg, row, pc);
     }
-    isan__here();
+    isan__sync_thread_state(true);
     if (isan__slot == 0 && rows[row].result != 's') {
-        isan__unattached(rows[row].name, pc);
+        isan__gilstate_check_call(rows[row].name, pc);
     }
     for (int i = 0; letters[i] != 0; i++) {
         if ((letters[i] == 'd' || letters[i] == 'x') && isan__foreign((void *)arg[i])) {
@@ -152,11 +162,11 @@ defined(const void *definition, bool made)
 {
     Dl_info info;
     struct link_map *map;
-    isan__here();
+    isan__sync_thread_state(true);
     if (dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
-        isan__defined(map->l_addr, definition);
-        if (made && isan__in_frame()) {
-            isan__imported(map->l_addr);
+        isan__import_defined(map->l_addr, definition);
+        if (made && isan__in_python_frame()) {
+            isan__import_module(map->l_addr);
         }
     }
 }
@@ -176,7 +186,7 @@ strange(char letter, word arg, word next)
     case 'o': case 'a': case 'i': case 'd': case 'x':
         return isan__foreign((const void *)arg);
     case 't':
-        return isan__state_strange((const void *)arg);
+        return isan__gilstate_may_be_foreign((const void *)arg);
     case 'p':
         return arg != 0 && isan__foreign(*(const void **)arg);
     case 'v':
@@ -195,19 +205,19 @@ INLINE void
 state_before(int row, char letter, word arg, void *pc)
 {
     if (row == API_PyGILState_Ensure) {
-        isan__ensure(pc);
+        isan__gilstate_check_ensure(pc);
     }
     if (row == API_PyThreadState_Delete) {
-        isan__state_deleted((const char *)arg);
+        isan__gilstate_deleted((const char *)arg);
     }
     if (letter == 't') {
-        isan__self.given = (const char *)arg;
+        isan__self.requested_tstate = (const char *)arg;
     }
     if (letter == 'e' && arg != 0) {
-        isan__ending(*(void **)(arg + isan__py.ts_interp), pc);
+        isan__gilstate_end_interp(*(void **)(arg + isan__py.ts_interp), pc);
     }
     if (letter == 'E') {
-        isan__ending((void *)arg, pc);
+        isan__gilstate_end_interp((void *)arg, pc);
     }
 }
 
@@ -215,20 +225,20 @@ INLINE void
 state_after(int row, char letter, word result, void *pc)
 {
     if (row == API_PyEval_SaveThread || row == API_PyEval_ReleaseThread || row == API_PyThreadState_DeleteCurrent) {
-        isan__self.given = NULL;
+        isan__self.requested_tstate = NULL;
     }
-    isan__here();
+    isan__sync_thread_state(true);
     if (isan__self.tstate == NULL && row != API_PyThreadState_New && row != API_PyThreadState_Delete) {
-        isan__self.left = pc;
+        isan__self.detach_pc = pc;
     }
     if (row == API_PyGILState_Release) {
-        isan__released();
+        isan__gilstate_released();
     }
     if (row == API_PyThreadState_New) {
-        isan__state_made((const char *)result, pc);
+        isan__gilstate_created((const char *)result, pc);
     }
     if (letter == 'e' || letter == 'E') {
-        isan__ending(NULL, NULL);
+        isan__gilstate_end_interp(NULL, NULL);
     }
 }
 
@@ -265,8 +275,8 @@ wrap(int row, const char *letters, char result, word a, word b, word c, word d, 
         look(r, ISAN__ACCESS_return, pc);
     }
     /* A recycled object of this interpreter only changes its origin. */
-    if (result == 'n' && r != 0 && isan__slot != 0 && !isan__tracing
-        && (isan__flags.origin != ISAN__ORIGIN_none || isan__foreign((const void *)r))) {
+    if (result == 'n' && r != 0 && isan__slot != 0 && !isan__reftrace_active
+        && (isan__options.origin != ISAN__ORIGIN_none || isan__foreign((const void *)r))) {
         isan__hook_table.create((void *)r);
     }
     if (state) {
@@ -378,7 +388,7 @@ isan__api_jump(const struct saved *saved, const word *stack, int row, void *pc)
     struct arguments args = { saved, stack, 0, 0 };
     word arg = 0;
     if (ISAN__UNLIKELY(isan__slot == 0)) {
-        isan__unattached(rows[row].name, pc);
+        isan__gilstate_check_call(rows[row].name, pc);
     }
     for (const char *l = rows[row].letters; isan__slot != 0 && *l != 0; l++) {
         word last = arg;
@@ -498,12 +508,12 @@ static const struct row rows[ROWS] = {
 #undef ISAN_API_LEFT_OUT
 };
 
-static struct isan__table row_of;           /* hash of the name -> index + 1 */
+static struct isan__table row_of = ISAN__TABLE;           /* hash of the name -> index + 1 */
 
 static uint64_t
 hash(const char *name)
 {
-    return isan__hash(name, strlen(name), 0) | 1;
+    return isan__table_key(ISAN__KEY_HASH, name, strlen(name));
 }
 
 /* Two threads may do this at once, and do the same. */
@@ -518,7 +528,7 @@ find_python(void)
         function f = (function)isan__python_symbol(rows[i].name);
         if (f != NULL) {
             real[i] = f;
-            isan__table_put(&row_of, hash(rows[i].name), (uint64_t)i + 1);
+            isan__table_put_or_drop(&row_of, hash(rows[i].name), (uint64_t)i + 1);
         }
     }
     __atomic_store_n(&found, true, __ATOMIC_RELEASE);
@@ -559,7 +569,7 @@ substitute(const char *name, bool call, void *arg)
 }
 
 /* What is done is known to the next walk; all under dl_iterate_phdr()'s lock. */
-static struct isan__table done;             /* program headers -> 1 */
+static struct isan__table done = ISAN__TABLE;             /* program headers -> 1 */
 static unsigned long long unloaded;         /* dlpi_subs */
 
 struct walk {
@@ -593,10 +603,10 @@ rewrite_module(struct dl_phdr_info *info, size_t size, void *arg)
     }
     uint64_t key = (uint64_t)info->dlpi_phdr;
     if (isan__table_get(&done, key) == 0) {
-        if (!isan__has_runtime(info)) {
-            isan__got_rewrite(info, substitute, NULL);
+        if (!isan__module_has_runtime(info)) {
+            isan__imports_rewrite(info, substitute, NULL);
         }
-        isan__table_put(&done, key, 1);
+        isan__table_put_or_drop(&done, key, 1);
     }
     return 0;
 }
@@ -607,7 +617,7 @@ rewrite_module(struct dl_phdr_info *info, size_t size, void *arg)
  * dlopen() holds from beginning to end (elf/dl-addr.c, _dl_addr()).  So if no
  * module has been added since before it was called, all of them are ready. */
 void
-isan__boundary_modules(void)
+isan__boundary_wrap_modules(void)
 {
     static unsigned long long seen;         /* adds and subs when there was nothing to do */
     find_python();

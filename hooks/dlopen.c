@@ -5,11 +5,11 @@
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include "runtime/internal.h"
+#include "runtime/base/compiler.h"
+#include "runtime/core/events.h"
 
 typedef void *open_function(const char *, int);
 
@@ -86,7 +86,7 @@ dlopen(const char *name, int flags)
         handle = real(name, flags);
     }
     if (handle != NULL) {
-        isan__loaded(handle);
+        isan__publish_module_loaded(handle);
         dlerror();                          /* what isan looked for in vain is no error of the caller's */
     }
     return handle;

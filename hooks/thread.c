@@ -10,7 +10,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "runtime/internal.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/origin.h"
 
 typedef int create_function(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
@@ -25,9 +26,9 @@ run(void *arg)
 {
     struct birth birth = *(struct birth *)arg;
     free(arg);
-    isan__self.maker = birth.maker;
-    isan__self.maker_stack = birth.stack;
-    isan__self.maker_tid = birth.tid;
+    isan__self.creator_serial = birth.maker;
+    isan__self.creator_stack = birth.stack;
+    isan__self.creator_tid = birth.tid;
     return birth.start(birth.arg);
 }
 
@@ -38,18 +39,18 @@ find_maker(struct birth *birth)
     if (isan__main_slot == 0) {
         return false;
     }
-    isan__here();
+    isan__sync_thread_state(true);
     const struct isan__thread *self = &isan__self;
     const struct isan__interp *last = isan__interp_of(self->slot);
     if (last->serial != 0 && last->kind != ISAN_INTERP_MAIN) {
         birth->maker = last->serial;
-        birth->stack = isan__stack_here(NULL);
+        birth->stack = isan__record_stack(NULL);
         birth->tid = isan__tid();
     }
     else if (last->serial == 0) {           /* a library's thread that starts more of them */
-        birth->maker = self->maker;
-        birth->stack = self->maker_stack;
-        birth->tid = self->maker_tid;
+        birth->maker = self->creator_serial;
+        birth->stack = self->creator_stack;
+        birth->tid = self->creator_tid;
     }
     return birth->maker != 0;
 }

@@ -15,7 +15,7 @@ _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_|.+-]+|[(),]|\S')
 # Macro -> (list of the module, number of its arguments).
 LISTS = {
     "ISAN_KIND": ("KINDS", 3), "ISAN_ACCESS": ("ACCESSES", 1), "ISAN_STATE": ("STATES", 2), "ISAN_PLACE": ("PLACES", 2),
-    "ISAN_RESIDUE": ("RESIDUES", 2), "ISAN_KEEPER": ("KEEPERS", 2), "ISAN_REASON": ("REASONS", 2),
+    "ISAN_RESIDUE": ("RESIDUES", 2), "ISAN_RETAINER": ("RETAINERS", 2), "ISAN_REASON": ("REASONS", 2),
 }
 HEAD = '''"""The recorder's tables. Made by scripts/generate_c_tables.py from %s: edit those."""
 '''

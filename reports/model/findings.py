@@ -125,7 +125,7 @@ def gil_of(race):
 def is_all_atomic(log, finding):
     """Rule atomic_variable: stores into an atomic variable are no race.
 
-    Of the processor's stores statics=watch cannot tell which are atomic (runtime/stores.c), so the variable's type
+    Of the processor's stores statics=watch cannot tell which are atomic (runtime/detect/race_stores.c), so the variable's type
     decides. ThreadSanitizer can tell, and its findings stay.
     """
     holder, widest = finding["holder"], 16

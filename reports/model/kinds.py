@@ -2,7 +2,7 @@
 from ..read import c_tables
 
 KINDS = {kind.name: kind for kind in c_tables.KINDS}
-KEEPERS = {keeper.name: keeper for keeper in c_tables.KEEPERS}
+RETAINERS = {retainer.name: retainer for retainer in c_tables.RETAINERS}
 STATES = {state.access: state for state in c_tables.STATES}
 REASONS = {reason.name: reason for reason in c_tables.REASONS}
 STATIC_TYPE = ("a static type is used by several interpreters",

@@ -3,7 +3,7 @@ import re
 
 from ..read import c_tables
 from .findings import Findings
-from .kinds import DOMAINS, KEEPERS, REASONS, STATIC_TYPE
+from .kinds import DOMAINS, RETAINERS, REASONS, STATIC_TYPE
 
 # What PyType_Ready() gives a static type (Include/cpython/object.h).
 _TYPE_FIELD = re.compile(r"\.tp_\w+$")
@@ -24,11 +24,11 @@ class Leaks(Findings):
         leak["reasons"] = [self.reason(log, r) for r in log.of("reasons", l.id) if REASONS[r.reason].text]
         if leak["holder"]:
             in_type = leak["holder"]["address"] is not None and _TYPE_FIELD.search(leak["holder"]["path"] or "")
-            leak["hint"] = STATIC_TYPE[1] if in_type else KEEPERS[leak["holder"]["kind"]].hint
+            leak["hint"] = STATIC_TYPE[1] if in_type else RETAINERS[leak["holder"]["kind"]].hint
             if "object" in leak["holder"]:
                 leak["stacks"]["holder"] = self.created(log, steps[0].from_)
         else:
-            leak["hint"] = KEEPERS["unknown"].hint
+            leak["hint"] = RETAINERS["unknown"].hint
         leak["look"] = l.look or None
         leak["residue"] = None
         if l.residue:

@@ -15,7 +15,7 @@ Kind = collections.namedtuple("Kind", "name title hint")
 State = collections.namedtuple("State", "access hint")
 Place = collections.namedtuple("Place", "name text")
 Residue = collections.namedtuple("Residue", "name reason")
-Keeper = collections.namedtuple("Keeper", "name hint")
+Retainer = collections.namedtuple("Retainer", "name hint")
 Reason = collections.namedtuple("Reason", "name text")
 Option = collections.namedtuple("Option", "type name default choices least most help")
 
@@ -24,6 +24,6 @@ ACCESSES = _c_tables.ACCESSES
 STATES = [State(*row) for row in _c_tables.STATES]
 PLACES = [Place(*row) for row in _c_tables.PLACES]
 RESIDUES = [Residue(*row) for row in _c_tables.RESIDUES]
-KEEPERS = [Keeper(*row) for row in _c_tables.KEEPERS]
+RETAINERS = [Retainer(*row) for row in _c_tables.RETAINERS]
 REASONS = [Reason(*row) for row in _c_tables.REASONS]
 OPTIONS = {row[1]: Option(*row) for row in _c_tables.OPTIONS}

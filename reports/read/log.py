@@ -1,4 +1,4 @@
-"""Reads a log. runtime/log.h describes the format; keep the two together.
+"""Reads a log. runtime/base/log_format.h describes the format; keep the two together.
 
 A log comes from a process that may have died at any instruction, or from someone else's machine, so the reader trusts
 nothing in it. What cannot be read becomes an entry in `errors` with its offset in the file; all before it is kept.

@@ -1,4 +1,4 @@
-"""The records of a log, as runtime/log.h describes them: their layouts, and how each is added to a Log."""
+"""The records of a log, as runtime/base/log_format.h describes them: their layouts, and how each is added to a Log."""
 import collections
 import struct
 
@@ -146,7 +146,7 @@ def _add_finding(log, offset, body):
 def _add_leak(log, offset, body):
     f = _leak.unpack_from(body)
     n_paired, domain, text_size, look, number, _ = f[20:]
-    if f[1] >= len(c_tables.RESIDUES) or f[2] >= len(c_tables.KEEPERS):
+    if f[1] >= len(c_tables.RESIDUES) or f[2] >= len(c_tables.RETAINERS):
         raise Damaged("residue rule %d, keeper %d" % f[1:3])
     type = _strings(body[_leak.size:_leak.size + text_size], 1)[0] if text_size else ""
     begin = (_leak.size + text_size + 7) & ~7
@@ -154,7 +154,7 @@ def _add_leak(log, offset, body):
         raise Damaged("its pairs are cut off")
     pairs = [_pair.unpack_from(body, begin + i * _pair.size) for i in range(n_paired)]
     (log.owned if look else log.leaks)[f[0]] = Leak(
-        offset, *f[:2], c_tables.KEEPERS[f[2]].name, *f[3:8], Object(*f[8:16]), Holder(*f[16:20]),
+        offset, *f[:2], c_tables.RETAINERS[f[2]].name, *f[3:8], Object(*f[8:16]), Holder(*f[16:20]),
         DOMAINS.get(domain, ""), look, number, pairs, type)
 
 

@@ -10,7 +10,7 @@ Findings are numbered from 1 in the order in which this process makes them, with
 import os
 
 try:
-    import _isan                # added by libisan.so
+    import _isan                # added by libisan.so (runtime/api/pymodule.c)
 except ImportError:
     _isan = None
 

@@ -62,7 +62,7 @@ def reach(path):
             file.write(f"{id(o)} {sys.getrefcount(o)} {interned:d} {type(o).__qualname__}\\n")
     return seen
 """
-# What is wrong with them, seen from outside: the rules are those of runtime/rules.inc.
+# What is wrong with them, seen from outside: the rules are those of runtime/detect/rules.inc.
 WALK = """
 from helpers import owner_tags as tags
 IMMORTAL = 1 << 30

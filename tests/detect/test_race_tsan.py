@@ -225,9 +225,9 @@ def test_thread_sanitizer_itself_says_nothing(tsan):
 
 def test_what_is_called_is_not_intercepted():
     """ThreadSanitizer's functions wait for its locks, also where isan holds the dynamic linker's: of four programs that
-    import much in parallel three hung (runtime/libc.c)."""
+    import much in parallel three hung (runtime/base/libc.c)."""
     called = subprocess.run(["nm", "-D", "--undefined-only", LIBRARY], stdout=subprocess.PIPE, text=True, check=True).stdout
     names = {name.partition("@")[0] for name in called.split()}
-    # strncpy is for extensions (runtime/stores.c), the others are not called there.
+    # strncpy is for extensions (runtime/detect/race_stores.c), the others are not called there.
     assert "dl_iterate_phdr" in names and {name for name in names if re.match(
         "mem|str|stp|v?snprintf|clock_|mprotect", name)} <= {"strncpy", "strtol", "strerror", "strerrorname_np"}

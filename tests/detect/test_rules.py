@@ -1,4 +1,4 @@
-"""What is shared or left behind on purpose: each rule of runtime/rules.inc, each residue rule of runtime/kinds.inc
+"""What is shared or left behind on purpose: each rule of runtime/detect/rules.inc, each residue rule of runtime/core/kinds.inc
 and the RAW domain, on both sides of its border."""
 import pytest
 

@@ -6,7 +6,7 @@ import json
 import jsonschema
 import pytest
 
-from helpers.product import baseline, json as json_, tables
+from helpers.product import baseline, json_, tables
 from helpers.report_schema import validate, validator
 from helpers.sample_report import everything
 

@@ -9,7 +9,7 @@ import os
 import struct
 from unittest import mock
 
-from helpers.product import html, json as json_, junit, log, model, packages, sarif, suggestions, suppressions, text
+from helpers.product import html, json_, junit, log, model, packages, sarif, suggestions, suppressions, text
 
 RAW = b"\xff"
 TAIL = 16          # where the header says how far the log goes

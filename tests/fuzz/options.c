@@ -6,7 +6,7 @@
 #include <string.h>
 
 static jmp_buf wrong;
-#include "runtime/flags.c"
+#include "runtime/base/options.c"
 
 void
 isan__die(const char *format, ...)

@@ -13,7 +13,7 @@ from helpers import tree
 def constants():
     """The numbers of the two headers, by their names there."""
     found = {}
-    for header in tree.REFCOUNT_HEADER, tree.OWNER_HEADER:
+    for header in tree.REFCOUNT_HEADER, tree.SHADOW_HEADER:
         text = header.read_text(encoding="utf-8")
         for name, value, shift in re.findall(
                 r"^(?:#define)?\s+(ISAN__[A-Z_]+)\s*=?\s+(0x[0-9a-f]+|\d+)u?l*\b(?:\s*<<\s*(\d+))?", text, re.M):
@@ -23,8 +23,8 @@ def constants():
 
 C = constants()
 SHADOW, GRANULE = C["SHADOW"], C["GRANULE"]
-START, LONG, WATCHED, FREED, RAW = (C[name] for name in ("START", "LONG", "WATCHED", "FREED", "RAW"))
-OBJECT, NOBODY, SIZE_BIG = C["OBJECT"], C["NOBODY"], C["SIZE_BIG"]
+START, LONG, NOTED, FREED, RAW = (C[name] for name in ("START", "LONG", "NOTED", "FREED", "RAW"))
+OBJECT, NOBODY, SIZE_BIG = C["OBJECT"], C["NO_INTERP"], C["SIZE_BIG"]
 
 
 def word(address):
@@ -46,7 +46,7 @@ class Block:
         self.start = start
         self.words = [word(start + i * GRANULE) for i in range(3 if word(start) & LONG else 2)]
         self.slot = self.words[0] & 0xffff
-        self.flags = self.words[0] & (WATCHED | FREED | RAW)
+        self.flags = self.words[0] & (NOTED | FREED | RAW)
         self.origin = (self.words[0] >> 16 & 0x3ff) | (self.words[1] >> 16 & 0x3fff) << 10
         size = 2
         if self.words[0] & LONG:

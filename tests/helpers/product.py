@@ -11,7 +11,8 @@ from isan.pythons import anchors, progress, sources
 from isan.pythons import build_key, find_python, tsan_compiler, views_dir
 from isan.pythons.releases import FLAVORS
 from isan.reports import baseline, fingerprints, model, packages, suppressions, timeline
-from isan.reports.formats import html, json, junit, markdown, sarif, text
+from isan.reports.formats import html, junit, markdown, sarif, text
+from isan.reports.formats import json as json_
 from isan.reports.read import c_tables, linetable, records
 from isan.reports.read import log as log_
 from isan.reports.suppressions import matching, suggestions
@@ -23,6 +24,6 @@ tables = SimpleNamespace(**vars(c_tables), rows=generate_c_tables.rows)
 pythons = SimpleNamespace(**{**vars(progress), **vars(anchors), **vars(sources)}, FLAVORS=FLAVORS, build_key=build_key,
                           find_python=find_python, tsan_compiler=tsan_compiler, views_dir=views_dir)
 
-__all__ = ["Problem", "__version__", "baseline", "command", "doctor", "fingerprints", "html", "json", "junit", "launch",
+__all__ = ["Problem", "__version__", "baseline", "command", "doctor", "fingerprints", "html", "json_", "junit", "launch",
            "linetable", "log", "markdown", "matching", "model", "packages", "pythons", "residue", "results", "sarif",
            "suggestions", "suppressions", "symbols", "tables", "text", "timeline", "verdicts"]

@@ -1,4 +1,4 @@
-"""What runtime/python.c says of the layout of 3.11 and 3.12 (later ones tell it themselves), against their headers."""
+"""What runtime/cpython/layout.c says of the layout of 3.11 and 3.12 (later ones tell it themselves), against their headers."""
 import re
 import subprocess
 
@@ -40,7 +40,6 @@ APART = {
 APART_311 = {
     "frame_is_entry": "offsetof(_PyInterpreterFrame, is_entry)",
     "runtime_finalizing": "offsetof(struct pyruntimestate, _finalizing)",
-    "thread_id": "offsetof(PyThreadState, thread_id)",
 }
 
 
@@ -108,12 +107,9 @@ _Static_assert(offsetof(PyInterpreterState, gc) - offsetof(PyInterpreterState, _
                    "runtime_finalizing": r"runtime_finalizing = v == V311 \? (\d+) : (\d+);"}.get(name)
         if pattern:
             assert int(re.search(pattern, text)[column + 1]) == of[name], name
-    if column == 0:
-        stock_c = tree.THREAD_ID.read_text(encoding="utf-8")
-        assert int(re.search(r"THREAD_ID = (\d+)", stock_c)[1]) == of["thread_id"]
 
 
-# What all releases have in the same place, and what runtime/python.c sets apart by release.
+# What all releases have in the same place, and what runtime/cpython/layout.c sets apart by release.
 SHARED = """
 #define Py_BUILD_CORE 1
 #include <Python.h>
@@ -124,7 +120,7 @@ SHARED = """
 #include <stddef.h>
 #include "LAYOUT_HEADER"
 #define SAME(a, b) _Static_assert((size_t)(a) == (size_t)(b), #a)
-#define FIELD(name) SAME(offsetof(struct isan__type, name), offsetof(PyTypeObject, tp_##name))
+#define FIELD(name) SAME(offsetof(struct isan__type_object, name), offsetof(PyTypeObject, tp_##name))
 FIELD(name); FIELD(basicsize); FIELD(itemsize); FIELD(dealloc); FIELD(flags); FIELD(traverse); FIELD(clear);
 FIELD(weaklistoffset); FIELD(members); FIELD(base); FIELD(dictoffset); FIELD(finalize);
 SAME(ISAN__TYPE_MANAGED_DICT, Py_TPFLAGS_MANAGED_DICT);
@@ -166,7 +162,7 @@ SAME(offsetof(struct _dictvalues, valid), 3);
 
 def test_shared_layout(stock, root, tmp_path):
     text = said()[1]
-    constants = [constant for file in (tree.REFERENCE_NAME, tree.LAYOUT) for constant in re.findall(
+    constants = [constant for file in (tree.REFERENCE_NAME, tree.OBJECT) for constant in re.findall(
         r"\b((?:LIST|SET|DICT|DK)_[A-Z_]+) = (\d+)", file.read_text(encoding="utf-8"))]
     for name, condition, first in ("type_cached_keys", "v == V311", (3, 12)), ("tuple_items", "v < V314", (3, 14)), \
             ("values_header", "v < V313", (3, 13)):

@@ -8,22 +8,20 @@ from helpers import tree
 GLUE = """
 #include <Python.h>
 #include "REFERENCE_NAME_HEADER"
+#include "runtime/cpython/layout.h"
 
-__thread struct isan__thread isan__self;
-isan__slot_t isan__main_slot;               /* none: isan__peek() always asks the kernel */
-bool isan__sound(isan__slot_t slot) { return slot != 0; }
 
 static PyObject *
 edge_of(PyObject *module, PyObject *args)
 {
     unsigned long long from, memory;
     Py_ssize_t at;
-    struct isan__edge edge;
+    struct isan__reference_name edge;
     (void)module;
     if (!PyArg_ParseTuple(args, "KKn", &from, &memory, &at)) {
         return NULL;
     }
-    isan__edge_of((char *)from, (char *)memory, at, &edge);
+    isan__name_reference((char *)from, (char *)memory, at, &edge);
     return Py_BuildValue("(ILss)", edge.edge, (long long)edge.offset, edge.label, edge.member);
 }
 

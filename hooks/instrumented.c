@@ -1,0 +1,108 @@
+/* What the checks and edits of an instrumented Python call (include/isan/
+ * refcount.h and anchors.txt); on a stock Python stock.c and boundary.c do. */
+#include "hooks/instrumented.h"
+
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/origin.h"
+#include "runtime/detect/foreign_use.h"
+#include "runtime/detect/race_tsan.h"
+
+/* ISAN_SCOPE: the scope before and the new one, or 0 where there are none. */
+static int
+enter(int scope)
+{
+    struct isan__thread *self = &isan__self;
+    if (!isan__interp_of(self->slot)->shares_main) {
+        return 0;
+    }
+    int before = self->scope ? self->scope : ISAN__NORMAL;
+    self->scope = (uint8_t)scope;
+    isan__thread_update_slots();
+    return before;
+}
+
+static void
+leave(int before)
+{
+    isan__self.scope = (uint8_t)before;
+    isan__thread_update_slots();
+}
+
+static void
+incref(const void *op)
+{
+    isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_incref, op, __builtin_return_address(0));
+}
+
+static void
+attribute(const void *op)
+{
+    isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_attribute, op, __builtin_return_address(0));
+}
+
+/* Before the count goes down.  The last reference is not given up here: the
+ * object is another interpreter's to deallocate, and running its tp_dealloc
+ * here would put its memory into this interpreter's free lists. */
+static void
+decref(void *op)
+{
+    uint32_t *count = op;                   /* the low half of ob_refcnt */
+    if (*count == 1) {
+        if (isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+            *count = 2;
+        }
+    }
+    else {
+        isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_decref, op, __builtin_return_address(0));
+    }
+}
+
+/* _Py_Dealloc, for counts that fell to 0 unchecked. */
+static int
+dealloc(void *op)
+{
+    if (!isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+        return 0;
+    }
+    *(uint32_t *)op = 1;
+    return 1;
+}
+
+/* new_reference: an object from a free list is a new one in an old block.  On
+ * a stock Python the one before may have been another interpreter's. */
+static void
+create(void *op)
+{
+    char *block = isan__block_of(op);
+    if (block == NULL) {
+        return;
+    }
+    if ((isan__load_tag(op) & 0xffff) != isan__slot) {
+        isan__sync_thread_state(false);
+        if (!isan__stock || isan__slot == 0) {
+            return;
+        }
+        isan__retag(block, isan__slot);
+    }
+    isan__set_origin(block, isan__current_origin());
+    *isan__tag_word(op) |= ISAN__OBJECT;
+}
+
+/* ISAN_WITHIN */
+static unsigned int
+serial(const void *interp)
+{
+    isan__slot_t slot = isan__self.slot;
+    if (isan__interp_of(slot)->interp != interp) {
+        slot = isan__slot_of_interp(interp);
+    }
+    return isan__interp_of(slot)->serial;
+}
+
+const struct isan__hooks isan__hook_table = {
+    .incref = incref, .decref = decref, .attribute = attribute,
+    .create = create, .dealloc = dealloc,
+    .attach = isan__attach, .detach = isan__detach, .finalize = isan__finalize,
+    .enter = enter, .leave = leave, .serial = serial, .race = isan__race_tsan_report,
+};

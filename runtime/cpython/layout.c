@@ -1,0 +1,228 @@
+/* The Python in this process: its symbols, and the layout of what isan reads
+ * without its internal headers.  From 3.13 on _PyRuntime begins with
+ * _Py_DebugOffsets (Include/internal/pycore_runtime.h, pycore_debug_offsets.h),
+ * 64-bit numbers throughout; 3.11 and 3.12 never change their layout any more,
+ * so it is written down here (tests/unit/test_layout.py asks their headers).
+ */
+#define _GNU_SOURCE
+#include "runtime/cpython/layout.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <stdlib.h>
+
+
+struct isan__python isan__py;
+bool isan__stock;
+static void *handle = RTLD_DEFAULT;         /* of what brought the runtime */
+
+/* Bytes in 3.11 and 3.12, the number's place in _Py_DebugOffsets in 3.13 and 3.14. */
+static const struct where {
+    uint16_t *to;
+    uint16_t v[4];
+} table[] = {
+    /*                           3.11 3.12 3.13 3.14 */
+    { &isan__py.interp_id,        { 48,   8,  7,  7 } },
+    { &isan__py.interp_gil,       { 0,  384, 14, 15 } },
+    { &isan__py.interp_finalizing, { 84, 104, 10, 11 } },
+    { &isan__py.ts_interp,        { 16,  16, 22, 25 } },
+    { &isan__py.ts_frame,         { 56,  56, 23, 26 } },
+    { &isan__py.ts_next,          { 8, 8, 21, 24 } },
+    { &isan__py.ts_thread,        { 152, 136, 24, 27 } },
+    { &isan__py.ts_native,        { 160, 144, 25, 28 } },
+    { &isan__py.frame_previous,   { 48,   8, 29, 32 } },
+    { &isan__py.frame_executable, { 32,   0, 30, 33 } },
+    { &isan__py.frame_instr,      { 56,  56, 31, 34 } },
+    { &isan__py.frame_owner,      { 69,  70, 33, 36 } },
+    { &isan__py.code_filename,    { 112, 112, 35, 40 } },
+    { &isan__py.code_qualname,    { 128, 128, 37, 42 } },
+    { &isan__py.code_linetable,   { 136, 136, 38, 43 } },
+    { &isan__py.code_firstlineno, { 72,  68, 39, 44 } },
+    { &isan__py.code_units,       { 184, 192, 43, 48 } },
+    { &isan__py.type_name,        { 24,  24, 47, 53 } },
+    { &isan__py.type_flags,       { 168, 168, 49, 55 } },
+    { &isan__py.bytes_size,       { 16,  16, 65, 75 } },
+    { &isan__py.bytes_data,       { 32,  32, 66, 76 } },
+    { &isan__py.unicode_state,    { 32,  32, 68, 78 } },
+    { &isan__py.unicode_length,   { 16,  16, 69, 79 } },
+    { &isan__py.unicode_ascii,    { 48,  40, 70, 80 } },
+};
+enum { V311, V312, V313, V314, KNOWN };
+
+void *
+isan__python_symbol(const char *name)
+{
+    return dlsym(handle, name);
+}
+
+bool
+isan__initialized(void)
+{
+    return ((int (*)(void))isan__python_symbol("Py_IsInitialized"))() != 0;
+}
+
+/* The module at from has been loaded (RTLD_DEFAULT: the program starts): does
+ * it bring a Python runtime? */
+bool
+isan__python_in(void *from)
+{
+    if (dlsym(from, "_PyRuntime") == NULL || dlsym(from, "Py_GetVersion") == NULL) {
+        return false;
+    }
+    handle = from;
+    return true;
+}
+
+/* A host may unload Python and bring it in again, as Apache does because it
+ * reads its configuration twice: what isan has hooked and looks at must stay. */
+static void
+keep(void)
+{
+    Dl_info info;
+    void *kept = NULL;
+    if (handle != RTLD_DEFAULT && dladdr(isan__py.runtime, &info) != 0) {
+        kept = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    }
+    if (kept != NULL) {
+        handle = kept;
+    }
+}
+
+/* Public data: its size is in the symbol table. */
+static size_t
+symbol_size(const void *symbol)
+{
+    Dl_info info;
+    const ElfW(Sym) *sym = NULL;
+    return dladdr1(symbol, &info, (void **)&sym, RTLD_DL_SYMENT) != 0 && sym != NULL
+        ? sym->st_size : 0;
+}
+
+static void
+find_text(const struct dl_phdr_info *info)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_LOAD && ph->p_flags & PF_X) {
+            isan__py.text = (const char *)(info->dlpi_addr + ph->p_vaddr);
+            isan__py.text_size = ph->p_memsz;
+        }
+    }
+}
+
+static int
+find_data(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    (void)arg;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+        if (ph->p_type == PT_LOAD && (uintptr_t)isan__py.runtime - start < ph->p_memsz) {
+            isan__py.data = (const char *)start;
+            isan__py.data_size = ph->p_memsz;
+            find_text(info);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Where in a thread's own memory the current thread state is (Python/pystate.c,
+ * _Py_tss_tstate), which no symbol tells: what returns it, where the executable
+ * has the runtime, is `mov %fs:offset,%rax; ret`. */
+static intptr_t
+find_current_at(const void *function)
+{
+#ifdef __x86_64__
+    static const unsigned char load[] = { 0x64, 0x48, 0x8b, 0x04, 0x25 }, ret = 0xc3;
+    const unsigned char *code = function;
+    int32_t offset;
+    if (memcmp(code, load, sizeof load) == 0 && code[sizeof load + sizeof offset] == ret) {
+        memcpy(&offset, code + sizeof load, sizeof offset);
+        return offset;
+    }
+#else
+    (void)function;
+#endif
+    return 0;
+}
+
+bool
+isan__python_init(void)
+{
+    /* Usable before Py_Initialize (Doc/c-api/init.rst). */
+    const char *version = ((const char *(*)(void))isan__python_symbol("Py_GetVersion"))();
+    char *dot;
+    long major = strtol(version, &dot, 10), minor = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
+    if (major != 3 || minor < 11 || minor > 14) {
+        isan__say("this is Python %ld.%ld; isan knows 3.11 to 3.14 and stays out of its way",
+                  major, minor);
+        return false;
+    }
+    int v = (int)minor - 11;
+    isan__py.runtime = isan__python_symbol("_PyRuntime");
+    keep();
+    const uint64_t *offsets = v < V313 ? NULL : (const uint64_t *)isan__py.runtime;
+    if (offsets != NULL && offsets[2] != 0) {
+        isan__say("this is a free-threaded Python, without a GIL: isan stays out of its way");
+        return false;
+    }
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        uint64_t offset = offsets ? offsets[table[i].v[v]] : table[i].v[v];
+        if (offset > 0xffff) {
+            isan__say("_Py_DebugOffsets of this Python makes no sense: isan stays out of its way");
+            return false;
+        }
+        *table[i].to = (uint16_t)offset;
+    }
+    if (offsets != NULL) {
+        /* `_finalizing`, `_finalizing_id` and `gc` follow each other in struct
+         * _is (Include/internal/pycore_interp.h); the table has the last. */
+        isan__py.interp_finalizing -= 16;
+    }
+    /* Before 3.13 the current frame is the C frame's (struct _PyCFrame). */
+    isan__py.cframe_frame = v == V311 ? 8 : 0;
+    isan__py.has_cframe = v < V313;
+    isan__py.frame_is_entry = v == V311 ? 68 : 0;
+    isan__py.one_gil = v == V311;
+    isan__py.runtime_finalizing = v == V311 ? 24 : 0;
+    /* Python/pystate.c, _PyRuntimeState_Init: all of _PyRuntime begins anew, and main's
+     * obmalloc is in it.  Before and after it is a static of Objects/obmalloc.c. */
+    isan__py.new_obmalloc = v == V312;
+    isan__py.values_prefixed = v < V313;
+    isan__py.values_header = v < V313 ? 0 : 8;
+    isan__py.type_cached_keys = v == V311 ? 872 : 880;
+    isan__py.tuple_items = v < V314 ? 24 : 32;      /* ob_hash is new */
+    isan__py.unicode_header = v == V311 ? 24 : 16;
+    isan__py.runtime_size = symbol_size(isan__py.runtime);
+    dl_iterate_phdr(find_data, NULL);
+#define ISAN__PYTHON_TYPE(field, symbol) isan__py.field = isan__python_symbol(#symbol);
+#include "runtime/cpython/types.inc"
+    isan__py.hexversion = (uint32_t)*(const unsigned long *)isan__python_symbol("Py_Version");
+    /* Python/pystate.c; public under the first name from 3.13 on. */
+    isan__py.current = isan__python_symbol("PyThreadState_GetUnchecked");
+    if (isan__py.current == NULL) {
+        isan__py.current = isan__python_symbol("_PyThreadState_UncheckedGet");
+    }
+#define ISAN__PYTHON_FUNCTION(field, name) *(void **)&isan__py.field = isan__python_symbol(#name);
+    ISAN__PYTHON_FUNCTION(this_state, PyGILState_GetThisThreadState)
+    ISAN__PYTHON_FUNCTION(state_id, PyThreadState_GetID)
+    ISAN__PYTHON_FUNCTION(first_state, PyInterpreterState_ThreadHead)
+#undef ISAN__PYTHON_FUNCTION
+    isan__py.current_at = find_current_at(isan__py.current);
+    return true;
+}
+
+bool
+isan__module_has_runtime(const struct dl_phdr_info *info)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_LOAD
+            && (uintptr_t)isan__py.runtime - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,351 @@
+/* Races: what ThreadSanitizer reports, as isan's findings.
+ *
+ * TSan knows the memory, and of each access its stack, thread and locks; isan
+ * knows interpreters.  The report is taken in the process, by the functions that
+ * compiler-rt has for debuggers (lib/tsan/rtl/tsan_debugging.cpp); it gets here
+ * from scripts/cpython/tsan_main.c.
+ *
+ * TSan calls with locks of its own held that any thread may wait for in any
+ * instrumented function (tsan_rtl_report.cpp, ReportRace): so nothing here may
+ * wait for a lock that is held while such a function runs, such as the dynamic
+ * linker's for loading (dlsym, dladdr), and what others call holding a lock of
+ * isan's must not be one of TSan's functions (isan__map).  One report at a time.
+ */
+#define _GNU_SOURCE
+#include "runtime/detect/race_tsan.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <stdio.h>
+
+#include "runtime/base/sanitizer.h"
+#include "runtime/base/table.h"
+#include "runtime/core/origin.h"
+#include "runtime/detect/race.h"
+#include "runtime/elf/imports.h"
+
+typedef unsigned long word;
+static struct {
+    int (*data)(const void *report, const char **what, int *count, int *stacks, int *accesses,
+                int *places, int *locks, int *threads, int *tids, void **sleep, word n);
+    int (*access)(const void *report, word i, int *tid, void **address, int *size, int *write,
+                  int *atomic, void **trace, word n);
+    int (*place)(const void *report, word i, const char **type, void **address, word *start,
+                 word *size, int *tid, int *fd, int *suppressable, void **trace, word n);
+    int (*lock)(const void *report, word i, word *id, void **address, int *destroyed,
+                void **trace, word n);
+    int (*thread)(const void *report, word i, int *tid, uint64_t *os_id, int *running,
+                  const char **name, int *parent, void **trace, word n);
+} tsan;
+
+void
+isan__race_tsan_init(void)
+{
+    if (!isan__tsan) {
+        return;
+    }
+    *(void **)&tsan.data = dlsym(RTLD_DEFAULT, "__tsan_get_report_data");
+    *(void **)&tsan.access = dlsym(RTLD_DEFAULT, "__tsan_get_report_mop");
+    *(void **)&tsan.place = dlsym(RTLD_DEFAULT, "__tsan_get_report_loc");
+    *(void **)&tsan.lock = dlsym(RTLD_DEFAULT, "__tsan_get_report_mutex");
+    *(void **)&tsan.thread = dlsym(RTLD_DEFAULT, "__tsan_get_report_thread");
+}
+
+/* Which interpreter a thread has run, by its id: for accesses below which there
+ * is no function that says (ISAN_WITHIN). */
+#define SEVERAL 0xffffffffu
+/* Without an entry the interpreter of an earlier access is unknown. */
+static struct isan__table ran = ISAN__TABLE;        /* tid -> serial */
+static struct isan__table kinds = ISAN__TABLE;      /* serial of an interpreter -> enum isan_interp_kind + 1 */
+
+void
+isan__race_tsan_thread_entered(uint32_t serial)
+{
+    if (!isan__tsan) {
+        return;
+    }
+    static __thread bool known;             /* else it is a thread that had the same id */
+    uint32_t before = known ? (uint32_t)isan__table_get(&ran, isan__tid()) : serial;
+    known = true;
+    isan__table_put_or_drop(&ran, isan__tid(), before == serial ? serial : SEVERAL);
+    isan__table_put_or_drop(&kinds, serial, isan__interp_of(isan__self.slot)->kind + 1u);
+}
+
+/* --- one report --------------------------------------------------------------- */
+
+enum { DEPTH = 256, NATIVE = 64, TOP = 6 };
+struct access {
+    uint64_t pcs[NATIVE];                   /* innermost first, the first one exact */
+    int n, size;
+    uint64_t address;
+    uint32_t tid, serial;
+    uint16_t flags;                         /* ISAN_PLACE_* */
+};
+
+/* A trace without ISAN_WITHIN's frames; the innermost of these is where it was. */
+static int
+trace(uint64_t *pcs, void *const *frames, int max, uint32_t *serial)
+{
+    int n = 0;
+    *serial = 0;
+    for (int i = 0; i < max && frames[i] != NULL; i++) {
+        uint64_t pc = (uint64_t)frames[i];
+        if (pc - ISAN__FRAME <= UINT32_MAX) {
+            *serial = *serial ? *serial : (uint32_t)(pc - ISAN__FRAME);
+        }
+        else if (n < NATIVE) {
+            pcs[n++] = pc;
+        }
+    }
+    if (n > 0) {
+        pcs[0]--;                           /* all are return addresses */
+    }
+    return n;
+}
+
+static uint32_t
+thread_id(const void *report, int threads, int wanted)
+{
+    for (int i = 0; i < threads; i++) {
+        int tid = -1, running, parent;
+        uint64_t os_id = 0;
+        const char *name;
+        void *frames[1] = { NULL };
+        tsan.thread(report, (word)i, &tid, &os_id, &running, &name, &parent, frames, 1);
+        if (tid == wanted) {
+            return (uint32_t)os_id;
+        }
+    }
+    return 0;
+}
+
+static void
+get_access(struct access *a, const void *report, int i, int threads)
+{
+    void *frames[DEPTH] = { NULL }, *address = NULL;
+    int tid = -1, write = 0, atomic = 0;
+    memset(a, 0, sizeof *a);
+    tsan.access(report, (word)i, &tid, &address, &a->size, &write, &atomic, frames, DEPTH - 1);
+    a->address = (uint64_t)address;
+    a->flags = (uint16_t)((write ? ISAN_PLACE_WRITE : 0) | (atomic ? ISAN_PLACE_ATOMIC : 0));
+    a->n = trace(a->pcs, frames, DEPTH, &a->serial);
+    a->tid = thread_id(report, threads, tid);
+    if (i == 0 && isan__self.tstate != NULL) {
+        a->serial = isan__interp_of(isan__self.slot)->serial;
+        return;
+    }
+    if (a->serial == 0) {
+        uint32_t serial = a->tid ? (uint32_t)isan__table_get(&ran, a->tid) : 0;
+        a->serial = serial == SEVERAL ? 0 : serial;
+        a->flags |= serial == SEVERAL ? ISAN_PLACE_UNKNOWN : 0;
+    }
+    if (i == 0 && a->serial != 0) {
+        a->flags |= ISAN_PLACE_DETACHED;
+    }
+}
+
+/* The block that the address is in, or NULL. */
+static char *
+block_around(uint64_t address)
+{
+    enum { FAR = 1 << 16 };                 /* granules; others are not looked for */
+    char *p = (char *)(address & ~(uint64_t)(ISAN__GRANULE - 1));
+    for (int i = 0; i < FAR; i++, p -= ISAN__GRANULE) {
+        if (isan__load_tag(p) & ISAN__START) {
+            return address - (uint64_t)p < isan__block_size(p) ? p : NULL;
+        }
+    }
+    return NULL;
+}
+
+struct range {
+    uint64_t address;
+    bool inside;
+};
+
+static int
+has_address(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct range *range = arg;
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type == PT_LOAD && range->address - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
+            range->inside = true;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What the memory is: see struct isan__race. */
+static void
+memory_of(struct isan__race *race, const void *report, int places, const struct access *a)
+{
+    race->block = block_around(a->address);
+    if (race->block != NULL) {
+        char *op = isan__object_in(race->block);
+        race->op = op != NULL ? op : race->block;
+        return;
+    }
+    race->memory = (struct isan_object){ .address = a->address, .size = (uint64_t)a->size };
+    for (int i = 0; i < places; i++) {
+        const char *type = "";
+        void *frames[DEPTH] = { NULL }, *address;
+        uint64_t pcs[NATIVE];
+        word start = 0, size = 0;
+        int tid, fd, suppressable;
+        uint32_t serial;
+        tsan.place(report, (word)i, &type, &address, &start, &size, &tid, &fd, &suppressable,
+                   frames, DEPTH - 1);
+        if (strcmp(type, "heap") == 0) {
+            race->memory.address = start;
+            race->memory.size = size;
+            race->memory.origin = isan__record_native_stack(pcs, trace(pcs, frames, DEPTH, &serial), false);
+            race->memory.owner = serial;
+            race->memory.flags = ISAN_OBJ_ORIGIN_STACK;
+            return;
+        }
+        if (strcmp(type, "stack") == 0 || strcmp(type, "tls") == 0 || strcmp(type, "fd") == 0) {
+            return;
+        }
+    }
+    struct range range = { a->address, false };
+    dl_iterate_phdr(has_address, &range);
+    if (range.inside) {
+        race->holder.address = a->address;
+        race->memory = (struct isan_object){ 0 };
+    }
+}
+
+/* Whose GIL; 0: nobody's. */
+static uint64_t
+gil_of(uint32_t serial)
+{
+    uint64_t kind = serial ? isan__table_get(&kinds, serial) : 0;
+    return kind == 0 ? 0 : kind == ISAN_INTERP_OWN_GIL + 1u ? serial : UINT32_MAX;
+}
+
+/* A variable is one race, whoever accesses it how often from where; in memory
+ * that is allocated it is the code.  But one GIL or two is another thing. */
+static uint64_t
+key_of(const struct isan__race *race, const struct access *a)
+{
+    uint64_t one = gil_of(a[0].serial), other = gil_of(a[1].serial);
+    enum isan__key_type type = one == 0 || other == 0 ? ISAN__KEY_RACE_NO_GIL
+        : one == other ? ISAN__KEY_RACE_ONE_GIL : ISAN__KEY_RACE_TWO_GILS;
+    if (race->holder.address != 0) {
+        return isan__table_key(type, &race->holder.address, sizeof race->holder.address);
+    }
+    uint64_t stacks = 0;                    /* in any order */
+    for (int i = 0; i < 2; i++) {
+        stacks += isan__hash(a[i].pcs, sizeof *a[i].pcs * (size_t)(a[i].n < TOP ? a[i].n : TOP), 0);
+    }
+    return isan__table_key(type, &stacks, sizeof stacks);
+}
+
+int
+isan__race_tsan_report(const void *report)
+{
+    const char *what = "";
+    int count, stacks, accesses = 0, places = 0, locks = 0, threads = 0, tids;
+    void *sleep[1] = { NULL };
+    tsan.data(report, &what, &count, &stacks, &accesses, &places, &locks, &threads, &tids, sleep, 1);
+    bool freed = strncmp(what, "heap-use-after-free", 19) == 0;
+    if (accesses != 2 || !(freed || strncmp(what, "data-race", 9) == 0 || strcmp(what, "external-race") == 0)) {
+        return 0;
+    }
+    static struct access a[2];
+    struct isan__race race = { .block = NULL };
+    for (int i = 0; i < 2; i++) {
+        get_access(&a[i], report, i, threads);
+    }
+    a[1].flags |= freed ? ISAN_PLACE_FREE : 0;
+    memory_of(&race, report, places, &a[0]);
+    race.key = key_of(&race, a);
+    race.current = a[0].serial;
+    race.used = isan__record_native_stack(a[0].pcs, a[0].n, true);
+    struct isan_rec_finding *r = isan__report_race(&race);
+    if (r == NULL) {
+        return 1;
+    }
+    for (int i = 0; i < 2; i++) {
+        isan__finding_add_place(&(struct isan_rec_place){
+            .finding = r->id, .role = ISAN__PLACE_access, .flags = a[i].flags,
+            .stack = i == 0 ? race.used : isan__record_native_stack(a[i].pcs, a[i].n, false),
+            .tid = a[i].tid, .interp = a[i].serial, .amount = a[i].size,
+        }, "");
+    }
+    for (int i = 0; i < locks; i++) {
+        void *frames[DEPTH] = { NULL }, *address = NULL;
+        uint64_t pcs[NATIVE];
+        word id;
+        int destroyed;
+        uint32_t serial;
+        tsan.lock(report, (word)i, &id, &address, &destroyed, frames, DEPTH - 1);
+        int n = trace(pcs, frames, DEPTH, &serial);
+        isan__finding_add_place(&(struct isan_rec_place){
+            .finding = r->id, .role = ISAN__PLACE_lock, .stack = isan__record_native_stack(pcs, n, false),
+            .interp = serial, .amount = (int64_t)address,
+        }, "");
+    }
+    isan__publish_finding_made(r->id);
+    return 1;
+}
+
+/* --- modules without ThreadSanitizer -------------------------------------------- */
+
+struct module {
+    uintptr_t base;
+    bool built_with_it;
+};
+
+static void *
+look(const char *name, bool call, void *arg)
+{
+    (void)call;
+    if (strncmp(name, "__tsan_", 7) == 0) {
+        ((struct module *)arg)->built_with_it = true;
+    }
+    return NULL;
+}
+
+static int
+look_at(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct module *module = arg;
+    (void)size;
+    if (info->dlpi_addr != module->base) {
+        return 0;
+    }
+    isan__imports_rewrite(info, look, module);
+    return 1;
+}
+
+/* Any library may be loaded, but what is called for Python is built for it. */
+static bool
+is_extension(void *handle, const char *path)
+{
+    char name[256];
+    const char *file = strrchr(path, '/');
+    file = file ? file + 1 : path;
+    snprintf(name, sizeof name, "PyInit_%.*s", (int)strcspn(file, "."), file);
+    return dlsym(handle, name) != NULL;
+}
+
+void
+isan__race_tsan_check_module(void *handle, const struct link_map *map)
+{
+    static struct isan__table told = ISAN__TABLE;
+    struct module module = { map->l_addr, false };
+    if (map->l_addr == 0 || isan__table_get(&told, map->l_addr) != 0
+        || !is_extension(handle, map->l_name)) {
+        return;
+    }
+    isan__table_put_or_drop(&told, map->l_addr, 1);
+    dl_iterate_phdr(look_at, &module);
+    if (!module.built_with_it) {
+        isan__log_note("%s was not built with ThreadSanitizer: its races are not seen (isan env --flavor tsan)",
+                       map->l_name);
+    }
+}
