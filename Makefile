@@ -18,7 +18,10 @@ LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c runtime/*/*.c hooks/*.c))
 SYMBOLIZE_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard reports/symbolize/*.c))
-SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/*/*.py tests/bench/workloads/*.py)
+# The C tables that Python needs, too: of kinds of findings, and of options.
+C_TABLES    := runtime/core/kinds.inc runtime/base/options.inc
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py scripts/isan/*/*.py reports/*.py reports/*/*.py \
+                          tests/*.py tests/*/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/symbolize/*.c scripts/cpython/launcher.c)
 # C that clang-format keeps as it is, and what `make format` formats.
@@ -51,7 +54,7 @@ pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN
 .PHONY: all help deps python demo test unit cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
 .DEFAULT_GOAL := all
 
-all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
+all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/generated/_c_tables.py build/bin/isan ## build the recorder, the symbolizer and the isan command
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
@@ -151,8 +154,8 @@ format: ## format C with clang-format (FILES= others than those that are formatt
 
 install: all ## install under PREFIX= (and DESTDIR=)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
-	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
-	    scripts/isan scripts/packages.txt reports include scripts/cpython $(wildcard runtime/*/*.inc) \
+	tar -cf - --exclude=__pycache__ build/lib build/libexec build/generated build/bin \
+	    scripts/isan scripts/packages.txt reports include scripts/cpython \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
 	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
@@ -180,6 +183,9 @@ build/libexec/isan-symbolize: $(SYMBOLIZE_OBJ)
 build/libexec/isan-python: build/obj/scripts/cpython/launcher.o
 	@mkdir -p $(@D)
 	$(cc) $(LDFLAGS) -o $@ $^ -ldl
+
+build/generated/_c_tables.py: scripts/generate_c_tables.py $(C_TABLES)
+	$(PYTHON) $< $@ $(C_TABLES)
 
 build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)

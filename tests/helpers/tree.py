@@ -13,10 +13,10 @@ SOAK = BENCH / "soak.py"
 OBJECT_CREATION = TESTS / "helpers" / "object_creation.py"
 CPYTHON_DEFECTS = TESTS / "cpython" / "known-defects.txt"
 
-# sys.path of programs that tests start: for the packages isan, reports and helpers.  pytest has it from pyproject.toml.
+# sys.path of programs that tests start: for the packages isan and helpers.  pytest has it from pyproject.toml.
 SCRIPTS = ROOT / "scripts"
-PYTHON_PATH = [str(ROOT), str(SCRIPTS), str(TESTS)]
-COMMANDS = "isan."                      # prefix of the modules of isan's commands
+PYTHON_PATH = [str(SCRIPTS), str(TESTS)]
+COMMANDS = "isan.cli."                   # prefix of the modules of isan's commands
 
 # What make builds.
 BUILD = ROOT / "build"
@@ -46,12 +46,12 @@ DEPS = SCRIPTS / "deps.sh"
 MAKE_WHEEL = SCRIPTS / "make_wheel.py"
 CI = SCRIPTS / "ci"
 PIP_LIST = SCRIPTS / "demo" / "pip_list.py"
-SUPPRESSIONS = ROOT / "reports"         # the directory of cpython-VERSION.supp
+SUPPRESSIONS = ROOT / "reports" / "suppressions"        # the directory of cpython-VERSION.supp
 DOCS = ROOT / "docs"
 DOCUMENTED = ["runtime", "hooks", "reports"]    # directories: docs/internals.md names each of their files
 # Directories that `isan python` needs, and those that the commands without an interpreter need.
 NEEDED_TO_BUILD = ["scripts", "include", "hooks"]
-NEEDED_TO_RUN = ["scripts", "include", "reports", "runtime"]
+NEEDED_TO_RUN = ["scripts", "include", "reports"]
 
 
 def inside(copy, path):
