@@ -74,6 +74,7 @@ demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
 
 test: deps ## run the tests (PYTEST_ARGS=, JOBS=, PYTHONS="3.13-fast ...")
 	$(MAKE) all
+	$(MAKE) --no-print-directory unit UNIT_PYTHON=
 	$(call pythons,$(PYTHONS))
 	$(PYTHON) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile tests $(PYTEST_ARGS)
 
