@@ -89,23 +89,23 @@ def usage(args):
     if args.merge and args.results:
         raise Problem("--merge reads results, and --results makes them: give one of them")
     if args.merge and (args.baseline or args.suppressions):
-        raise Problem("--baseline and --suppressions are for checking: results that are merged were told with those"
-                      " of the workers")
+        raise Problem("--baseline and --suppressions are for checking: merged results have been judged with those of"
+                      " the workers")
     if not (args.modules or args.list or args.merge):
         raise Problem("give the name of a module, or the path of an extension, a wheel or a project, or a --list of"
                       " them")
 
 
-def tell(args, python, found, interrupted, limit):
+def print_results(args, python, found, interrupted, limit):
     """Print what follows the rows of the table, or all of it in another format. Returns the exit status."""
-    told = formats.Told(python, limit, args.baseline, args.full)
+    context = formats.Context(python, limit, args.baseline, args.full)
     if args.format == "text":
-        reporting.write(sys.stdout, formats.details(told, found, text.wants_color(sys.stdout)))
+        reporting.write(sys.stdout, formats.details(context, found, text.wants_color(sys.stdout)))
         if args.list or args.merge:
             print("\n" + formats.counted(found))
     else:
-        reporting.write(sys.stdout, formats.FORMATS[args.format](told, found, interrupted))
-    reporting.write_all(args.reports, {name: functools.partial(make, told, found, interrupted)
+        reporting.write(sys.stdout, formats.FORMATS[args.format](context, found, interrupted))
+    reporting.write_all(args.reports, {name: functools.partial(make, context, found, interrupted)
                                      for name, make in formats.FORMATS.items()})
     if any(module.fails for module in found):
         return c_tables.OPTIONS["exitcode"].default
@@ -124,7 +124,7 @@ def merge(args, arguments):
     table = formats.Table([escape(module.name) for module in found])
     if args.format == "text":
         reporting.write(sys.stdout, "".join(table.row(cells) + "\n" for cells in formats.rows(found)))
-    return tell(args, merged.python, found, False, merged.limit)
+    return print_results(args, merged.python, found, False, merged.limit)
 
 
 def main(args):
@@ -166,7 +166,7 @@ def main(args):
             raise Problem(str(error))
         finally:
             signal.signal(signal.SIGTERM, before)
-        status = tell(args, checker.python, found, interrupted, checker.limit)
+        status = print_results(args, checker.python, found, interrupted, checker.limit)
         if kept:
             kept.summary()
         if interrupted:

@@ -144,11 +144,11 @@ class Runner:
             said = result.output = output.read().decode("utf-8", "backslashreplace")
         result.status, result.seconds = process.returncode, time.monotonic() - began
         # Lib/test/libregrtest: "Result: SUCCESS", up to 3.11 "== Tests result: SUCCESS ==".
-        told = re.findall(r"^(?:== Tests result|Result): (.*?)(?: ==)?$", said, re.M)
+        outcomes = re.findall(r"^(?:== Tests result|Result): (.*?)(?: ==)?$", said, re.M)
         totals = re.findall(r"^Total tests: (.*)$", said, re.M)
         result.total = totals[-1] if totals else None
         result.result = ("HUNG" if hung else "CRASHED (%s)" % signal.Signals(-result.status).name if result.status < 0
-                         else told[-1] if told else "ENDED WITHOUT A RESULT (status %d)" % result.status)
+                         else outcomes[-1] if outcomes else "ENDED WITHOUT A RESULT (status %d)" % result.status)
         if self.isan and not self.stopped:
             self.judge(result, directory)
         return None if self.stopped else result
@@ -205,7 +205,7 @@ def rows(files):
     return sorted(found.values(), key=lambda row: (-len(row[1]), row[0]["kind"], row[1]))
 
 
-def tell(found, full):
+def print_findings(found, full):
     """Print the findings, a few lines each, with the files that have them."""
     for finding, names, report in found:
         if full:
@@ -219,7 +219,7 @@ def tell(found, full):
                                      " and %d more" % (len(names) - most) if len(names) > most else ""))
 
 
-def progress(done, number, of):
+def print_progress(done, number, of):
     """Print the line of a file that has ended."""
     width = len(str(of))
     found = collections.Counter(finding["kind"] for finding in done.findings)
@@ -263,7 +263,7 @@ def run_all(args, directory):
             ended, waiting = concurrent.futures.wait(waiting, QUIET, concurrent.futures.FIRST_COMPLETED)
             for future in ended:
                 results.append(future.result())
-                progress(results[-1], len(results), len(names))
+                print_progress(results[-1], len(results), len(names))
             if not ended:
                 running = ", ".join("%s (%d s)" % (escape(name), time.monotonic() - began)
                                     for name, began in list(runner.running.values()))
@@ -277,7 +277,7 @@ def run_all(args, directory):
         results.sort(key=lambda done: names.index(done.name))
         save(runner, results, interrupted)
     print()
-    tell(rows((done.name, done.findings, done.report) for done in results), args.full)
+    print_findings(rows((done.name, done.findings, done.report) for done in results), args.full)
     lines = collections.Counter(known for done in results for _, known in done.known)
     for line in runner.known:
         needed = "suppressed %d" % lines[line] if lines[line] else "never needed"
@@ -333,7 +333,7 @@ def compare(paths):
         found[which] = [row for row in found[which] if row[0]["fingerprint"] not in known]
         if found[which]:
             print("\n%s:" % which)
-            tell(found[which], False)
+            print_findings(found[which], False)
     print("SUMMARY: isan: findings: %d new, %d gone, %d in both; %s" % (
         len(found["new"]), len(found["gone"]), len(known), plural(worse, "test file") + " with a worse result"))
     return c_tables.OPTIONS["exitcode"].default if found["new"] else 1 if worse else 0
