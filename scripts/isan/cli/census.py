@@ -12,9 +12,11 @@ from isan.reports.wording import escape
 
 FEW = 5                 # up to so many modules are described in full
 EPILOG = """\
-Each module is imported in a process of its own under isan, in the main interpreter; types that it makes later are not
-seen, but for static ones.  Exit status: 0, 2 for wrong usage and if a module that was named cannot be imported, 130 if
-interrupted, with what was done by then."""
+Each module is imported in a process of its own under isan, in the main interpreter. Types that it makes later are not
+seen, but for static ones.
+
+Exit status: 0; 2 for wrong usage and if a module that was named cannot be imported; 130 if interrupted, after printing
+what is known by then."""
 
 
 def add_arguments(parser):

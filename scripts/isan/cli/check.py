@@ -18,21 +18,24 @@ from isan.reports.wording import escape
 EPILOG = """\
 A module is imported, exercised and left in the main interpreter, in legacy interpreters and in those with GILs of their
 own (3.12 and newer), one after the other and --interpreters at a time. Each of these steps is a process of its own.
+
 Verdicts: own-GIL safe (in any interpreter), legacy only (in interpreters that share one GIL), main only (refuses all
 but the first interpreter that imports it), unsafe. The verdict is about what was exercised. The automatic exercise
 calls no function with a name that suggests files, processes, the network and the like; a file of your own for
 --exercise, run in each interpreter after the import, sees more. A finding counts if its static, a stack of it or its
-type is the module's. Leaks that nothing else can reach are shown, but do not decide. Exit status: %d if a module is
-unsafe, 2 for wrong usage and for modules that cannot be imported. With --baseline a crash or a hang is new if the
-module was not unsafe before. """ % c_tables.OPTIONS["exitcode"].default
+type is the module's. Leaks that nothing else can reach are shown, but do not decide.
+
+Exit status: %d if a module is unsafe, 2 for wrong usage and for modules that cannot be imported. With --baseline a
+crash or a hang is new if the module was not unsafe before.
+""" % c_tables.OPTIONS["exitcode"].default
 
 
 def add_arguments(parser):
     parser.add_argument("modules", nargs="*", metavar="MODULE",
                         help="the name of a module, or the path of an extension (.so), a wheel or a project (a"
                              " directory"
-                             " with pyproject.toml or setup.py, such as .); pip installs wheels and projects for the"
-                             " check alone, projects with checked reference counts")
+                             " with pyproject.toml or setup.py, such as .); pip installs wheels and projects into a"
+                             " directory for this check, and compiles projects with checked reference counts")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--python", metavar="PY", help="the Python to check them in (default: python3)")
     which.add_argument("--flavor", choices=("fast", "debug", "tsan"), help="check them in this debug interpreter")

@@ -27,17 +27,20 @@ LINES = 30              # of the output of a file that failed
 MOST = 8                # files to name with a finding, without --full
 EPILOG = """\
 Each test file is run by `python -m test` in a process and with logs of its own, so that each finding belongs to a
-file, and a crash or hang ends no other.  Options for `python -m test` itself go after --, as
-in `isan regrtest --flavor fast test_json -- -u all -v`.  DIR of --log gets a directory with logs and output for each
-file, and %s, which --compare reads: it shows results that differ, and findings that are new or gone, between two runs
-or two releases.  --flavor plain runs without isan, to compare with.  Exit status: %d if there are findings (with
---compare: new ones), else 1 if a test failed (with --compare: one that did not before, or if one release ran another
-number of tests), 2 for wrong usage.""" % (NAME, c_tables.OPTIONS["exitcode"].default)
+file, and a crash or hang ends no other. Options for `python -m test` itself go after --, as in
+`isan regrtest --flavor fast test_json -- -u all -v`. --flavor plain runs without isan, to compare with.
+
+DIR of --log gets a directory with logs and output for each file, and %s. --compare reads that, and shows results
+that differ, and findings that are new or gone, between two runs or two releases.
+
+Exit status: %d if there are findings (with --compare: new ones), else 1 if a test failed (with --compare: one that did
+not before, or if one release ran another number of tests), 2 for wrong usage.""" % (
+    NAME, c_tables.OPTIONS["exitcode"].default)
 
 
 def add_arguments(parser):
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--python", metavar="PY", help="the Python whose tests to run (default: python3)")
+    which.add_argument("--python", metavar="PY", help="run the tests of this Python (default: python3)")
     which.add_argument("--flavor", choices=("fast", "debug", "tsan", "plain"), help="run those of this built"
                                                                                     " interpreter")
     parser.add_argument("--version", metavar="V", help="release of the built interpreter, such as 3.13 or 3.14")
@@ -48,8 +51,8 @@ def add_arguments(parser):
                                                                                        " (default: 1800)")
     parser.add_argument("--log", metavar="DIR", help="keep the results and logs there (made if missing)")
     parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
-                        help="leave out what its lines name; also matched against the test file and the release, such"
-                             " as 3.13")
+                        help="leave out findings that match a line of FILE; patterns are also matched against the test"
+                             " file and the release, such as 3.13")
     parser.add_argument("--full", action="store_true", help="print the findings with their stacks")
     parser.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), help="compare two runs (what --log kept) and"
                                                                            " run nothing")

@@ -20,11 +20,12 @@ from isan.reports.wording import escape, incomplete, plural
 
 PACKAGE = os.path.dirname(os.path.realpath(isan.__file__))
 EPILOG = """\
-All other arguments are pytest's.  Exit status: %d if there are findings that are neither suppressed, allowed by a
-marker nor expected (xfail), else pytest's, 128+N if signal N killed it; 2 for wrong usage.  The plugin can be loaded
-in an existing setup, too (pytest -p isan.pytest, with PYTHONPATH=%s).  docs/testing.md describes its markers and
-fixtures.
-""" % (c_tables.OPTIONS["exitcode"].default, os.path.dirname(PACKAGE))
+All other arguments are pytest's. The plugin can be loaded in an existing setup, too (pytest -p isan.pytest, with
+PYTHONPATH=%s). docs/testing.md describes its markers and fixtures.
+
+Exit status: %d if there are findings that are neither suppressed, allowed by a marker nor expected (xfail), else
+pytest's, 128+N if signal N killed it; 2 for wrong usage.
+""" % (os.path.dirname(PACKAGE), c_tables.OPTIONS["exitcode"].default)
 
 # Tests that show what pytest and the standard library leave behind in interpreters.
 NOTHING = "def test_nothing():\n    pass\n\n\ndef test_nothing_again():\n    pass\n"
