@@ -20,7 +20,7 @@ def steps(text, f):
 
     if stacks["created"]:
         what = "the memory was allocated" if f["kind"] == "race" else "created"
-        add("created", what + (" in " + text.whose(f["owner"]) if f["owner"] else ""), stacks["created"],
+        add("created", what + (" in " + text.owner_name(f["owner"]) if f["owner"] else ""), stacks["created"],
             interpreter=f["owner"])
     holder = f["holder"]
     if holder and "object" in holder:

@@ -84,11 +84,11 @@ class Wording:
         return self.place(frame) + (" in " + escape(frame["function"]) if frame["function"] else "")
 
     @staticmethod
-    def who(interp):
+    def current_name(interp):
         return interp["name"] if interp else "a thread without an interpreter"
 
     @staticmethod
-    def whose(interp):
+    def owner_name(interp):
         return interp["name"] if interp else "an unknown interpreter"
 
     def thing(self, finding, article=True):
@@ -100,7 +100,7 @@ class Wording:
 
     def several_interps(self, interps):
         """Their names; if there are many, the first and how many more. A host may have ended thousands."""
-        names = [self.whose(interp) for interp in interps]
+        names = [self.owner_name(interp) for interp in interps]
         if len(names) > 2:
             return "%s and %d more" % (names[0], len(names) - 1)
         return " and ".join(names)
@@ -133,7 +133,7 @@ class Wording:
         """The object that refers to a leak: where it was made, and by which reference it does."""
         holder = f["holder"]
         thing = self.thing(holder)
-        text = "%s of %s" % (thing, self.whose(holder["owner"]))
+        text = "%s of %s" % (thing, self.owner_name(holder["owner"]))
         created = f["stacks"].get("holder")
         if created:
             text += ", created at " + self.where(users(created))
@@ -145,12 +145,12 @@ class Wording:
             text += " (it was left behind itself: leak #%d%s)" % (holder["leak"], by)
         return text
 
-    def told(self, f, kind):
+    def reference_to(self, f, kind):
         """A reference to the finding of that kind about the same object, if the report has one."""
         ids = [id for id in f["paired"] if id in self.by_id and self.by_id[id]["kind"] == kind]
         return " (%s)" % self.reference(ids[0]) if ids else ""
 
-    def keeper(self, f):
+    def retainer(self, f):
         """A sentence: what keeps a leak alive. None if nothing is known."""
         holder = f["holder"]
         if holder is None:
@@ -161,10 +161,10 @@ class Wording:
         if holder["kind"] == "reference":
             return "kept alive by %s that nothing found explains: a missing Py_DECREF" % references
         if holder["kind"] == "given_up":
-            return "another interpreter was to free it, and cannot" + self.told(f, "free")
+            return "another interpreter was to free it, and cannot" + self.reference_to(f, "free")
         if holder["kind"] == "replaced":
             return "kept alive by %s: a static that held it%s has another value now" % (
-                references, self.told(f, "static"))
+                references, self.reference_to(f, "static"))
         where = [self.holder(holder, f.get("elements", ()))] if holder["address"] is not None else []
         where += [self.object_holding(f)] if "object" in holder else []
         if holder["kind"] == "cycle":
@@ -188,7 +188,7 @@ class Wording:
         return "%s, %s" % (plural(kept["count"], more + what), plural(kept["bytes"], "byte")) \
             + (": " + ", ".join(names) if names else "")
 
-    def way(self, f):
+    def path(self, f):
         """The path from what keeps a leak alive to a sample of what it keeps; None where that is obvious."""
         holder, steps = f["holder"], f["way"]
         if len(steps) < 1 + bool(holder and "object" in holder):
@@ -219,7 +219,7 @@ class Wording:
         if f["kind"] == "gilstate":
             return self.state_headline(f)
         kind, thing = f["kind"], self.thing(f)
-        owner, current = self.whose(f["owner"]), self.who(f["current"])
+        owner, current = self.owner_name(f["owner"]), self.current_name(f["current"])
         verb = _VERBS[f["access"]]
         if kind == "share":
             return "%s %s %s that belongs to %s" % (current, verb, thing, owner)
@@ -247,9 +247,9 @@ class Wording:
 
     def state_headline(self, f):
         """What a thread did with a thread state."""
-        thread, function, owner = "thread %d" % f["tid"], escape(f["function"]), self.whose(f["owner"])
+        thread, function, owner = "thread %d" % f["tid"], escape(f["function"]), self.owner_name(f["owner"])
         if f["access"] == "ensure":
-            return "%s calls %s for %s and lands in %s" % (thread, function, owner, self.who(f["current"]))
+            return "%s calls %s for %s and lands in %s" % (thread, function, owner, self.current_name(f["current"]))
         if f["access"] == "thread":
             return "%s attaches a thread state of %s that is another thread's (%s)" % (thread, owner, function)
         if f["access"] == "ended":
@@ -262,7 +262,7 @@ class Wording:
 
     def fate_of(self, f):
         """What became of the object, in words, or None."""
-        owner = self.whose(f["owner"])
+        owner = self.owner_name(f["owner"])
         leaks = [id for id in f["paired"] if id in self.by_id and self.by_id[id]["kind"] == "leak"]
         if leaks:
             return "outlived %s: %s%s" % (owner, ", ".join("leak #%d" % id for id in leaks), self.serial(f))
@@ -294,7 +294,7 @@ class Wording:
 
     def use(self, f):
         """How the object was used, and by which interpreter."""
-        current, times = self.who(f["current"]), self.times(f["count"])
+        current, times = self.current_name(f["current"]), self.times(f["count"])
         if f["object"]["static_type"]:
             return "found%s%s" % (times, "" if f["kind"] == "static" else " in " + current)
         if f["kind"] == "static":
@@ -304,7 +304,7 @@ class Wording:
 
     def had_ended(self, f):
         early = (f["time_ns"] - f["owner_ended_ns"]) / 1e9
-        return "%s had ended%s" % (self.whose(f["owner"]), " %.3g s earlier" % early if early >= 0.001 else "")
+        return "%s had ended%s" % (self.owner_name(f["owner"]), " %.3g s earlier" % early if early >= 0.001 else "")
 
     # -- races --------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class Wording:
         return ("free" if place["free"] else "write" if place["write"] else "read") + "s" * third
 
     def racer(self, place):
-        return self.whose(None) if place["unknown"] else self.who(place["interpreter"])
+        return self.owner_name(None) if place["unknown"] else self.current_name(place["interpreter"])
 
     def access(self, place):
         """One access of a race, in words."""
@@ -328,7 +328,7 @@ class Wording:
         accesses = sorted((p for p in f["places"] if p["role"] == "access"),
                           key=lambda p: p["interpreter"]["id"] if p["interpreter"] else -1)
         if len(accesses) != 2:                  # of a log that is not complete
-            return "%s: %s" % (self.who(f["current"]), f["title"])
+            return "%s: %s" % (self.current_name(f["current"]), f["title"])
         one, other = accesses
         interps = [p["interpreter"] for p in accesses]
         alike = self.verb(one) == self.verb(other)
@@ -369,12 +369,12 @@ class Wording:
 
     def change_at(self, place):
         return "%s changed by %s in %s" % (
-            escape(place["text"] or "?"), format(place["amount"], "+,"), self.who(place["interpreter"]))
+            escape(place["text"] or "?"), format(place["amount"], "+,"), self.current_name(place["interpreter"]))
 
     def happened(self, place):
         if place["role"] == "lock":         # ThreadSanitizer does not say which of the two had it
             return "one of them " + PLACES["lock"]
-        return "%s in %s%s%s" % (PLACES[place["role"]], self.who(place["interpreter"]),
+        return "%s in %s%s%s" % (PLACES[place["role"]], self.current_name(place["interpreter"]),
                                  ", thread %d" % place["tid"] if place["tid"] else "",
                                  ", %s" % escape(place["text"]) if place["text"] else "")
 

@@ -2,8 +2,8 @@
 
     make_wheel.py DIRECTORY      writes isan-VERSION-py3-none-linux_ARCH.whl there and prints its path
 
-pyproject.toml has the metadata, and which directories the package isan consists of. The rest of the tree that the package
-needs goes into isan/root (isan.ROOT). The format is
+pyproject.toml has the metadata, and which directories the package isan consists of. The rest of the tree that the
+package needs goes into isan/root (isan.ROOT). The format is
 packaging.python.org/en/latest/specifications/binary-distribution-format/. The wheel is not for manylinux: libunwind and
 elfutils are the machine's own (`isan doctor` says what to install).
 """

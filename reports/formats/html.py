@@ -120,10 +120,10 @@ class _Page:
         """What is known beside the steps."""
         facts = []
         if f["kind"] == "leak":
-            keeper, way = self.text.keeper(f), self.text.way(f)
-            facts += [("why", prose(keeper))] if keeper else []
+            retainer, path = self.text.retainer(f), self.text.path(f)
+            facts += [("why", prose(retainer))] if retainer else []
             facts += [("keeps alive", prose(self.text.kept(f)))] * bool(f["kept"]["count"])
-            facts += [("the way", prose(way))] if way else []
+            facts += [("the way", prose(path))] if path else []
         if f["kind"] == "race":
             facts.append(("why", self.text.why_race(f)))
         for change in f.get("changes", ())[:12]:

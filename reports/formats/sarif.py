@@ -197,7 +197,7 @@ class _Sarif:
         location = self.location(frame) if frame else {}
         fingerprint = fingerprints.digest(
             [name, frame and [frame["function"], fingerprints.module_name(frame.get("module"))]])
-        said = "the program was killed by %s in %s%s" % (name, self.text.who(crash["current"]), where)
+        said = "the program was killed by %s in %s%s" % (name, self.text.current_name(crash["current"]), where)
         result = {
             "ruleId": "crash", "ruleIndex": self.index["crash"], "level": "error", "kind": "fail",
             "message": _message(said),

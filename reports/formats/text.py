@@ -90,7 +90,7 @@ class Text(Wording):
 
     def transferred(self, f):
         if f["maker"]:
-            self.say("  given by %s to %s (isan_transfer)" % (self.whose(f["maker"]), self.whose(f["owner"])))
+            self.say("  given by %s to %s (isan_transfer)" % (self.owner_name(f["maker"]), self.owner_name(f["owner"])))
 
     def title(self, f, headline):
         self.say("%s %s" % (self.paint("kind", "isan: %s #%d:" % (f["kind"], f["id"])),
@@ -98,8 +98,8 @@ class Text(Wording):
 
     def trap(self, f):
         self.title(f, self.headline(f))
-        owner = self.whose(f["owner"])
-        created, maker = f["stacks"]["created"], self.whose(f["maker"]) if f["maker"] else owner
+        owner = self.owner_name(f["owner"])
+        created, maker = f["stacks"]["created"], self.owner_name(f["maker"]) if f["maker"] else owner
         if created:
             self.location("created in %s" % maker, created, f)
             self.recycled(f)
@@ -185,13 +185,13 @@ class Text(Wording):
         else:
             self.say("  created where no Python code ran, or before isan could see it")
         self.transferred(f)
-        keeper, way = self.keeper(f), self.way(f)
-        if keeper:
-            self.say("  " + keeper)
+        retainer, path = self.retainer(f), self.path(f)
+        if retainer:
+            self.say("  " + retainer)
         if f["kept"]["count"]:
             self.say("  keeps alive: " + self.kept(f))
-        if way:
-            self.say("  the way: " + way)
+        if path:
+            self.say("  the way: " + path)
         if f["paired"]:
             self.say("  traps on the same objects: %s%s" % (
                 ", ".join(self.reference(id) for id in f["paired"]), self.serial(f)))
@@ -210,7 +210,7 @@ class Text(Wording):
             name = "signal %d" % crash["signal"]
         stack = crash["stack"]
         head = "the program%s was killed by %s in %s" % (
-            " (process %d)" % crash["pid"] if self.several else "", name, self.who(crash["current"]))
+            " (process %d)" % crash["pid"] if self.several else "", name, self.current_name(crash["current"]))
         if stack:
             head += " at " + self.where(stack[0])
             if users(stack) is not stack[0]:
@@ -237,7 +237,7 @@ class Text(Wording):
             groups = [g for g in self.report["owned"] if (g["process"], g["owner"] and g["owner"]["serial"]) == whose]
             if whose != last:
                 self.say("%s%s owned %s, when it was last asked:" % (
-                    self.whose(group["owner"]), self.process_of({"pids": [group["pid"]]}), total(groups)))
+                    self.owner_name(group["owner"]), self.process_of({"pids": [group["pid"]]}), total(groups)))
                 own = [g for g in groups if g["residue"]]
                 if own:
                     self.say("  CPython's own: " + total(own))
@@ -249,7 +249,7 @@ class Text(Wording):
                 continue
             created = group["stacks"]["created"]
             self.say("  %s: %s%s%s" % (
-                self.keeper(group) or "kept alive by what the log does not tell", self.leak_headline(group, False),
+                self.retainer(group) or "kept alive by what the log does not tell", self.leak_headline(group, False),
                 ", created at " + self.where(users(created)) if created else "",
                 ", which keep alive " + self.kept(group) if group["kept"]["count"] else ""))
         if last:
@@ -270,10 +270,10 @@ class Text(Wording):
             " (mean of %d)" % n if n > 1 else "", "" if show else " (isan report --residue shows them)"))
         if show:
             for leak in sorted(own, key=lambda l: -l["bytes"]):
-                created, keeper = leak["stacks"]["created"], self.keeper(leak)
+                created, retainer = leak["stacks"]["created"], self.retainer(leak)
                 words = [self.leak_headline(leak)]
                 words += ["created at " + self.where(users(created))] if created else []
-                words += [keeper] if keeper else []
+                words += [retainer] if retainer else []
                 words += ["keeps alive: " + self.kept(leak)] if leak["kept"]["count"] else []
                 self.say("  %s [%s]" % (", ".join(words), leak["residue"]["rule"]))
         self.say()
@@ -386,7 +386,7 @@ def brief(report, finding):
     text = Wording(report)
     lines = [text.headline(finding)]
     if finding["kind"] == "leak":
-        lines += [text.keeper(finding)] * bool(finding["holder"])
+        lines += [text.retainer(finding)] * bool(finding["holder"])
     elif finding["kind"] in ("share", "stale", "free") and finding["holder"]:
         lines.append("stored in %s" % text.holder(finding["holder"], finding["elements"]))
     for what, name in ("created", "created"), ("used", "used"):

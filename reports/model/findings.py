@@ -125,8 +125,8 @@ def gil_of(race):
 def is_all_atomic(log, finding):
     """Rule atomic_variable: stores into an atomic variable are no race.
 
-    Of the processor's stores statics=watch cannot tell which are atomic (runtime/detect/race_stores.c), so the variable's type
-    decides. ThreadSanitizer can tell, and its findings stay.
+    With statics=watch (runtime/detect/race_stores.c) isan cannot see which stores are atomic, so the type of the
+    variable decides. ThreadSanitizer can, and its findings stay.
     """
     holder, widest = finding["holder"], 16
     return (finding["kind"] == "race" and log.flavor != "tsan" and holder is not None and holder["atomic"]

@@ -15,7 +15,7 @@ class Leaks(Findings):
     def leak(self, log, l):
         """A group of blocks that an interpreter left behind."""
         steps = log.of("steps", l.id)
-        leak = self.common(log, "leak", "none", l.id, l.type, l.object, self.keeper(log, l, steps), l.count, l.number)
+        leak = self.common(log, "leak", "none", l.id, l.type, l.object, self.retainer(log, l, steps), l.count, l.number)
         leak["bytes"], leak["domain"], leak["extra"] = l.bytes, DOMAINS.get(l.domain), l.extra
         leak["kept"] = {"count": l.kept, "bytes": l.kept_bytes, "types": [
             {"type": k.type or None, "count": k.count, "bytes": k.bytes} for k in log.of("kept", l.id)]}

@@ -37,30 +37,30 @@ class Variables(Frames):
         address, thread_local = holder.address, bool(holder.tls)
         if not address:
             return None
-        way = next(iter(log.of("behind", id)), None)
+        path = next(iter(log.of("behind", id)), None)
         module = log.module(address, offset)
         found = {"kind": "static", "module": module.path if module else None, "symbol": None, "file": None,
                  "line": None, "path": None, "section": None, "address": address,
                  "offset": holder.tls - 1 if thread_local else address - module.bias if module else None,
                  "thread_local": thread_local, "tid": holder.tid if thread_local else None, "atomic": False,
-                 "behind": way.hops if way else 0}
+                 "behind": path.hops if path else 0}
         if module:
-            names = (self.symbolizer.tls(module, holder.tls - 1, *(way.at if way else ())) if thread_local
-                     else self.symbolizer.data(module, address, *(way.at if way else ())))
+            names = (self.symbolizer.tls(module, holder.tls - 1, *(path.at if path else ())) if thread_local
+                     else self.symbolizer.data(module, address, *(path.at if path else ())))
             for key in ("symbol", "file", "line", "section"):
                 found[key] = names.get(key)
             found["path"], found["atomic"] = names.get("element"), names.get("atomic", False)
-            if way and names.get("followed") == way.hops:
+            if path and names.get("followed") == path.hops:
                 found["behind"] = 0
-            elif way and found["path"]:
+            elif path and found["path"]:
                 found["path"] = _RESERVED.sub("", found["path"]) or None
             if not found["file"]:
                 self.nameless.add(module.path)
         return found
 
-    def keeper(self, log, leak, steps):
+    def retainer(self, log, leak, steps):
         """What keeps a leak alive, or None if nothing is known."""
-        found, kind = self.holder(log, leak.holder, leak.offset, leak.id), leak.keeper
+        found, kind = self.holder(log, leak.holder, leak.offset, leak.id), leak.retainer
         if kind == "unknown" and found:
             kind = "static"
         if not found:

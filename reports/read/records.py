@@ -50,7 +50,7 @@ Finding = collections.namedtuple(
     "Finding", "offset id kind access count time tid current object holder used gone number pad type")
 Holder = collections.namedtuple("Holder", "address tls tid pad")
 Leak = collections.namedtuple(
-    "Leak", "offset id residue keeper count bytes kept kept_bytes extra object holder domain look number pairs type")
+    "Leak", "offset id residue retainer count bytes kept kept_bytes extra object holder domain look number pairs type")
 Step = collections.namedtuple(
     "Step", "offset leak position from_ to edge basicsize at code from_type to_type label member")
 Kept = collections.namedtuple("Kept", "leak count bytes type")
@@ -147,7 +147,7 @@ def _add_leak(log, offset, body):
     f = _leak.unpack_from(body)
     n_paired, domain, text_size, look, number, _ = f[20:]
     if f[1] >= len(c_tables.RESIDUES) or f[2] >= len(c_tables.RETAINERS):
-        raise Damaged("residue rule %d, keeper %d" % f[1:3])
+        raise Damaged("residue rule %d, retainer %d" % f[1:3])
     type = _strings(body[_leak.size:_leak.size + text_size], 1)[0] if text_size else ""
     begin = (_leak.size + text_size + 7) & ~7
     if begin + n_paired * _pair.size > len(body):

@@ -70,16 +70,16 @@ class Symbolizer:
         """Frames at a run-time address, innermost first; none if unreadable."""
         return self._ask("code", module, address - module.bias).get("frames", [])
 
-    def data(self, module, address, *way):
-        """The variable at a run-time address; with `way`, the element that its pointers lead to.
+    def data(self, module, address, *path):
+        """The variable at a run-time address; with `path`, the element that its pointers lead to.
 
-        way: the offset of each pointer in the memory that the one before it points at. The answer's fields, or {}.
+        path: the offset of each pointer in the memory that the one before it points at. The answer's fields, or {}.
         """
-        return self._variable(self._ask("data", module, address - module.bias, *way))
+        return self._variable(self._ask("data", module, address - module.bias, *path))
 
-    def tls(self, module, offset, *way):
+    def tls(self, module, offset, *path):
         """The same for a thread-local variable."""
-        return self._variable(self._ask("tls", module, offset, *way))
+        return self._variable(self._ask("tls", module, offset, *path))
 
     @staticmethod
     def _variable(answer):

@@ -129,16 +129,16 @@ def on_finding(function):
         return None
     import sys
     import threading
-    told, over = _isan.findings(), threading.Event()
+    reported, over = _isan.findings(), threading.Event()
 
     def listen():
-        nonlocal told
+        nonlocal reported
         while True:
             event, last = _isan.event(), over.is_set()
-            while told < _isan.findings():
-                told += 1
+            while reported < _isan.findings():
+                reported += 1
                 try:
-                    function(told)
+                    function(reported)
                 except Exception:
                     sys.excepthook(*sys.exc_info())
             if last:

@@ -21,9 +21,9 @@ def _isan_task():
     except BaseException as error:
         import posix, traceback
         lines = traceback.format_exception(type(error), error, error.__traceback__.tb_next)
-        told = "".join(lines).encode(errors="backslashreplace")
-        while told:
-            told = told[posix.write({fd}, told):]
+        data = "".join(lines).encode(errors="backslashreplace")
+        while data:
+            data = data[posix.write({fd}, data):]
 _isan_task()
 del _isan_task
 """
@@ -57,8 +57,8 @@ class Interpreter:
         __tracebackhide__ = True        # pytest shows the caller, not this function
         if self.id is None:
             raise Failed("the interpreter has been ended")
-        with tempfile.TemporaryFile() as told:
-            task = TASK.format(source=source, fd=told.fileno())
+        with tempfile.TemporaryFile() as data:
+            task = TASK.format(source=source, fd=data.fileno())
             if hasattr(_interpreters, "exec"):
                 failed = _interpreters.exec(self.id, task)
                 if failed is not None:
@@ -68,8 +68,8 @@ class Interpreter:
                     _interpreters.run_string(self.id, task)
                 except _interpreters.RunFailedError as error:
                     raise Failed(str(error)) from None
-            told.seek(0)
-            text = told.read().decode().rstrip()
+            data.seek(0)
+            text = data.read().decode().rstrip()
         if text:
             raise Failed(text)
 

@@ -2,10 +2,10 @@
 
     isan test [PYTEST ARGS]             or, in an existing setup: pytest -p isan.pytest
 
-A test fails if findings are made while it runs, and its failure shows the report on them. `isan test` (isan/cli/test.py)
-is the parent of the process that runs the tests, and makes the reports in processes of their own: this module loads as
-little as it can, because isan also sees what it loads. A test in interpreters of its own is run by a pytest in each of
-them. This module is on both sides: Item in the main interpreter, run_here() in the others.
+A test fails if findings are made while it runs, and its failure shows the report on them. `isan test`
+(isan/cli/test.py) is the parent of the process that runs the tests, and makes the reports in processes of their own:
+this module loads as little as it can, because isan also sees what it loads. A test in interpreters of its own is run by
+a pytest in each of them. This module is on both sides: Item in the main interpreter, run_here() in the others.
 """
 import io
 import json

@@ -20,21 +20,20 @@ INCOMPLETE = 2
 
 def add_suppressions(parser):
     parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
-                        help="leave out what its lines name, each `kind:pattern  # reason`: matched against modules,"
-                             " functions, variables and types")
+                        help="leave out findings that match a line of FILE, each `kind:pattern  # reason`; patterns are"
+                             " matched against modules, functions, variables and types")
 
 
 def add_reports(parser):
     parser.add_argument("--reports", metavar="DIR",
-                        help="also write the report there (made if missing) in each format: "
+                        help="also write the report in each format into this directory (made if missing): "
                         + ", ".join(FILES.values()))
 
 
 def add_baseline(parser):
     parser.add_argument("--baseline", metavar="FILE",
-                        help="fail only on findings that are not in this report, saved with isan report --format"
-                             " json, and say"
-                             " which of its own have gone")
+                        help="fail only on findings that are not in this report, saved with isan report --format json,"
+                             " and say which of its findings are gone")
 
 
 def baseline_in(file, read=baseline.read):

@@ -58,13 +58,13 @@ class Import:
 
     def __init__(self, census, name, path):
         self.name, self.began = name, time.monotonic()
-        self.told, self.output = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self.events, self.output = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self.empty = tempfile.TemporaryDirectory(prefix="isan-census-")
-        os.set_inheritable(self.told.fileno(), True)
+        os.set_inheritable(self.events.fileno(), True)
         self.process = subprocess.Popen(
-            [*census.words, "-S", "-P", PROBE, repr((self.told.fileno(), name, *path))],
+            [*census.words, "-S", "-P", PROBE, repr((self.events.fileno(), name, *path))],
             executable=census.python, env=census.env, cwd=self.empty.name, stdin=subprocess.DEVNULL, stdout=self.output,
-            stderr=self.output, pass_fds=[self.told.fileno()], start_new_session=True)
+            stderr=self.output, pass_fds=[self.events.fileno()], start_new_session=True)
         self.hung = False
 
     def ended(self):
@@ -82,11 +82,11 @@ class Import:
         """End the process. Returns its events, and what went wrong or None."""
         self.kill()     # also processes that it has started
         status = self.process.returncode
-        self.told.seek(0)
+        self.events.seek(0)
         self.output.seek(0)
-        events = [ast.literal_eval(line.decode()) for line in self.told.read().split(b"\n")[:-1]]
+        events = [ast.literal_eval(line.decode()) for line in self.events.read().split(b"\n")[:-1]]
         last = (self.output.read().decode("utf-8", "backslashreplace").strip().splitlines() or [""])[-1]
-        for thing in self.told, self.output:
+        for thing in self.events, self.output:
             thing.close()
         self.empty.cleanup()
         failed = next((": ".join(filter(None, event[1:])) for event in events if event[0] == "failed"), None)
@@ -126,7 +126,7 @@ class Progress:
     def __init__(self, total):
         self.total, self.began, self.said = total, time.monotonic(), 0
 
-    def tell(self, done, names):
+    def show(self, done, names):
         now = time.monotonic()
         if now - self.began > 2 and now - self.said > (0.2 if sys.stderr.isatty() else 20):
             self.said = now
@@ -139,7 +139,7 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def take(census, arguments, modules):
+def import_all(census, arguments, modules):
     """Import all arguments, and fill in `modules`: index of the argument -> list. It is valid when interrupted, too."""
     waiting, running = list(enumerate(arguments)), {}
     progress = Progress(len(arguments))
@@ -151,7 +151,7 @@ def take(census, arguments, modules):
             for index in [index for index, one in running.items() if one.ended()]:
                 done = running.pop(index)
                 modules[index] = modules_of(census, done, done.name in census.builtins)
-            progress.tell(len(modules), [one.name for one in running.values()])
+            progress.show(len(modules), [one.name for one in running.values()])
             time.sleep(0.01)
     finally:
         for one in running.values():

@@ -46,7 +46,8 @@ class Module:
         self.doubtful = [one for one in self.types if one["kind"] == "static?"]
         self.types = [one for one in self.types if one["kind"] != "static?"]
         if facts["early"]:
-            self.notes.append("it was loaded before the census began, so that its heap types are told by their names")
+            self.notes.append("it was loaded before the census began, so that its heap types are recognised by their"
+                              " names")
 
     def read_binary(self, census, facts):
         """Add what the binary and its debug information tell. facts: of target/census_probe.py, None if not loaded."""
@@ -93,9 +94,10 @@ class Module:
             self.doubtful = []
             return [static for static in statics if _is_of(static["file"], source, self.name)]
         if source:
-            self.notes.append("its statics and static types are not told from CPython's own: both are in %s" % source)
+            self.notes.append("its statics and static types cannot be distinguished from CPython's own: both are in "
+                              + source)
         else:
-            self.notes.append("its statics are not told from CPython's own without debug information of "
+            self.notes.append("its statics cannot be distinguished from CPython's own without debug information of "
                               + self.image)
         if self.doubtful:
             self.notes.append("nor is it known whether these static types are its: " + ", ".join(

@@ -38,7 +38,7 @@ LEGEND = """\
 STATE: bytes of module state; none; global: a single-phase module that has its state in statics.
 Types: STATIC; heap types BOUND to the module by PyType_FromModuleAndSpec or PyType_FromMetaclass, UNBOUND by
 PyType_FromSpec or PyType_FromSpecWithBases, made by calling a metatype (CALLED: PyErr_NewException and the like), or
-struct SEQUENCE types. ?: not known.  docs/census.md tells how each is found and what may be missed."""
+struct SEQUENCE types. ?: not known.  docs/census.md says how each is found and what may be missed."""
 
 
 def _any(values):
@@ -116,6 +116,6 @@ def advice(modules):
         files = [file for file in bare if said[file] == what]
         which = ("%s does" % escape(files[0]) if len(files) == 1
                  else "%d files, such as %s, do" % (len(files), escape(files[0])))
-        lines += ["", "note: which statics may hold objects is told by debug information, which %s not have: %s" % (
+        lines += ["", "note: only debug information shows which statics may hold objects, and %s not have it: %s" % (
             which, what)]
     return lines

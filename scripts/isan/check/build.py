@@ -14,7 +14,7 @@ from isan.reports.wording import escape
 
 ARCHIVES = (".whl", ".tar.gz", ".zip")
 PROJECT = ("pyproject.toml", "setup.py")
-TOLD = 12       # lines to print of the end of a failed build's output, and of the errors before that
+SHOWN = 12       # lines to print of the end of a failed build's output, and of the errors before that
 # What builds leave in a project. It may be stale: setuptools compiles only what is older than its source.
 MADE = shutil.ignore_patterns("*.egg-info", "__pycache__", "*.o", "*.cpython-*.so", "*.abi3.so", ".venv", "venv",
                               ".tox", ".nox", ".*_cache", "node_modules")
@@ -103,10 +103,10 @@ def pip(checker, argument, words, environment, cwd):
             if any("install build dependencies" in line for line in lines) else "")
     # The build system says more after the compiler's errors, and pip after "[end of output]".
     end = next((number for number, line in enumerate(lines) if "[end of output]" in line), len(lines))
-    last = max(end - TOLD, 0)
-    told = [line for line in lines[:last] if re.search(r"\berror\b", line, re.I)][:TOLD] + lines[last:end]
+    last = max(end - SHOWN, 0)
+    lines_shown = [line for line in lines[:last] if re.search(r"\berror\b", line, re.I)][:SHOWN] + lines[last:end]
     raise Problem("pip cannot install %s (exit status %d)%s:\n%s" % (
-        argument, process.returncode, hint, "\n".join("  " + escape(line) for line in told)))
+        argument, process.returncode, hint, "\n".join("  " + escape(line) for line in lines_shown)))
 
 
 def modules_in(directory):

@@ -22,7 +22,7 @@ PRIVATE = {"loads", "report", "gone"}       # keys of a result that its JSON doe
 
 # What formats need beside the results: the Python, a sentence about what limits all of its verdicts or None, the file
 # of the baseline or None, whether to print stacks.
-Told = collections.namedtuple("Told", "python limit baseline full")
+Context = collections.namedtuple("Context", "python limit baseline full")
 
 
 class Result:
@@ -123,16 +123,16 @@ def counted(modules):
         "%d %s" % (count, VERDICTS[verdict]) for verdict, count in counts.items() if count))
 
 
-def details(told, modules, color=False):
+def details(context, modules, color=False):
     """The text below the table."""
-    each = [module.details(color, told.full, [told.limit]) for module in modules]
+    each = [module.details(color, context.full, [context.limit]) for module in modules]
     lines = ["\n%s\n" % one for one in each if "\n" in one]        # else the table says all
     gone = gone_of(modules)
     if gone:
         lines.append("\ngone since the baseline:\n" + "".join(
             "  %s: %s: %s\n" % tuple(map(escape, (f["checked"], f["kind"], f["headline"]))) for f in gone))
-    if told.limit and modules:
-        lines.append("\nnote: %s\n" % told.limit)
+    if context.limit and modules:
+        lines.append("\nnote: %s\n" % context.limit)
     return "".join(lines)
 
 
@@ -144,18 +144,18 @@ def rows(modules):
     return [COLUMNS, *(module.row() for module in modules)]
 
 
-def text(told, modules, interrupted):
+def text(context, modules, interrupted):
     table = Table([escape(module.name) for module in modules])
-    return "".join("%s\n" % table.row(row) for row in rows(modules)) + details(told, modules)
+    return "".join("%s\n" % table.row(row) for row in rows(modules)) + details(context, modules)
 
 
-def as_json(told, modules, interrupted):
+def as_json(context, modules, interrupted):
     return json.dumps(clean({
-        "isan": __version__, "python": told.python, "interrupted": interrupted, "baseline": told.baseline,
+        "isan": __version__, "python": context.python, "interrupted": interrupted, "baseline": context.baseline,
         "gone": gone_of(modules), "modules": [module.as_json() for module in modules]}), indent=1) + "\n"
 
 
-def junit(told, modules, interrupted):
+def junit(context, modules, interrupted):
     """A module is a test case: unsafe ones failed, those that could not be checked are errors."""
     suite = ET.Element("testsuite", name="isan check", tests=str(len(modules)), failures="0", errors="0", skipped="0",
                        time="%.3f" % sum(module.seconds for module in modules))
@@ -178,24 +178,24 @@ def junit(told, modules, interrupted):
     return '<?xml version="1.0" encoding="utf-8"?>\n%s\n' % ET.tostring(suites, encoding="unicode")
 
 
-def sarif(told, modules, interrupted):
-    return sarif_format.render(merged(told, modules), os.curdir)
+def sarif(context, modules, interrupted):
+    return sarif_format.render(merged(context, modules), os.curdir)
 
 
-def html(told, modules, interrupted):
-    return html_format.render(merged(told, modules))
+def html(context, modules, interrupted):
+    return html_format.render(merged(context, modules))
 
 
-def markdown(told, modules, interrupted):
-    return markdown_format.render(merged(told, modules))
+def markdown(context, modules, interrupted):
+    return markdown_format.render(merged(context, modules))
 
 
-def merged(told, modules):
+def merged(context, modules):
     """One report, as reports/model/ makes them, of the findings that decided the verdicts.
 
     It also has `verdicts`, the table, and each finding has `checked`, the module's name.
     """
-    report = {"isan": __version__, "baseline": told.baseline, "process": None, "dropped": 0}
+    report = {"isan": __version__, "baseline": context.baseline, "process": None, "dropped": 0}
     report.update((key, []) for key in ("gone", "findings", "interpreters", "processes", "owned", "crashes", "residue",
                                         "suppressed", "suppressions", "ignored", "notes", "errors"))
     ids = 0

@@ -31,7 +31,7 @@ class Mode:
                        if event[1] not in without][:1]
         self.failures = ["%s: the exercise fails in interpreter %d: %s: %s" % one for one in failed]
         self.loads = bool(steps) and not refused and any(
-            event[2] == "import" for done in steps for event in done.told("done"))
+            event[2] == "import" for done in steps for event in done.events_like("done"))
 
     @property
     def bad(self):
@@ -231,7 +231,7 @@ class Judge:
         if forced:
             self.reasons.append("the refusal was lifted by --force; it is right in refusing")
         for mode in legacy, own:
-            failing = {event[2]: event[3] for done in mode.steps for event in done.told("test")
+            failing = {event[2]: event[3] for done in mode.steps for event in done.events_like("test")
                        if event[2] not in self.skip}
             if failing:
                 self.reasons.append("%s: %s there, and not in the main interpreter: %s" % (
@@ -259,8 +259,8 @@ class Judge:
         if own.unknown or legacy.unknown:
             self.notes.append("not all could be tried")
         if not self.extensions and self.builtin:
-            self.notes.append("it is built into Python: what it does is not told from what CPython does, so that only"
-                              " crashes, hangs and failures are judged")
+            self.notes.append("it is built into Python, where its findings cannot be distinguished from CPython's own:"
+                              " only crashes, hangs and failures are judged")
         elif not self.extensions:
             self.notes.append("it has no extension of its own")
         if self.unloaded:

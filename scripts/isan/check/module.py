@@ -49,31 +49,31 @@ class Module(Judge):
             self.steps.append(done)
         return done
 
-    def look(self):
+    def find_extensions(self):
         """Find out, without isan, what the module consists of. Returns False if it cannot be imported."""
-        look = self.run_step("look", "look", "main", isan=False)
-        while look.told("module") and look.last[2] and look.outcome in ENDS_PROCESS and len(self.skip) < RETRIES:
+        look = self.run_step("look", "list_extensions", "main", isan=False)
+        while look.events_like("module") and look.last[2] and look.outcome in ENDS_PROCESS and len(self.skip) < RETRIES:
             self.skip.add(look.last[2])     # an extension that the package itself does not import
-            look = self.run_step("look", "look", "main", isan=False)
+            look = self.run_step("look", "list_extensions", "main", isan=False)
         failed = look.failures("import")
-        if failed or not look.told("module"):
+        if failed or not look.events_like("module"):
             what = "%s: %s" % failed[0][3:] if failed else look.trouble()
             self.reasons.append("it cannot be imported in %s (%s)" % (self.checker.python, escape(what)))
             if os.path.isdir(self.name) and build.is_one(os.path.join(os.curdir, self.name)):
                 self.reasons.append("to check the project in the directory of that name, say ./" + escape(self.name))
             return False
         found = [{"name": name, "file": file, "importer": importer, "declares": declares, "state": state}
-                 for _, name, file, importer, declares, state in look.told("extension")]
+                 for _, name, file, importer, declares, state in look.events_like("extension")]
         top = self.name.partition(".")[0]
         self.extensions = ([e for e in found if e["name"] == self.name]
                            if any(e["name"] == self.name for e in found)
                            else [e for e in found if e["name"].partition(".")[0] == top]
                            or [e for e in found if short(e["name"]).startswith(top.strip("_"))]
                            or [e for e in found if e["importer"] and e["importer"].partition(".")[0] == top])
-        self.builtin = look.told("module")[0][1] == "built-in"
+        self.builtin = look.events_like("module")[0][1] == "built-in"
         self.loads_too = [e["name"] for e in found if e not in self.extensions]
         self.files = {os.path.realpath(e["file"]) for e in self.extensions}
-        self.unloaded = [event[1:] for event in look.told("unloaded")]
+        self.unloaded = [event[1:] for event in look.events_like("unloaded")]
         if not look.ended:
             self.notes.append("not all that it declares could be read (%s)" % look.trouble())
         if self.extensions:
@@ -85,7 +85,7 @@ class Module(Judge):
         return True
 
     def check(self):
-        if self.look():
+        if self.find_extensions():
             self.run_all()
             self.judge()
             if self.report["dropped"]:
@@ -119,7 +119,7 @@ class Module(Judge):
                         escape(launch.last_line(done.output, "it says nothing"))))
                 if done.outcome in ("refused", "failed"):
                     break
-                for _, _, self.runner, count in done.told("tests"):
+                for _, _, self.runner, count in done.events_like("tests"):
                     self.tested(done, count)
                 self.silent = min(max(QUICK, 3 * self.args.interpreters * done.silence), 60 * SILENT)
 
@@ -140,7 +140,7 @@ class Module(Judge):
 
     def tested(self, done, count):
         """Read what the tests did in the main interpreter. Those that fail there say nothing of several."""
-        failing = {event[2]: event[3] for event in done.told("test")}
+        failing = {event[2]: event[3] for event in done.events_like("test")}
         self.skip |= set(failing)
         self.notes.append("its tests in each interpreter: %s, with %s" % (plural(count, "test"), self.runner))
         if failing:
@@ -167,11 +167,11 @@ class Module(Judge):
 
     def short_report(self):
         """The report without the findings that the result does not show, which are most."""
-        told = {finding["id"] for finding in self.deciding + self.leaks}
-        needed = told | {finding["holder"].get("leak") for finding in self.deciding + self.leaks if finding["holder"]}
+        shown = {finding["id"] for finding in self.deciding + self.leaks}
+        needed = shown | {finding["holder"].get("leak") for finding in self.deciding + self.leaks if finding["holder"]}
         return dict(
             self.report, residue=[],
-            findings=[dict(finding, paired=[id for id in finding["paired"] if id in told])
+            findings=[dict(finding, paired=[id for id in finding["paired"] if id in shown])
                       for finding in self.report["findings"] if finding["id"] in needed],
             processes=[dict(process, step=self.titles.get(process["pid"], "?"))
                        for process in self.report["processes"]])

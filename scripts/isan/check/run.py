@@ -40,12 +40,12 @@ class Step:
         self.events, self.status, self.seconds, self.hung, self.output = [], None, 0, False, ""
         self.silence = 0        # the longest time without a new event, in seconds
 
-    def told(self, *what):
+    def events_like(self, *what):
         return [event for event in self.events if event[:len(what)] == what]
 
     @property
     def ended(self):
-        return bool(self.told("end"))
+        return bool(self.events_like("end"))
 
     @property
     def last(self):
@@ -64,7 +64,7 @@ class Step:
         return phase, number, doing.get({"import": "importing", "exercise": "call"}.get(phase))
 
     def failures(self, phase):
-        return [event for event in self.told("failed") if event[2] == phase]
+        return [event for event in self.events_like("failed") if event[2] == phase]
 
     @property
     def outcome(self):
@@ -180,43 +180,43 @@ class Checker:
         env = launch.environment(self.preload) if isan else dict(os.environ)
         if isan:
             env["ISAN_OPTIONS"] = ":".join([*self.options, "log_path=" + directory, "exitcode=0"])
-        with tempfile.TemporaryDirectory(prefix="isan-check-") as empty, tempfile.TemporaryFile() as told, \
+        with tempfile.TemporaryDirectory(prefix="isan-check-") as empty, tempfile.TemporaryFile() as stream, \
                 tempfile.TemporaryFile() as output:
-            job["fd"] = told.fileno()
-            os.set_inheritable(told.fileno(), True)
+            job["fd"] = stream.fileno()
+            os.set_inheritable(stream.fileno(), True)
             began = time.monotonic()
             process = subprocess.Popen(
                 [*self.words, "-P", os.path.join(TARGET, "check_target.py"), repr(job)],
                 executable=self.python, env=env, cwd=project_of(self.tests) if self.tests else empty,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[told.fileno()],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[stream.fileno()],
                 start_new_session=True, preexec_fn=end_with_parent())
             try:
                 with self.waiting(name, title if isan else "looking at it") as wait:
-                    self.watch(result, process, told, wait, self.args.timeout or silent,
+                    self.watch(result, process, stream, wait, self.args.timeout or silent,
                                STALLED if step == "main" and self.automatic else None)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             result.status, result.seconds = process.returncode, time.monotonic() - began
-            result.events = self.events(told)
+            result.events = self.events(stream)
             output.seek(0)
             result.output = output.read().decode("utf-8", "backslashreplace")
         return result
 
     @staticmethod
-    def events(told):
-        data = os.pread(told.fileno(), os.fstat(told.fileno()).st_size, 0)
+    def events(stream):
+        data = os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0)
         return [ast.literal_eval(line.decode()) for line in data.split(b"\n")[:-1] if line]
 
-    def watch(self, result, process, told, wait, limit, stalled):
+    def watch(self, result, process, stream, wait, limit, stalled):
         size, since = 0, time.monotonic()
         while not wait(process):
-            new, now = os.fstat(told.fileno()).st_size, time.monotonic()
+            new, now = os.fstat(stream.fileno()).st_size, time.monotonic()
             if new != size:
                 size, since = new, now
             result.silence = max(result.silence, now - since)
-            hangs = stalled and now - since > stalled and self.events(told)[-1][0] == "call"
+            hangs = stalled and now - since > stalled and self.events(stream)[-1][0] == "call"
             if result.silence < limit and not hangs:
                 continue
             result.hung = True

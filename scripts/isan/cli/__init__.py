@@ -24,6 +24,14 @@ COMMANDS = [
 ]
 
 
+class Paragraphs(argparse.HelpFormatter):
+    """Keeps the paragraphs of a text apart."""
+
+    def _fill_text(self, text, width, indent):
+        fill = super()._fill_text
+        return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+
 def top_parser():
     top = argparse.ArgumentParser(
         prog="isan", description="isan: the Interpreter Sanitizer for CPython.",
@@ -38,7 +46,8 @@ def top_parser():
 def parser_of(name, command):
     """The parser of a subcommand."""
     text = dict(COMMANDS)[name]
-    parser = argparse.ArgumentParser(prog=f"isan {name}", description=text[0].upper() + text[1:] + ".")
+    parser = argparse.ArgumentParser(prog=f"isan {name}", description=text[0].upper() + text[1:] + ".",
+                                     formatter_class=Paragraphs)
     command.add_arguments(parser)
     return parser
 

@@ -3,18 +3,20 @@ import sys
 import tempfile
 
 from isan import Problem, __version__, reporting
-from isan.census.imports import Census, take
+from isan.census.imports import Census, import_all
 from isan.census.table import print_text, rows_of
 from isan.check import plan
 from isan.reports.formats import json as json_format
 from isan.reports.symbolize.symbols import Missing, Symbolizer
 from isan.reports.wording import escape
 
-FEW = 5                 # modules of which everything is told
+FEW = 5                 # up to so many modules are described in full
 EPILOG = """\
-Each module is imported in a process of its own under isan, in the main interpreter; types that it makes later are not
-seen, but for static ones.  Exit status: 0, 2 for wrong usage and if a module that was named cannot be imported, 130 if
-interrupted, with what was done by then."""
+Each module is imported in a process of its own under isan, in the main interpreter. Types that it makes later are not
+seen, but for static ones.
+
+Exit status: 0; 2 for wrong usage and if a module that was named cannot be imported; 130 if interrupted, after printing
+what is known by then."""
 
 
 def add_arguments(parser):
@@ -45,7 +47,7 @@ def main(args):
             {*census.builtins, *census.extensions}, key=lambda name: (name.strip("_"), name))
         found, interrupted = {}, False
         try:
-            take(census, arguments, found)
+            import_all(census, arguments, found)
         except KeyboardInterrupt:
             interrupted = True
         except Missing as error:

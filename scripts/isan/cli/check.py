@@ -18,21 +18,24 @@ from isan.reports.wording import escape
 EPILOG = """\
 A module is imported, exercised and left in the main interpreter, in legacy interpreters and in those with GILs of their
 own (3.12 and newer), one after the other and --interpreters at a time. Each of these steps is a process of its own.
+
 Verdicts: own-GIL safe (in any interpreter), legacy only (in interpreters that share one GIL), main only (refuses all
 but the first interpreter that imports it), unsafe. The verdict is about what was exercised. The automatic exercise
 calls no function with a name that suggests files, processes, the network and the like; a file of your own for
 --exercise, run in each interpreter after the import, sees more. A finding counts if its static, a stack of it or its
-type is the module's. Leaks that nothing else can reach are shown, but do not decide. Exit status: %d if a module is
-unsafe, 2 for wrong usage and for modules that cannot be imported. With --baseline a crash or a hang is new if the
-module was not unsafe before. """ % c_tables.OPTIONS["exitcode"].default
+type is the module's. Leaks that nothing else can reach are shown, but do not decide.
+
+Exit status: %d if a module is unsafe, 2 for wrong usage and for modules that cannot be imported. With --baseline a
+crash or a hang is new if the module was not unsafe before.
+""" % c_tables.OPTIONS["exitcode"].default
 
 
 def add_arguments(parser):
     parser.add_argument("modules", nargs="*", metavar="MODULE",
                         help="the name of a module, or the path of an extension (.so), a wheel or a project (a"
                              " directory"
-                             " with pyproject.toml or setup.py, such as .); pip installs wheels and projects for the"
-                             " check alone, projects with checked reference counts")
+                             " with pyproject.toml or setup.py, such as .); pip installs wheels and projects into a"
+                             " directory for this check, and compiles projects with checked reference counts")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--python", metavar="PY", help="the Python to check them in (default: python3)")
     which.add_argument("--flavor", choices=("fast", "debug", "tsan"), help="check them in this debug interpreter")
@@ -89,23 +92,23 @@ def usage(args):
     if args.merge and args.results:
         raise Problem("--merge reads results, and --results makes them: give one of them")
     if args.merge and (args.baseline or args.suppressions):
-        raise Problem("--baseline and --suppressions are for checking: results that are merged were told with those"
-                      " of the workers")
+        raise Problem("--baseline and --suppressions are for checking: merged results have been judged with those of"
+                      " the workers")
     if not (args.modules or args.list or args.merge):
         raise Problem("give the name of a module, or the path of an extension, a wheel or a project, or a --list of"
                       " them")
 
 
-def tell(args, python, found, interrupted, limit):
+def print_results(args, python, found, interrupted, limit):
     """Print what follows the rows of the table, or all of it in another format. Returns the exit status."""
-    told = formats.Told(python, limit, args.baseline, args.full)
+    context = formats.Context(python, limit, args.baseline, args.full)
     if args.format == "text":
-        reporting.write(sys.stdout, formats.details(told, found, text.wants_color(sys.stdout)))
+        reporting.write(sys.stdout, formats.details(context, found, text.wants_color(sys.stdout)))
         if args.list or args.merge:
             print("\n" + formats.counted(found))
     else:
-        reporting.write(sys.stdout, formats.FORMATS[args.format](told, found, interrupted))
-    reporting.write_all(args.reports, {name: functools.partial(make, told, found, interrupted)
+        reporting.write(sys.stdout, formats.FORMATS[args.format](context, found, interrupted))
+    reporting.write_all(args.reports, {name: functools.partial(make, context, found, interrupted)
                                      for name, make in formats.FORMATS.items()})
     if any(module.fails for module in found):
         return c_tables.OPTIONS["exitcode"].default
@@ -124,7 +127,7 @@ def merge(args, arguments):
     table = formats.Table([escape(module.name) for module in found])
     if args.format == "text":
         reporting.write(sys.stdout, "".join(table.row(cells) + "\n" for cells in formats.rows(found)))
-    return tell(args, merged.python, found, False, merged.limit)
+    return print_results(args, merged.python, found, False, merged.limit)
 
 
 def main(args):
@@ -166,7 +169,7 @@ def main(args):
             raise Problem(str(error))
         finally:
             signal.signal(signal.SIGTERM, before)
-        status = tell(args, checker.python, found, interrupted, checker.limit)
+        status = print_results(args, checker.python, found, interrupted, checker.limit)
         if kept:
             kept.summary()
         if interrupted:

@@ -13,7 +13,7 @@ EPILOG = """\
 Runs COMMAND (pip install ., python3 setup.py build_ext -i, make, cmake --build B, meson setup B, ...) with isan's
 flags, -g and -fno-optimize-sibling-calls (so that stacks show who called CPython) at the end of CFLAGS and CXXFLAGS.
 Where one of them is not set, the flags that the Python of the build was itself compiled with come first, because
-setuptools 75.7 and newer takes CFLAGS in their place.  That Python is COMMAND, or the one in its #! line, or python3.
+setuptools 75.7 and newer takes CFLAGS in their place. That Python is COMMAND, or the one in its #! line, or python3.
 The only other change is that libisan.so is taken out of LD_PRELOAD, since it is not for compilers.
 
 With --flavor tsan the build is for the tsan interpreter: the flags include -fsanitize=thread, and CC and CXX are the
@@ -21,8 +21,10 @@ newest clang here, unless CC names one.
 
 A makefile that sets CFLAGS itself needs them on its command line: isan env -- sh -c 'make CFLAGS="$CFLAGS"'.
 An extension that has been built before must be compiled anew (pip install --no-cache-dir, setup.py build_ext --force,
-a new build directory).  If it is stripped, reports lack the names of its variables.
-`nm -D FILE.so` shows isan__slot if FILE was instrumented.  Exit status: COMMAND's; 2 for wrong usage."""
+a new build directory). If it is stripped, reports lack the names of its variables.
+`nm -D FILE.so` shows isan__slot if FILE was instrumented.
+
+Exit status: COMMAND's; 2 for wrong usage."""
 
 _PYTHON = re.compile(r"(\S*/)?python(3(\.\d+)?)?$")
 _LIBISAN = re.compile(r"(.*/)?libisan\.so(\.0)?$")
@@ -37,8 +39,8 @@ print(json.dumps([sys.version_info[:2], *sysconfig.get_config_vars("INCLUDEPY", 
 def add_arguments(parser):
     parser.add_argument("--flavor", choices=("fast", "debug", "tsan"), default="fast",
                         help="the interpreter that will load what is built (default: any)")
-    parser.add_argument("program", metavar="COMMAND")
-    parser.add_argument("arguments", metavar="ARGS", nargs="...")
+    parser.add_argument("program", metavar="COMMAND", help="the build command, such as pip")
+    parser.add_argument("arguments", metavar="ARGS", nargs="...", help="its arguments")
     parser.epilog = EPILOG
 
 

@@ -27,17 +27,20 @@ LINES = 30              # of the output of a file that failed
 MOST = 8                # files to name with a finding, without --full
 EPILOG = """\
 Each test file is run by `python -m test` in a process and with logs of its own, so that each finding belongs to a
-file, and a crash or hang ends no other.  Options for `python -m test` itself go after --, as
-in `isan regrtest --flavor fast test_json -- -u all -v`.  DIR of --log gets a directory with logs and output for each
-file, and %s, which --compare reads: it shows results that differ, and findings that are new or gone, between two runs
-or two releases.  --flavor plain runs without isan, to compare with.  Exit status: %d if there are findings (with
---compare: new ones), else 1 if a test failed (with --compare: one that did not before, or if one release ran another
-number of tests), 2 for wrong usage.""" % (NAME, c_tables.OPTIONS["exitcode"].default)
+file, and a crash or hang ends no other. Options for `python -m test` itself go after --, as in
+`isan regrtest --flavor fast test_json -- -u all -v`. --flavor plain runs without isan, to compare with.
+
+DIR of --log gets a directory with logs and output for each file, and %s. --compare reads that, and shows results
+that differ, and findings that are new or gone, between two runs or two releases.
+
+Exit status: %d if there are findings (with --compare: new ones), else 1 if a test failed (with --compare: one that did
+not before, or if one release ran another number of tests), 2 for wrong usage.""" % (
+    NAME, c_tables.OPTIONS["exitcode"].default)
 
 
 def add_arguments(parser):
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--python", metavar="PY", help="the Python whose tests to run (default: python3)")
+    which.add_argument("--python", metavar="PY", help="run the tests of this Python (default: python3)")
     which.add_argument("--flavor", choices=("fast", "debug", "tsan", "plain"), help="run those of this built"
                                                                                     " interpreter")
     parser.add_argument("--version", metavar="V", help="release of the built interpreter, such as 3.13 or 3.14")
@@ -48,8 +51,8 @@ def add_arguments(parser):
                                                                                        " (default: 1800)")
     parser.add_argument("--log", metavar="DIR", help="keep the results and logs there (made if missing)")
     parser.add_argument("--suppressions", action="append", default=[], metavar="FILE",
-                        help="leave out what its lines name; also matched against the test file and the release, such"
-                             " as 3.13")
+                        help="leave out findings that match a line of FILE; patterns are also matched against the test"
+                             " file and the release, such as 3.13")
     parser.add_argument("--full", action="store_true", help="print the findings with their stacks")
     parser.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), help="compare two runs (what --log kept) and"
                                                                            " run nothing")
@@ -144,11 +147,11 @@ class Runner:
             said = result.output = output.read().decode("utf-8", "backslashreplace")
         result.status, result.seconds = process.returncode, time.monotonic() - began
         # Lib/test/libregrtest: "Result: SUCCESS", up to 3.11 "== Tests result: SUCCESS ==".
-        told = re.findall(r"^(?:== Tests result|Result): (.*?)(?: ==)?$", said, re.M)
+        outcomes = re.findall(r"^(?:== Tests result|Result): (.*?)(?: ==)?$", said, re.M)
         totals = re.findall(r"^Total tests: (.*)$", said, re.M)
         result.total = totals[-1] if totals else None
         result.result = ("HUNG" if hung else "CRASHED (%s)" % signal.Signals(-result.status).name if result.status < 0
-                         else told[-1] if told else "ENDED WITHOUT A RESULT (status %d)" % result.status)
+                         else outcomes[-1] if outcomes else "ENDED WITHOUT A RESULT (status %d)" % result.status)
         if self.isan and not self.stopped:
             self.judge(result, directory)
         return None if self.stopped else result
@@ -205,7 +208,7 @@ def rows(files):
     return sorted(found.values(), key=lambda row: (-len(row[1]), row[0]["kind"], row[1]))
 
 
-def tell(found, full):
+def print_findings(found, full):
     """Print the findings, a few lines each, with the files that have them."""
     for finding, names, report in found:
         if full:
@@ -219,7 +222,7 @@ def tell(found, full):
                                      " and %d more" % (len(names) - most) if len(names) > most else ""))
 
 
-def progress(done, number, of):
+def print_progress(done, number, of):
     """Print the line of a file that has ended."""
     width = len(str(of))
     found = collections.Counter(finding["kind"] for finding in done.findings)
@@ -263,7 +266,7 @@ def run_all(args, directory):
             ended, waiting = concurrent.futures.wait(waiting, QUIET, concurrent.futures.FIRST_COMPLETED)
             for future in ended:
                 results.append(future.result())
-                progress(results[-1], len(results), len(names))
+                print_progress(results[-1], len(results), len(names))
             if not ended:
                 running = ", ".join("%s (%d s)" % (escape(name), time.monotonic() - began)
                                     for name, began in list(runner.running.values()))
@@ -277,7 +280,7 @@ def run_all(args, directory):
         results.sort(key=lambda done: names.index(done.name))
         save(runner, results, interrupted)
     print()
-    tell(rows((done.name, done.findings, done.report) for done in results), args.full)
+    print_findings(rows((done.name, done.findings, done.report) for done in results), args.full)
     lines = collections.Counter(known for done in results for _, known in done.known)
     for line in runner.known:
         needed = "suppressed %d" % lines[line] if lines[line] else "never needed"
@@ -333,7 +336,7 @@ def compare(paths):
         found[which] = [row for row in found[which] if row[0]["fingerprint"] not in known]
         if found[which]:
             print("\n%s:" % which)
-            tell(found[which], False)
+            print_findings(found[which], False)
     print("SUMMARY: isan: findings: %d new, %d gone, %d in both; %s" % (
         len(found["new"]), len(found["gone"]), len(known), plural(worse, "test file") + " with a worse result"))
     return c_tables.OPTIONS["exitcode"].default if found["new"] else 1 if worse else 0

@@ -32,7 +32,7 @@ def add_arguments(parser):
                         help="write suppressed findings into SARIF, too, marked as such (GitHub shows them as open"
                              " alerts)")
     parser.add_argument("--srcroot", metavar="DIR", default=".",
-                        help="write paths below it relative to it into SARIF (default: the current directory)")
+                        help="in SARIF, write paths below DIR relative to it (default: the current directory)")
     parser.add_argument("--no-default-suppressions", action="store_true",
                         help="show the races of CPython itself that are known, too")
 

@@ -10,13 +10,13 @@ from isan.reports.formats import text
 from isan.reports.read import c_tables
 from isan.reports.symbolize.symbols import Missing
 
-EPILOG = ("Without --flavor, PROGRAM runs with libisan.so preloaded. With --flavor or --python, a PROGRAM called"
-          " python,"
-          " python3 or python3.N is replaced by that interpreter; any other PROGRAM is the first argument of that"
-          " interpreter (a script; -c or -m after --). Exit status: %d if there are findings (the option exitcode"
-          " changes"
-          " it), else the program's, 128+N if signal N killed it; 2 for wrong usage."
-          % c_tables.OPTIONS["exitcode"].default)
+EPILOG = """\
+Without --flavor, PROGRAM runs with libisan.so preloaded. With --flavor or --python, a PROGRAM called python, python3 or
+python3.N is replaced by that interpreter; any other PROGRAM is the first argument of that interpreter (a script; -c or
+-m after --).
+
+Exit status: %d if there are findings (the option exitcode changes it), else the program's, 128+N if signal N killed it;
+2 for wrong usage.""" % c_tables.OPTIONS["exitcode"].default
 
 
 def add_arguments(parser):
@@ -27,8 +27,8 @@ def add_arguments(parser):
     parser.add_argument("--version", metavar="V", help="release of the debug interpreter, such as 3.13 or 3.14")
     parser.add_argument("--log", metavar="DIR", help="keep the logs there (made if missing)")
     reporting.add_baseline(parser)
-    parser.add_argument("program", metavar="PROGRAM")
-    parser.add_argument("arguments", metavar="ARGS", nargs="...")
+    parser.add_argument("program", metavar="PROGRAM", help="the program, such as python3")
+    parser.add_argument("arguments", metavar="ARGS", nargs="...", help="its arguments")
     parser.epilog = EPILOG
 
 

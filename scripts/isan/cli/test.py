@@ -20,11 +20,12 @@ from isan.reports.wording import escape, incomplete, plural
 
 PACKAGE = os.path.dirname(os.path.realpath(isan.__file__))
 EPILOG = """\
-All other arguments are pytest's.  Exit status: %d if there are findings that are neither suppressed, allowed by a
-marker nor expected (xfail), else pytest's, 128+N if signal N killed it; 2 for wrong usage.  The plugin can be loaded
-in an existing setup, too (pytest -p isan.pytest, with PYTHONPATH=%s).  docs/testing.md describes its markers and
-fixtures.
-""" % (c_tables.OPTIONS["exitcode"].default, os.path.dirname(PACKAGE))
+All other arguments are pytest's. The plugin can be loaded in an existing setup, too (pytest -p isan.pytest, with
+PYTHONPATH=%s). docs/testing.md describes its markers and fixtures.
+
+Exit status: %d if there are findings that are neither suppressed, allowed by a marker nor expected (xfail), else
+pytest's, 128+N if signal N killed it; 2 for wrong usage.
+""" % (os.path.dirname(PACKAGE), c_tables.OPTIONS["exitcode"].default)
 
 # Tests that show what pytest and the standard library leave behind in interpreters.
 NOTHING = "def test_nothing():\n    pass\n\n\ndef test_nothing_again():\n    pass\n"
@@ -186,7 +187,7 @@ def command(args, rest):
     return program, words, preload
 
 
-def told_in(path):
+def notes_in(path):
     """The plugin's notes beside a log."""
     try:
         with open(path + ".tests", encoding="utf-8") as file:
@@ -199,23 +200,23 @@ class Session:
     """The notes of the plugins of all processes."""
 
     def __init__(self, logs):
-        self.told = {path: told_in(path) for path in logs}
+        self.notes = {path: notes_in(path) for path in logs}
 
     def machinery(self):
-        return sorted({name for lines in self.told.values() for told in lines for name in told.get("machinery", ())})
+        return sorted({name for lines in self.notes.values() for note in lines for name in note.get("machinery", ())})
 
     def judged(self):
-        return [told for lines in self.told.values() for told in lines if "first" in told]
+        return [note for lines in self.notes.values() for note in lines if "first" in note]
 
     def failed(self):
-        return [told["test"] for told in self.judged() if told["outcome"] == "failed"]
+        return [note["test"] for note in self.judged() if note["outcome"] == "failed"]
 
     def open(self):
         """The tests that have begun and not ended."""
         found = []
-        for lines in self.told.values():
-            steps = [told for told in lines if "begin" in told or "end" in told]
-            found += [told["begin"] for told in steps[-1:] if "begin" in told]
+        for lines in self.notes.values():
+            steps = [note for note in lines if "begin" in note or "end" in note]
+            found += [note["begin"] for note in steps[-1:] if "begin" in note]
         return found
 
     def whole(self, logs, remaining, suppressed):
@@ -223,8 +224,8 @@ class Session:
         def base(fingerprint):      # without the number among findings that are alike
             return fingerprint.partition("-")[0]
 
-        counted = {base(fingerprint) for told in self.judged() if told["outcome"] != "expected"
-                   for fingerprint in told["counted"]}
+        counted = {base(fingerprint) for note in self.judged() if note["outcome"] != "expected"
+                   for fingerprint in note["counted"]}
         counted |= {base(finding["fingerprint"]) for finding in remaining["findings"]}
         report = reporting.make(logs, suppressed=reporting.suppressions_in(suppressed))
         report["findings"] = [finding for finding in report["findings"] if base(finding["fingerprint"]) in counted]
@@ -236,7 +237,7 @@ class Session:
 
     def remains(self, path, number):
         """Whether this finding belongs to no test."""
-        return not any(told["first"] <= number <= told["last"] for told in self.told[path] if "first" in told)
+        return not any(note["first"] <= number <= note["last"] for note in self.notes[path] if "first" in note)
 
 
 def supervise(args, rest):

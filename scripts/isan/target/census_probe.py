@@ -191,7 +191,7 @@ def facts(reader, census, name, file, definition):
     early = name not in census.made
     made = {id(one) for one in census.made.get(name, ())}
     values = {id(value): value for key, value in vars(module).items() if isinstance(value, type) and key[:2] != "__"}
-    told, ready, without = [], {}, [(address, address + DEF_SIZE)] if address else []
+    types_made, ready, without = [], {}, [(address, address + DEF_SIZE)] if address else []
     for one in {**values, **reader.types}.values():
         kind, type_name, bound = reader.kind(one)
         if kind == "static":
@@ -201,15 +201,15 @@ def facts(reader, census, name, file, definition):
             ready[id(one) - base] = type_name if id(one) in reader.types else None
             # No other module can have made a type that is not ready.
             if file or id(one) in made or id(one) not in reader.types:
-                told.append((kind, type_name, id(one) - base))
+                types_made.append((kind, type_name, id(one) - base))
             elif bears(type_name, name) and (early or id(one) in values):
-                told.append(("static?", type_name, id(one) - base))
+                types_made.append(("static?", type_name, id(one) - base))
         elif id(one) in made or bound and bound == id(module) or early and not bound and (
                 id(one) in values or bears(type_name, name) and (kind != "called" or type_name.startswith(name + "."))):
-            told.append((kind, type_name, None))
+            types_made.append((kind, type_name, None))
     return {"name": name, "file": file, "image": image, "state": state, "early": early,
             "declares": "single-phase" if single else declares, "definition": address and address - base,
-            "types": sorted(told, key=lambda each: each[:2]), "ready": ready,
+            "types": sorted(types_made, key=lambda each: each[:2]), "ready": ready,
             "held": reader.held(base, ranges, without)}
 
 

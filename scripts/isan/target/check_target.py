@@ -135,7 +135,7 @@ class Step:
             if not isinstance(error, threading.BrokenBarrierError):
                 raise error
 
-    def look(self):
+    def list_extensions(self):
         """Tell which extensions the module consists of, and what they declare.
 
         A single-phase extension is in sys.modules as soon as it has been created (Python/import.c,
