@@ -119,12 +119,19 @@ mount_all() {
     mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$tree/dev/pts"
     ln -s pts/ptmx "$tree/dev/ptmx"
     mount -t tmpfs -o mode=1777 shm "$tree/dev/shm"
-    mkdir -p "$debs" "$tree/var/cache/apt/archives"
-    mount --bind "$debs" "$tree/var/cache/apt/archives"
+    mount --bind "$work/debs" "$tree/var/cache/apt/archives"
     if [ -n "$with_cache" ]; then
         mkdir -p "$cache" "$tree$cache"
         mount --bind "$cache" "$tree$cache"
     fi
+}
+
+# copy_debs FROM TO: packages that TO has not.  Each run has a directory of its own, since apt locks it.
+copy_debs() {
+    mkdir -p "$1" "$2"
+    for deb in "$1"/*.deb; do
+        [ ! -e "$deb" ] || [ -e "$2/${deb##*/}" ] || cp -l "$deb" "$2/" 2>/dev/null || cp "$deb" "$2/"
+    done
 }
 
 # The network as apt here is configured for it.
@@ -178,7 +185,7 @@ inside() {
     trap 'exit 130' INT
     home=/root
     [ -z "$as_user" ] || home=/home/user
-    mkdir -p "$debs"
+    copy_debs "$debs" "$work/debs"
 
     say "install the base system from $mirror"
     for scheme in http https; do
@@ -188,7 +195,7 @@ inside() {
     done
     include=make,git
     case $sources in *"deb https:"*) include=$include,ca-certificates ;; esac
-    quietly debootstrap --variant=minbase --include=$include --cache-dir="$debs" "$release" "$tree" "$mirror"
+    quietly debootstrap --variant=minbase --include=$include --cache-dir="$work/debs" "$release" "$tree" "$mirror"
     configure
     mount_all
     [ -z "$as_user" ] || add_user
@@ -204,8 +211,9 @@ inside() {
         { status=0; in_tree "$command" || status=$?; echo $status > "$work/status"; } 2>&1 | tee -a "$log"
         read -r status < "$work/status"
         say "$command: exit status $status"
-        [ $result != 0 ] || result=$status
+        [ "$result" != 0 ] || result=$status
     done
+    copy_debs "$work/debs" "$debs"
     exit "$result"
 }
 
