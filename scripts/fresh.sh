@@ -261,7 +261,8 @@ clean_up() {
         say "kept: $tree"
     else
         # Nothing is mounted there any more: the mounts went with their namespace.
-        rm -rf --one-file-system "$work"
+        # What was killed may still be writing.
+        rm -rf --one-file-system "$work" 2>/dev/null || { sleep 2; rm -rf --one-file-system "$work"; }
     fi
 }
 trap clean_up EXIT
@@ -277,8 +278,8 @@ export root cache release mirror sources log debs with_cache as_user work tree s
 # A shell without job control has its background processes ignore Ctrl-C: that is undone.
 env --default-signal=INT,QUIT unshare --mount --pid --fork --kill-child "$0" --inside &
 child=$!
-trap 'kill -KILL $child; exit 130' INT
-trap 'kill -KILL $child; exit 143' TERM HUP
+trap 'kill -KILL $child; wait $child || true; exit 130' INT
+trap 'kill -KILL $child; wait $child || true; exit 143' TERM HUP
 status=0
 wait $child || status=$?
 trap - INT TERM HUP
