@@ -51,7 +51,7 @@ hash := \#
 pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN__CONFIGURE_CACHE="$$cache"; \
     for p in $(1); do $(call python,$${p$(hash)*-},$${p%-*}); done
 
-.PHONY: all help deps python demo test unit cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
+.PHONY: all help deps python demo test unit fresh cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/generated/_c_tables.py build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -61,7 +61,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 deps: ## install what is missing through apt (DEPS="build test lint")
-	@scripts/deps.sh $(or $(DEPS),build test)
+	@PYTHON='$(PYTHON)' scripts/deps.sh $(or $(DEPS),build test)
 
 python: all ## build a CPython (FLAVOR=fast|debug|tsan|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
 	$(isan) python $(if $(FLAVOR),--flavor $(FLAVOR)) $(if $(VERSION),--version $(VERSION)) $(if $(SOURCE),--source '$(SOURCE)')
@@ -83,6 +83,11 @@ unit: ## the unit tests, of C under AddressSanitizer and UBSan, and of Python (U
 	@[ -z '$(UNIT_PROGRAMS)' ] || $(MAKE) --no-print-directory --silent -j$$(nproc) $(UNIT_PROGRAMS)
 	@[ -z '$(UNIT_PROGRAMS)' ] || $(PYTHON) tests/unit/c/run.py $(UNIT_PROGRAMS)
 	@[ -z '$(UNIT_PYTHON)' ] || $(PYTHON) -m pytest -q -n $(JOBS) --maxprocesses 4 $(UNIT_PYTHON)
+
+# What the other variables of make test say is passed on.
+fresh: ## make demo and make test on a new Debian, removed afterwards (RELEASE=bookworm|trixie CACHE=1 TARGETS="demo test" FRESH_ARGS=)
+	@scripts/fresh.sh --release $(or $(RELEASE),bookworm) $(if $(CACHE),--cache) $(FRESH_ARGS) -- \
+	    $(foreach target,$(or $(TARGETS),demo test),'make $(target)')
 
 # The same results as without isan, and no finding but of the defects that are known.
 cpython: deps ## CPython's own tests under fast and debug, compared with plain (CPYTHON_TESTS= CPYTHON_LOG=)
