@@ -7,8 +7,8 @@
  * Healthy if the interpreter that called store() calls the other functions, and
  * forget() before another interpreter imports the module.
  *
- * Thing is a type with members, a getset and methods, whose instances have
- * something for every kind of descriptor. */
+ * Thing is a type with members, a getset and methods; its instances have an
+ * attribute for each kind of descriptor. */
 #include <Python.h>
 #include <stddef.h>
 

@@ -37,7 +37,7 @@ static struct {
     struct entry *rows;
 } grid;
 
-/* A list whose links are a part of what is linked: not an array of links. */
+/* A list with its links inside the nodes: not an array of links. */
 static struct link {
     struct link *next;
 } *chain;

@@ -170,7 +170,7 @@ static PyMethodDef methods[] = {
     {"ignore", declare_ignore, METH_O, "Call a function; its findings do not count."},
     {"look", declare_look, METH_NOARGS, "isan_look()."},
     {"raw", declare_raw, METH_NOARGS, "Allocate memory."},
-    {"raw_owner", declare_raw_owner, METH_NOARGS, "Whose it is."},
+    {"raw_owner", declare_raw_owner, METH_NOARGS, "Its owner."},
     {"raw_take", declare_raw_take, METH_NOARGS, "isan_transfer() of it."},
     {"raw_share", declare_raw_share, METH_NOARGS, "isan_share() of it."},
     {"raw_free", declare_raw_free, METH_NOARGS, "Free it."},

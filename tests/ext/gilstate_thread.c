@@ -143,7 +143,7 @@ enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 static PyMethodDef methods[] = {
     {"cross", cross, METH_NOARGS, "A second thread attaches the state of a first."},
     {"inherit", inherit, METH_NOARGS, "The same when the first has ended."},
-    {"hand", hand, METH_NOARGS, "A second thread attaches a state that nobody had."},
+    {"hand", hand, METH_NOARGS, "A second thread attaches a new state."},
     {"each", each, METH_NOARGS, "Each thread has its own."},
     {"again", again, METH_NOARGS, "Attach those of interpreters in the memory of others."},
     {"enter", enter, METH_NOARGS, "Ask for the GIL where it is held."},
