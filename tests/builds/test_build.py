@@ -306,7 +306,7 @@ def test_files_of_a_killed_build_are_removed(place):
 
 
 def test_runtime_is_no_part_of_the_key(place, monkeypatch):
-    monkeypatch.setattr(pythons, "ROOT", str(place.root))
+    monkeypatch.setattr("isan.ROOT", str(place.root))
     release = pythons.Release("3.13.5")
 
     def keys_after_a_change_of(header):
@@ -325,7 +325,7 @@ def test_runtime_is_no_part_of_the_key(place, monkeypatch):
 
 def test_views_of_a_read_only_tree(place, monkeypatch):
     """The views of an installed isan are in the cache, and their run path finds its recorder."""
-    monkeypatch.setattr(pythons, "ROOT", str(place.root))
+    monkeypatch.setattr("isan.ROOT", str(place.root))
     monkeypatch.setenv("XDG_CACHE_HOME", str(place.cache.parent))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     views = pythons.views_dir()

@@ -275,7 +275,7 @@ def test_tests_of_the_module(target_of, tmp_path, name, runner, test):
     assert module["left_out"] == [test + "test_never"]
     assert f"its tests in each interpreter: 3 tests, with {runner}" in module["notes"]
     assert [note for note in module["notes"] if "fails" in note] == [
-        f"1 of them fails, whatever the interpreters, and is left out: {test}test_never (AssertionError: 1 != 2)"]
+        f"1 of them fails in the main interpreter, too, and is left out: {test}test_never (AssertionError: 1 != 2)"]
     assert [reason.partition(" (")[0] for reason in module["reasons"]] == [
         f"{kind} interpreters: 1 of its tests fails there, and not in the main interpreter: {test}test_main"
         for kind in ("legacy", "own-GIL")[:1 + (target.hexversion >= (3, 12))]]
@@ -479,7 +479,7 @@ def test_module_with_an_import_that_crashes_has_no_verdict(target_of, tmp_path):
     (tmp_path / "above.py").write_text("import between\n")
     check = Check(target, "above", env={"PYTHONPATH": os.fspath(tmp_path)})
     assert (check.status, check.one()["verdict"]) == (2, None), check.out
-    assert check.one()["reasons"] == ["legacy interpreters: it cannot be told, since what it imports does not get that far there"]
+    assert check.one()["reasons"] == ["legacy interpreters: not known, since a module that it imports fails there first"]
     assert any("which seems to be the doing of first_crash" in note for note in check.one()["notes"])
 
 

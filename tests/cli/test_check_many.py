@@ -162,7 +162,7 @@ def test_one_worker_at_a_time_and_the_results_of_each(tmp_path):
     assert re.fullmatch(r".*, process \d+, .*: KeyError: 'x'", first.take("one")[1][0])
     os.close(first.fd)      # as the kernel does
     found, ends = second.take("one")
-    assert found is None and len(ends) == results.ENDS
+    assert found is None and len(ends) == results.MAX_WORKER_DEATHS
     second.withdraw()
     assert second.take("one")[1] == ends
     second.keep(unknown("one"))

@@ -190,7 +190,7 @@ def test_commands_and_options_exist(page):
     shell = "\n".join(block.text for block in blocks(page) if block.language in ("sh", ""))
     text = page.read_text()
     commands = re.findall(r"(?:`|bin/)isan ([a-z]+)", text) + re.findall(r"(?:^|\$ )isan ([a-z]+)", shell, re.M)
-    assert set(commands) <= {name for name, _, _ in command.COMMANDS}
+    assert set(commands) <= {name for name, _ in command.COMMANDS}
     options = [option for given in re.findall(r"ISAN_OPTIONS='?([\w/.$]+=[^`'\s]*)", text) for option in given.split(":")]
     assert {option.partition("=")[0] for option in options} - {"name"} <= set(tables.OPTIONS)
 
@@ -234,7 +234,7 @@ def test_man_page_has_the_commands_and_their_options():
     """No more and no fewer than there are."""
     text = section("COMMANDS")
     parts = dict(zip(re.findall(r"^\.SS (\S+)", text, re.M), re.split(r"^\.SS .*\n", text, flags=re.M)[1:]))
-    assert sorted(parts) == sorted(name for name, _, _ in command.COMMANDS)
+    assert sorted(parts) == sorted(name for name, _ in command.COMMANDS)
     for name, part in parts.items():
         done = subprocess.run([sys.executable, "-I", COMMAND, name, "--help"],
                               stdout=subprocess.PIPE, text=True, check=True)

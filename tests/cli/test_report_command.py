@@ -56,9 +56,9 @@ def isan(tmp_path, program):
     (tmp_path / "empty.c").write_text("")
     run("gcc", "-shared", "-fPIC", tmp_path / "empty.c", "-o", tmp_path / "libisan.so.0")
     (tmp_path / "isan.py").write_text(
-        "import sys\nfrom pathlib import Path\nsys.path[:0] = %r\n"
-        "import argparse, importlib\nfrom helpers.product import Problem, residue, symbols\n"
-        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r, '')\n"
+        "import sys\nsys.path[:0] = %r\n"
+        "import argparse, importlib\nfrom helpers.product import Problem, launch, symbols\n"
+        "launch.LIBRARY = %r\nsymbols.Symbolizer.__init__.__defaults__ = (%r, '')\n"
         "command = importlib.import_module(%r + sys.argv[1])\nparser = argparse.ArgumentParser()\n"
         "command.add_arguments(parser)\n"
         "try:\n    sys.exit(command.main(parser.parse_args(sys.argv[2:])))\n"
@@ -171,7 +171,6 @@ def test_report_command(isan, foo, tmp_path):
     assert isan("report", path)[0] == 0
     assert isan("report", "--if-any", path) == (0, "", "")
     assert "share #1" in isan("report", "--if-any", logs)[1]
-
 
 
 def test_color_on_a_terminal(foo, tmp_path):

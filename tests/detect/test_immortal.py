@@ -430,5 +430,3 @@ def test_processes_are_merged(tmp_path):
     assert (changes(finding), finding["pids"]) == ({"None": 6, "int 100": 1, "int 101": 1}, [100, 101])
     other = written(tmp_path, 102, [("None", 3)], suspects=("/x/two.so",))
     assert len(model.build(logs_.read([*paths, other]), NoSymbols())["findings"]) == 2
-
-

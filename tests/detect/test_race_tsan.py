@@ -84,6 +84,7 @@ def test_race_on_the_dictionary_of_a_static_type(tsan):
         assert sorted(who(place["interpreter"]) for place in accesses(finding)) == [ONE, TWO]
         assert places(finding["stacks"]["used"], "race_type.c")[0] in [
             line_of("race_type.c", f'"hits", {value});') for value in ("Py_True", "Py_False")]
+
     def is_the_dictionary(finding):
         return (finding["object"]["type"] == "dict" and finding["holder"]["path"] == ".tp_dict"
                 and holder_of(finding) == ("Thing", "race_type.c", line_of("race_type.c", "static PyTypeObject Thing = {")))

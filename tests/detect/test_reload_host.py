@@ -14,8 +14,6 @@ HOST = """
 """
 
 
-
-
 def rounds(python, module, kind="legacy"):
     return python.run(HOST.replace("MODULE", module), KIND=kind, ROUNDS=ROUNDS)
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from helpers.product import baseline, html, story
+from helpers.product import baseline, html, timeline
 from helpers.sample_report import HOSTILE, Logs, sample_report
 
 # A script that acts as a reader of the page, and leaves its observations in an attribute.
@@ -95,7 +95,7 @@ def test_filter_and_search(browser, report):
     assert seen["errors"] == [] and seen["all"] == ids(findings) and seen["styled"] == "600"
     assert seen["searched"] == ["f10"] and seen["said"] == "1 of %d" % len(findings)
     assert seen["none"] == []
-    assert seen["module"] == ids(f for f in findings if story.blamed(f) == "app.py") != []
+    assert seen["module"] == ids(f for f in findings if timeline.blamed(f) == "app.py") != []
     assert seen["cell"] == ["f4"] and seen["revealed"] and seen["opened"] == 0
     width, scrolled, outside = seen["width"]
     assert width == 1400 and scrolled <= width and outside == []

@@ -9,11 +9,11 @@ import os
 import struct
 from unittest import mock
 
-from helpers.product import html, json_, junit, log, model, packages, sarif, suggest, suppressions, text
+from helpers.product import html, json_, junit, log, model, packages, sarif, suggestions, suppressions, text
 
 RAW = b"\xff"
 TAIL = 16          # offset in the header of the log's length
-SHORT = log._header.size - 1024 + 64       # bytes of a short header: its numbers, and a short name of the parent
+SHORT = log.HEAD.size - 1024 + 64       # bytes of a short header: its numbers, and a short name of the parent
 
 
 class Symbols:
@@ -46,7 +46,7 @@ def whole(data):
     content, at = bytearray(data[:SHORT].ljust(log.HEADER, b"\0")), SHORT
     while at + 2 <= len(data):
         body = data[at + 2:at + 2 + 8 * data[at + 1]]
-        content += log._rec.pack(data[at], 8 + len(body)) + body
+        content += log.RECORD.pack(data[at], 8 + len(body)) + body
         at += 2 + len(body)
     struct.pack_into("=Q", content, TAIL, len(content))
     return bytes(content)
@@ -56,7 +56,7 @@ def short(content):
     """The short form of a log."""
     data, at = bytearray(content[:SHORT]), log.HEADER
     while at < len(content):
-        kind, size = log._rec.unpack_from(content, at)
+        kind, size = log.RECORD.unpack_from(content, at)
         data += bytes([kind, (size - 8) // 8]) + content[at + 8:at + size]
         at += size
     return bytes(data)
@@ -79,4 +79,4 @@ def one(data):
     html.render(report)
     junit.render(report)
     sarif.render(report, suppressed=True)
-    suggest.render(report)
+    suggestions.render(report)

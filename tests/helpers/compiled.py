@@ -117,8 +117,8 @@ class Built:
 def symbolize(directory):
     """The program isan-symbolize, compiled into a directory."""
     path = directory / "isan-symbolize"
-    run("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", tree.SYMBOLIZE, "-ldw", "-lelf",
-        "-o", path)
+    run("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-I", tree.ROOT, *tree.SYMBOLIZE,
+        "-ldw", "-lelf", "-o", path)
     return path
 
 

@@ -89,7 +89,7 @@ class Writer:
     def leak(self, id, count=1, bytes=64, kept=(0, 0), holder=0, residue=0, domain="o", pairs=(), type="dict",
              keeper="unknown", extra=0, tls=0, tid=0, look=0, number=0, **object):
         text = strings(type)
-        keepers = [k.name for k in tables.KEEPERS]
+        keepers = [k.name for k in tables.RETAINERS]
         self.record(log.LEAK, struct.pack("=IHHQQQQQ", id, residue, keepers.index(keeper), count, bytes, *kept, extra)
                     + self.object(**object) + struct.pack("=QQIIIIIIII", holder, tls, tid, 0, len(pairs), ord(domain), len(text), look, number, 0)
                     + text + b"\0" * (-len(text) % 8) + b"".join(struct.pack("=II", *p) for p in pairs))

@@ -23,7 +23,7 @@ def constants():
 
 C = constants()
 SHADOW, GRANULE = C["SHADOW"], C["GRANULE"]
-START, LONG, WATCHED, FREED, RAW = (C[name] for name in ("START", "LONG", "NOTED", "FREED", "RAW"))
+START, LONG, NOTED, FREED, RAW = (C[name] for name in ("START", "LONG", "NOTED", "FREED", "RAW"))
 OBJECT, NOBODY, SIZE_BIG = C["OBJECT"], C["NO_INTERP"], C["SIZE_BIG"]
 
 
@@ -46,7 +46,7 @@ class Block:
         self.start = start
         self.words = [word(start + i * GRANULE) for i in range(3 if word(start) & LONG else 2)]
         self.slot = self.words[0] & 0xffff
-        self.flags = self.words[0] & (WATCHED | FREED | RAW)
+        self.flags = self.words[0] & (NOTED | FREED | RAW)
         self.origin = (self.words[0] >> 16 & 0x3ff) | (self.words[1] >> 16 & 0x3fff) << 10
         size = 2
         if self.words[0] & LONG:

@@ -13,10 +13,10 @@ SOAK = BENCH / "soak.py"
 OBJECT_CREATION = TESTS / "helpers" / "object_creation.py"
 CPYTHON_DEFECTS = TESTS / "cpython" / "known-defects.txt"
 
-# sys.path of programs that tests start: for the packages isan, reports and helpers.  pytest has it from pyproject.toml.
+# sys.path of programs that tests start: for the packages isan and helpers.  pytest has it from pyproject.toml.
 SCRIPTS = ROOT / "scripts"
-PYTHON_PATH = [str(ROOT), str(SCRIPTS), str(TESTS)]
-COMMANDS = "isan."                      # prefix of the modules of isan's commands
+PYTHON_PATH = [str(SCRIPTS), str(TESTS)]
+COMMANDS = "isan.cli."                   # prefix of the modules of isan's commands
 
 # Files that make builds.
 BUILD = ROOT / "build"
@@ -38,7 +38,7 @@ X86_DECODE = ROOT / "runtime" / "elf" / "x86_decode.c"
 X86_DECODE_HEADER = "runtime/elf/x86_decode.h"
 OPTIONS = ROOT / "runtime" / "base" / "options.inc"
 API_TABLE = ROOT / "hooks" / "api.inc"
-SYMBOLIZE = ROOT / "reports" / "symbolize.c"
+SYMBOLIZE = sorted((ROOT / "reports" / "symbolize").glob("*.c"))
 REPORT_SCHEMA = ROOT / "reports" / "schema.json"
 COMMAND = SCRIPTS / "isan" / "__main__.py"
 ANCHORS = SCRIPTS / "cpython" / "anchors.txt"
@@ -46,12 +46,12 @@ DEPS = SCRIPTS / "deps.sh"
 MAKE_WHEEL = SCRIPTS / "make_wheel.py"
 CI = SCRIPTS / "ci"
 PIP_LIST = SCRIPTS / "demo" / "pip_list.py"
-SUPPRESSIONS = ROOT / "reports"         # the directory of cpython-VERSION.supp
+SUPPRESSIONS = ROOT / "reports" / "suppressions"        # the directory of cpython-VERSION.supp
 DOCS = ROOT / "docs"
 DOCUMENTED = ["runtime", "hooks", "reports"]    # directories: docs/internals.md names each of their files
 # Directories that `isan python` needs, and those that the commands without an interpreter need.
 NEEDED_TO_BUILD = ["scripts", "include", "hooks"]
-NEEDED_TO_RUN = ["scripts", "include", "reports", "runtime"]
+NEEDED_TO_RUN = ["scripts", "include", "reports"]
 
 
 def inside(copy, path):

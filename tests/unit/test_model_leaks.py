@@ -46,7 +46,7 @@ def leaks(foo, spam, tmp_path):
 
 
 def keeper_hint(name):
-    return next(k.hint for k in tables.KEEPERS if k.name == name)
+    return next(k.hint for k in tables.RETAINERS if k.name == name)
 
 
 def test_leak_kept_by_a_static(symbolizer, leaks):

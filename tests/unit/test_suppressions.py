@@ -5,7 +5,7 @@ import re
 import pytest
 
 from helpers.log_writer import Writer
-from helpers.product import log, model, suggest, suppressions, text
+from helpers.product import log, model, suggestions, suppressions, text
 from helpers.sample_report import sample_report
 from helpers.suppression_file import lines_of
 from helpers.tree import SUPPRESSIONS
@@ -140,7 +140,7 @@ def test_counts_of_matches_and_lines_that_never_match(tmp_path):
 def test_suggested_lines_match(tmp_path, hostile):
     """Each suggested line matches its finding; the file is refused until it gives reasons."""
     made = sample_report(tmp_path, hostile)
-    suggested = suggest.render(made)
+    suggested = suggestions.render(made)
     assert all(c == "\n" or c.isprintable() for c in suggested)
     lines = [line for line in suggested.splitlines() if not line.startswith("#")]
     assert len(lines) == len(set(lines)) and sum(line.startswith("# ") for line in suggested.splitlines()) == len(made["findings"])
@@ -152,7 +152,7 @@ def test_suggested_lines_match(tmp_path, hostile):
 
 
 def test_suggested_lines_are_narrow(tmp_path):
-    lines = [line for line in suggest.render(sample_report(tmp_path)).splitlines() if not line.startswith("#")]
+    lines = [line for line in suggestions.render(sample_report(tmp_path)).splitlines() if not line.startswith("#")]
     assert {"share:cache+eggs.so  # WHY?", "race:counter+eggs.so  # WHY?", "static:Egg_Type+eggs.so  # WHY?",
             "immortal:eggs.so  # WHY?", "gilstate:PyGILState_Ensure+eggs_use+eggs.so  # WHY?",
             "free:eggs_use+serve+eggs.so  # WHY?"} <= set(lines)
@@ -162,7 +162,7 @@ def test_suggested_lines_are_narrow(tmp_path):
     ("/a/eggs.cpython-313-x86_64-linux-gnu.so", "eggs.*so"), ("/a/eggs.so", "eggs.so"), ("/a/libc.so.6", "libc.so.6"),
     ("/a/e*g+s.abi3.so", "e[*]g[+]s.*so")])
 def test_modules_of_suggested_lines(path, expected):
-    assert suggest._module(path) == expected
+    assert suggestions._module(path) == expected
 
 
 # -- CPython's own ---------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""reports/symbolize.c: names, lines and members from debug information."""
+"""isan-symbolize: names, lines and members from debug information."""
 import json
 import os
 import random
@@ -280,11 +280,14 @@ def test_damaged_elf_files_get_an_answer(program, foo, tmp_path):
 
 def test_a_symbolizer_that_dies_is_replaced(tmp_path, foo):
     """The symbolizer dies on one module, and still answers for others."""
-    source = (tree.SYMBOLIZE).read_text()
-    marked = source.replace("    unescape(path);\n", "    unescape(path);\n    if (strstr(path, \"deadly\")) abort();\n")
+    protocol = next(path for path in tree.SYMBOLIZE if path.name == "protocol.c")
+    source = protocol.read_text()
+    before = "    struct module *module = module_open("
+    marked = source.replace(before, "    if (strstr(request.path, \"deadly\")) abort();\n" + before)
     assert marked != source
-    (tmp_path / "s.c").write_text(marked)
-    run("gcc", "-std=gnu11", "-w", tmp_path / "s.c", "-ldw", "-lelf", "-o", tmp_path / "s")
+    (tmp_path / "protocol.c").write_text(marked)
+    sources = [tmp_path / "protocol.c", *(path for path in tree.SYMBOLIZE if path != protocol)]
+    run("gcc", "-std=gnu11", "-w", "-I", tree.ROOT, *sources, "-ldw", "-lelf", "-o", tmp_path / "s")
     answers = ask(tmp_path / "s", data(foo.path, foo.symbols["cache"]), code("/deadly", 0), code("/deadly", 8),
                   data(foo.path, foo.symbols["cache"]))
     assert [a.get("symbol") for a in answers] == ["cache", None, None, "cache"]
