@@ -114,7 +114,7 @@ def names(findings, known):
             [finding for finding in findings if not any(is_it(finding) for is_it in known.values())])
 
 
-def told(findings):
+def summaries(findings):
     """Kind, access, type, owner and current interpreter of each finding."""
     return sorted((finding["kind"], finding["access"], finding["object"]["type"], who(owner), who(finding["current"]))
                   for finding in findings for owner in finding["owners"])
@@ -250,7 +250,7 @@ def test_apache_findings(served):
     if served.extension == HEALTHY:
         assert ours == []
         return
-    assert told(ours) == [
+    assert summaries(ours) == [
         ("leak", "none", "dict", FIRST, None),
         ("leak", "none", "str", SECOND, None),          # a key of that dictionary
         ("share", "argument", "dict", FIRST, SECOND),
@@ -353,7 +353,7 @@ def test_weechat_findings(chatted):
     if chatted.extension == HEALTHY:
         assert ours == []
         return
-    assert told(ours) == [
+    assert summaries(ours) == [
         ("leak", "none", "dict", FIRST, None),
         ("leak", "none", "str", SECOND, None),          # keys of that dictionary
         ("leak", "none", "str", THIRD, None),

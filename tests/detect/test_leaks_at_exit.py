@@ -23,7 +23,7 @@ cycle.itself = cycle
 database = sqlite3.connect(":memory:")
 cursor = database.execute("create table t (a)")
 async def main():
-    if sys.version_info[:2] != (3, 13):         # whose tasks leave a few types behind
+    if sys.version_info[:2] != (3, 13):         # tasks of 3.13 leak a few types
         await asyncio.gather(*[asyncio.sleep(0.001) for _ in range(10)])
 asyncio.run(main())
 def numbers():

@@ -12,7 +12,7 @@ from helpers.product import baseline, sarif, tables
 from helpers.sample_report import Logs, sample_report
 from helpers import npm_package
 
-# An npm package of Microsoft with the schema, whose licence allows no copy in this repository.
+# Microsoft's npm package with the schema.  Its licence allows no copy in this repository.
 PACKAGE, FILE = "@microsoft/jest-sarif@1.0.0-beta.0", "lib/schemas/sarif-2.1.0-rtm.5.json"
 SHA256 = "2d99159ae54a3eea97f81781cff48780548657c35949f4b7f25e99a2ba4de4f8"
 

@@ -49,12 +49,12 @@ def word(address):
     return struct.unpack("=Q", os.pread(memory, 8, address))[0]
 
 def direct(op, to, size=256):
-    """Of the word in op, or before it, that points at `to`."""
+    """The name of the reference by the word in op, or before it, that points at `to`."""
     places = [at for at in range(-24, size, 8) if word(id(op) + at) == id(to)]
     return edge_of(id(op), 0, places[0])
 
 def through(op, to, places=range(16, 64, 8)):
-    """Of the word that points at `to` in memory that op points at."""
+    """The name of the reference by the word that points at `to`, in memory that op points at."""
     for at in places:
         start = word(id(op) + at) + 1 & ~1      # in 3.12 that to an instance's values is odd
         if 4096 < start < 1 << 47:

@@ -18,7 +18,7 @@ SCRIPTS = ROOT / "scripts"
 PYTHON_PATH = [str(SCRIPTS), str(TESTS)]
 COMMANDS = "isan.cli."                   # prefix of the modules of isan's commands
 
-# What make builds.
+# Files that make builds.
 BUILD = ROOT / "build"
 ISAN = BUILD / "bin" / "isan"
 LIBRARY = BUILD / "lib" / "libisan.so.0"
