@@ -18,8 +18,10 @@ LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c runtime/*/*.c hooks/*.c))
 SYMBOLIZE_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard reports/symbolize/*.c))
-SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/*/*.py tests/bench/workloads/*.py \
-                          tests/unit/c/*.py)
+# The C tables that Python needs, too: of kinds of findings, and of options.
+C_TABLES    := runtime/core/kinds.inc runtime/base/options.inc
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py scripts/isan/*/*.py reports/*.py reports/*/*.py \
+                          tests/*.py tests/*/*.py tests/unit/c/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/symbolize/*.c scripts/cpython/launcher.c)
 # C that clang-format keeps as it is, and what `make format` formats.
@@ -49,17 +51,17 @@ hash := \#
 pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN__CONFIGURE_CACHE="$$cache"; \
     for p in $(1); do $(call python,$${p$(hash)*-},$${p%-*}); done
 
-.PHONY: all help deps python demo test unit cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
+.PHONY: all help deps python demo test unit fresh cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
 .DEFAULT_GOAL := all
 
-all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
+all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/generated/_c_tables.py build/bin/isan ## build the recorder, the symbolizer and the isan command
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 deps: ## install what is missing through apt (DEPS="build test lint")
-	@scripts/deps.sh $(or $(DEPS),build test)
+	@PYTHON='$(PYTHON)' scripts/deps.sh $(or $(DEPS),build test)
 
 python: all ## build a CPython (FLAVOR=fast|debug|tsan|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
 	$(isan) python $(if $(FLAVOR),--flavor $(FLAVOR)) $(if $(VERSION),--version $(VERSION)) $(if $(SOURCE),--source '$(SOURCE)')
@@ -81,6 +83,11 @@ unit: ## the unit tests, of C under AddressSanitizer and UBSan, and of Python (U
 	@[ -z '$(UNIT_PROGRAMS)' ] || $(MAKE) --no-print-directory --silent -j$$(nproc) $(UNIT_PROGRAMS)
 	@[ -z '$(UNIT_PROGRAMS)' ] || $(PYTHON) tests/unit/c/run.py $(UNIT_PROGRAMS)
 	@[ -z '$(UNIT_PYTHON)' ] || $(PYTHON) -m pytest -q -n $(JOBS) --maxprocesses 4 $(UNIT_PYTHON)
+
+# What the other variables of make test say is passed on.
+fresh: ## make demo and make test on a new Debian, removed afterwards (RELEASE=bookworm|trixie CACHE=1 TARGETS="demo test" FRESH_ARGS=)
+	@scripts/fresh.sh --release $(or $(RELEASE),bookworm) $(if $(CACHE),--cache) $(FRESH_ARGS) -- \
+	    $(foreach target,$(or $(TARGETS),demo test),'make $(target)')
 
 # The same results as without isan, and no finding but of the defects that are known.
 cpython: deps ## CPython's own tests under fast and debug, compared with plain (CPYTHON_TESTS= CPYTHON_LOG=)
@@ -153,8 +160,8 @@ format: ## format C with clang-format (FILES= others than those that are formatt
 
 install: all ## install under PREFIX= (and DESTDIR=)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
-	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
-	    scripts/isan scripts/packages.txt reports include scripts/cpython $(wildcard runtime/*/*.inc) \
+	tar -cf - --exclude=__pycache__ build/lib build/libexec build/generated build/bin \
+	    scripts/isan scripts/packages.txt reports include scripts/cpython \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
 	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
@@ -182,6 +189,9 @@ build/libexec/isan-symbolize: $(SYMBOLIZE_OBJ)
 build/libexec/isan-python: build/obj/scripts/cpython/launcher.o
 	@mkdir -p $(@D)
 	$(cc) $(LDFLAGS) -o $@ $^ -ldl
+
+build/generated/_c_tables.py: scripts/generate_c_tables.py $(C_TABLES)
+	$(PYTHON) $< $@ $(C_TABLES)
 
 build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)

@@ -94,7 +94,7 @@ def run(*command):
 
 
 class Built:
-    """A shared object and where its symbols are."""
+    """A shared object and the addresses of its symbols."""
 
     def __init__(self, path):
         self.path = path
