@@ -11,7 +11,7 @@ struct isan__race {
     const void *op;
     char *block;                            /* that has op; NULL: none */
     struct isan_object memory;
-    uint32_t current, used;                 /* the interpreter (serial) and stack of the later access */
+    uint32_t current, stack;                /* the interpreter (serial) and stack of the later access */
     uint64_t key;                           /* the same for all accesses that are one race */
 };
 struct isan_rec_finding *isan__report_race(const struct isan__race *race);   /* NULL: it is known, or ignored */

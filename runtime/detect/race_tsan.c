@@ -264,7 +264,7 @@ isan__race_tsan_report(const void *report)
     memory_of(&race, report, places, &a[0]);
     race.key = key_of(&race, a);
     race.current = a[0].serial;
-    race.used = isan__record_native_stack(a[0].pcs, a[0].n, true);
+    race.stack = isan__record_native_stack(a[0].pcs, a[0].n, true);
     struct isan_rec_finding *r = isan__report_race(&race);
     if (r == NULL) {
         return 1;
@@ -272,7 +272,7 @@ isan__race_tsan_report(const void *report)
     for (int i = 0; i < 2; i++) {
         isan__finding_add_place(&(struct isan_rec_place){
             .finding = r->id, .role = ISAN__PLACE_access, .flags = a[i].flags,
-            .stack = i == 0 ? race.used : isan__record_native_stack(a[i].pcs, a[i].n, false),
+            .stack = i == 0 ? race.stack : isan__record_native_stack(a[i].pcs, a[i].n, false),
             .tid = a[i].tid, .interp = a[i].serial, .amount = a[i].size,
         }, "");
     }
