@@ -22,17 +22,14 @@ own_block(const void *p, isan__slot_t owner)
     return (isan__slot_t)word == owner && !(word & ISAN__FREED) ? block : NULL;
 }
 
-/* The table of a dictionary, unless instances of a class share it (Include/
- * internal/pycore_dict.h, struct _dictkeysobject), and its values. */
+/* The table of a dictionary, unless instances of a class share it, and its values. */
 static void
 each_of_dict(const char *op, isan__slot_t owner, void (*visit)(char *, isan__slot_t), isan__slot_t to)
 {
-    enum { DK_SPLIT = 2 };
-    struct { int64_t refcnt; uint8_t log2_size, log2_index_bytes, kind; } keys;
+    struct isan__keys keys;
     const void *const *at = (const void *const *)(op + ISAN__MA_KEYS);
     char *table = own_block(at[0], owner), *values = own_block(at[1], owner);
-    memcpy(&keys, table ? (const char *)at[0] : (const char *)&(char[sizeof keys]){ 0 }, sizeof keys);
-    if (table != NULL && keys.refcnt == 1 && keys.kind != DK_SPLIT) {
+    if (table != NULL && isan__keys_at(&keys, at[0], true) && keys.users == 1 && !keys.split) {
         visit(table, to);
     }
     if (values != NULL && !isan__object_in(values)) {

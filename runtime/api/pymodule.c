@@ -241,7 +241,7 @@ init(void)
     }
     /* 3.11 has neither that slot nor immortal objects; later on the count is
      * that of any static object (PEP 683). */
-    if (!isan__py.one_gil) {
+    if (isan__py.has_interpreters_slot) {
         definition.slots = slots;
         memcpy(&definition.head.count, py.none, sizeof definition.head.count);
     }

@@ -295,7 +295,7 @@ seen_of(struct look *look, const void *type)
         .itemsize = native.address == type ? (size_t)native.type.itemsize : 0,
         /* Below a static one subtype_traverse shows the type. */
         .heap = (native.type.flags & ISAN__TYPE_HEAP) != 0,
-        .managed = !isan__py.one_gil && native.type.flags & ISAN__TYPE_MANAGED_DICT,
+        .managed = isan__py.visits_managed_dict && native.type.flags & ISAN__TYPE_MANAGED_DICT,
     };
     return seen;
 }
@@ -411,7 +411,7 @@ isan__reference_count(const char *op)
     const char *block = isan__block_of(op);
     uint32_t count;
     memcpy(&count, op, sizeof count);
-    bool more = isan__py.one_gil && block != NULL && op - block >= ISAN__GRANULE && count > 1
+    bool more = isan__py.untracks_at_end && block != NULL && op - block >= ISAN__GRANULE && count > 1
         && (isan__load_tag(block) & 0xffff) != isan__main_slot
         && isan__interp_of((isan__slot_t)isan__load_tag(block))->ended
         && flags_of(isan__object_type(op)) & ISAN__TYPE_HAVE_GC
@@ -563,7 +563,7 @@ isan__gc_reasons(const char *op, uint32_t (*found)(const void *of, void *arg), v
     }
     /* In 3.11 all are by now: there it counts that no instance was before. */
     if (native.how != NOBODY && gc && ((const uint64_t *)op)[GC_NEXT] == 0
-        && (!isan__py.one_gil || (seen != NULL && seen->untracked && !seen->tracked))) {
+        && (!isan__py.untracks_at_end || (seen != NULL && seen->untracked && !seen->tracked))) {
         reason(&asked, ISAN__REASON_untracked, 0, NULL, NULL);
     }
     if (asked.n == 0 && gc && ((const uint64_t *)op)[GC_PREV] & PREV_FINALIZED && type.finalize != NULL

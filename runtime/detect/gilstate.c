@@ -328,7 +328,7 @@ isan__gilstate_check_ensure(void *pc)
     if (isan__gilstate_may_be_foreign(state)) {
         isan__gilstate_check_attach(state, "PyGILState_Ensure", pc);
     }
-    if (isan__py.one_gil) {
+    if (isan__py.keeps_first_tstate) {
         ensure_first(state, pc);
     }
 }
@@ -378,7 +378,7 @@ isan__gilstate_check_call(const char *function, void *pc)
     }
     isan__sync_thread_state(true);
     /* In one that has no slot, perhaps (interp.c). */
-    if (self->tstate != NULL || (!isan__py.one_gil && isan__py.current() != NULL)) {
+    if (self->tstate != NULL || (!isan__py.process_wide_tstate && isan__py.current() != NULL)) {
         return;
     }
     const struct call call = call_of(function, pc);

@@ -244,9 +244,9 @@ residue_of(struct analysis *a, const struct isan__node *node)
             && isan__is_arg_parser_cache(by->holder.address, node->op));
     bool at_exit = isan__interp_of(a->graph.slot)->kind == ISAN_INTERP_MAIN && a->look == 0;
     return at_exit && by->holder.address != 0 ? ISAN__RESIDUE_statics
-        : isan__py.one_gil && of_runtime ? ISAN__RESIDUE_runtime
+        : isan__py.shares_runtime_statics && of_runtime ? ISAN__RESIDUE_runtime
         : a->wrapped && by->holder.address == 0 && node->op && isan__is_str(node->op) ? ISAN__RESIDUE_tracemalloc
-        : isan__py.one_gil && by->block != NULL && node->op == NULL ? ISAN__RESIDUE_one_heap
+        : isan__py.shares_one_heap && by->block != NULL && node->op == NULL ? ISAN__RESIDUE_one_heap
         : node->op == NULL && isan__interp_of(a->graph.slot)->shares_main
           && isan__is_interned_table(node->start, isan__block_size(node->start)) ? ISAN__RESIDUE_interned
         : ISAN__RESIDUE_none;
@@ -717,7 +717,7 @@ all_claimed(const struct analysis *a)
 static void
 analyse(struct analysis *a, isan__slot_t slot)
 {
-    bool others_first = isan__py.one_gil    /* residue_of() wants to know */
+    bool others_first = isan__py.shares_one_heap    /* residue_of() wants to know */
         || a->look != 0;                    /* own() does */
     a->wrapped = isan__allocator_is_wrapped();
     isan__log_modules();

@@ -535,7 +535,7 @@ refers(struct isan__graph *g, char *block, uint32_t at, uint64_t value)
     }
     /* Before 3.12 any interpreter enlarges the dictionaries that all share; hashes
      * in their tables look like pointers (statics.c looks at the keys). */
-    if (op != NULL && isan__py.one_gil && head.type == isan__py.dict_type
+    if (op != NULL && isan__py.shares_runtime_statics && head.type == isan__py.dict_type
         && block + at == op + ISAN__MA_KEYS) {
         node->silent = 1;
     }
