@@ -30,7 +30,7 @@
  *   interior pointers             3.11   detect/refgraph.c: raw memory to whose start nothing points is known by an
  *                                        object's pointer into it; that may be an old one
  *   isan__is_of_static_type       3.11   core/block.c; no case known: the types are compared
- *   gc_fini_untrack               3.11   only: detect/gc_visibility.c, isan__reference_count: an object that the collector
+ *   gc_fini_untrack               3.11   only there: detect/gc_visibility.c, isan__reference_count: an object that the collector
  *                                        never tracked is taken for one that it untracked at the end
  */
 #include "runtime/cpython/object.h"
@@ -192,7 +192,7 @@ isan__prefixed_values_block(uint64_t word)
 {
     uint64_t values = (word + 1) & ~(uint64_t)1;
     uint8_t prefix;
-    return isan__py.values_prefixed && values % 8 == 0
+    return values % 8 == 0
         && isan__peek(&prefix, (const char *)values - 1, 1) && prefix % 8 == 0 ? (const char *)values - prefix : NULL;
 }
 
@@ -200,8 +200,7 @@ bool
 isan__is_in_gc_list(const char *op)
 {
     const uint64_t marks = ISAN__GC_LINK_MARKS;
-    uint64_t next, prev;
-    memcpy(&next, op + ISAN__GC_NEXT, sizeof next);
+    uint64_t next = isan__gc_next(op), prev;
     return isan__peek(&prev, (const char *)(next & ~marks) + (ISAN__GC_PREV - ISAN__GC_NEXT), sizeof prev)
         && (prev & ~marks) == (uint64_t)(op + ISAN__GC_NEXT);
 }

@@ -59,6 +59,16 @@ isan__list_items(const char *list, uint64_t *n)
     return *(const char *const *)(list + ISAN__LIST_ITEMS);
 }
 
+/* The link to the next object in the collector's list, in the PyGC_Head of an object that is there and has
+ * one; 0: it is not tracked. */
+static inline uint64_t
+isan__gc_next(const char *op)
+{
+    uint64_t next;
+    memcpy(&next, op + ISAN__GC_NEXT, sizeof next);
+    return next;
+}
+
 /* The start of an object, as the rules ask for it. */
 struct isan__object_head {
     int32_t count;                          /* the low half of ob_refcnt */
@@ -94,8 +104,8 @@ bool isan__is_dict_hash(const char *table, size_t size, size_t at, bool stable);
 /* Is the word at `at` of `memory`, which the object at op points at, one that is in use?  A list
  * or dictionary has more room than items, with old pointers in it. */
 bool isan__is_word_in_use(const char *op, const char *memory, size_t at);
-/* The block that would have these values of an instance, behind a prefix; NULL: it is no pointer to
- * values. */
+/* Where values_prefixed: the block that would have these values of an instance, behind a prefix; NULL: the word
+ * is no pointer to values. */
 const char *isan__prefixed_values_block(uint64_t word);
 /* Is the object in the collector's list?  It is there, and has a PyGC_Head. */
 bool isan__is_in_gc_list(const char *op);
