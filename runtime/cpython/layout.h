@@ -16,7 +16,7 @@ struct isan__python {
     char *(*this_state)(void);              /* what PyGILState_Ensure takes; NULL: it makes one */
     uint64_t (*state_id)(const char *);     /* of a thread state; an interpreter uses each number once */
     char *(*first_state)(const void *);     /* of an interpreter's thread states */
-    intptr_t current_at;                    /* offset of the current thread state from the thread pointer; 0: not known */
+    intptr_t current_at;                    /* of the current thread state, from the thread pointer; 0: not known */
     uint16_t interp_id, interp_gil;
     uint16_t interp_finalizing;
     uint16_t ts_interp, ts_frame, ts_next;
@@ -114,8 +114,8 @@ enum {
     ISAN__WR_OBJECT = 16, ISAN__WR_PREV = 40, ISAN__WR_NEXT = 48,
     /* Include/cpython/longintrepr.h: _PyLongValue.lv_tag, ob_digit; the sign in the tag (3.12). */
     ISAN__LV_TAG = 16, ISAN__LV_DIGIT = 24, ISAN__LV_SIGN = 3, ISAN__LV_ZERO = 1, ISAN__LV_NEGATIVE = 2,
-    /* Include/moduleobject.h: PyModuleDef_Base.m_copy. */
-    ISAN__M_COPY = 32,
+    /* Include/moduleobject.h: PyModuleDef_Base.m_copy, PyModuleDef.m_slots. */
+    ISAN__M_COPY = 32, ISAN__M_SLOTS = 72,
     /* Include/cpython/modsupport.h: _PyArg_Parser.keywords. */
     ISAN__ARG_PARSER_KEYWORDS = 8,
     /* Include/cpython/descrobject.h, methodobject.h: PyDescrObject.d_type, PyCFunctionObject.m_self. */

@@ -2,36 +2,36 @@
  *
  * Recognition by content can be wrong.  This is all of it in isan:
  *
- *   what                          since  how it can be wrong
- *   isan__may_be_object           3.11   memory with a small number, and an aligned address after it
- *   isan__is_object               3.11   memory with a small number, and the address of a type after it
- *   isan__keys_at                 3.11   memory that begins with four plausible numbers
- *   isan__is_interned_table       3.11   a dictionary of 512 strings and more, each key its own value
- *   isan__is_dict_hash            3.11   memory that isan__keys_at takes for a table: a pointer in it is missed
- *   isan__is_word_in_use          3.11   a list or dictionary that another interpreter changes just now
- *   isan__prefixed_values_block   3.11   to 3.12: any pointer into a block with a byte before it that is the
- *                                        distance to the start of the block
- *   isan__is_in_gc_list           3.11   memory before an object whose first word points at memory that points back
- *   isan__is_module_copy          3.11   no case known: the type of the definition is compared
- *   isan__is_type_slot            3.11   a struct whose second word is &PyType_Type
- *   isan__is_arg_parser_cache     3.11   a struct like _PyArg_Parser with the same first string
+ *   what                         since   how it can be wrong
+ *   isan__may_be_object          3.11    memory with a small number, and an aligned address after it
+ *   isan__is_object              3.11    memory with a small number, and the address of a type after it
+ *   isan__keys_at                3.11    memory that begins with four plausible numbers
+ *   isan__is_interned_table      3.11    a dictionary of 512 strings and more, each key its own value
+ *   isan__is_dict_hash           3.11    memory that isan__keys_at takes for a table: a pointer in it is missed
+ *   isan__is_word_in_use         3.11    a list or dictionary that another interpreter changes just now
+ *   isan__prefixed_values_block  3.11,   a pointer into any block, if the byte before it is the distance to
+ *                                3.12    the start of that block
+ *   isan__is_in_gc_list          3.11    two words before an object that are links to memory with a link back
+ *   isan__is_module_copy         3.11    no case known: the type of the definition is compared
+ *   isan__is_type_slot           3.11    a struct with &PyType_Type as its second word
+ *   isan__is_arg_parser_cache    3.11    a struct like _PyArg_Parser with the same first string
  *
- * These need owner tags or modules, too, so they are elsewhere:
+ * These need owner tags or modules, too, so they are in other files:
  *
- *   isan__recognise_object        3.11   core/block.c; as isan__is_object, at each place in a block where an
- *                                        object can begin: a PyGC_Head that looks like an object
- *   find_interned_dict            3.12   detect/immortal.c: the first dictionary in the main interpreter's state with
- *                                        an interned table; another such dictionary before it
- *   is_static_type                3.11   detect/static_scan.c: a struct with plausible tp_flags, tp_basicsize and tp_mro
- *                                        whose second word is a metatype
- *   _import_state                 3.12   detect/static_scan.c: the address of the list of refused modules in the
- *                                        first 16 KiB of an interpreter's state
- *   malloc's chunks               3.11   detect/indirect_holder.c: memory before which there is a plausible size
- *   interior pointers             3.11   detect/refgraph.c: raw memory to whose start nothing points is known by an
- *                                        object's pointer into it; that may be an old one
- *   isan__is_of_static_type       3.11   core/block.c; no case known: the types are compared
- *   gc_fini_untrack               3.11   only there: detect/gc_visibility.c, isan__reference_count: an object that the collector
- *                                        never tracked is taken for one that it untracked at the end
+ *   isan__recognise_object       3.11    core/block.c: as isan__is_object, at each place in a block where an
+ *                                        object can begin; a PyGC_Head may look like an object
+ *   isan__is_of_static_type      3.11    core/block.c: no case known; types are compared
+ *   find_interned_dict           3.12    detect/immortal.c: the first dictionary with an interned table in the
+ *                                        main interpreter's state; another such dictionary before it
+ *   static types                 3.11    detect/static_scan.c: a struct with plausible tp_flags, tp_basicsize and
+ *                                        tp_mro, and a metatype as its second word
+ *   _import_state                3.12    detect/static_scan.c: any pointer to that struct in the first 16 KiB of
+ *                                        an interpreter's state
+ *   malloc's chunks              3.11    detect/indirect_holder.c: memory with a plausible size before it
+ *   interior pointers            3.11    detect/refgraph.c: raw memory is known by an object's pointer into it if
+ *                                        nothing points at its start; that pointer may be an old one
+ *   isan__reference_count        3.11    detect/gc_visibility.c, for gc_fini_untrack: in 3.11 an object that was
+ *                                only    never tracked is taken for one that the end of its interpreter untracked
  */
 #include "runtime/cpython/object.h"
 

@@ -14,7 +14,8 @@ enum { BASES = 64 };
 
 /* The reference that is to be named. */
 struct reference {
-    const char *from, *memory;              /* the object; the memory that has the pointer, or NULL: the object has it */
+    const char *from;                       /* the object */
+    const char *memory;                     /* that has the pointer; NULL: the object itself has it */
     ptrdiff_t at;                           /* offset of the pointer in that */
     const char *where;                      /* the pointer */
     const char *type_at;

@@ -45,7 +45,8 @@ struct isan__type_visits {
     uint64_t visited[ISAN__MAX_WORDS / 64];       /* bits: the words at which an instance showed something */
 };
 
-/* What the survey of a slot's interpreter found of the type, if that still has this tp_traverse; or NULL. */
+/* What the survey of a slot's interpreter found of the type, if it still has this tp_traverse; or
+ * NULL. */
 const struct isan__type_visits *isan__survey_find(isan__slot_t slot, const void *type, const void *traverse);
 
 /* How many bytes to scan of the memory that a word refers to; 0: it is an object, or nothing of
@@ -54,7 +55,8 @@ size_t isan__referred_memory_size(isan__slot_t slot, uint64_t word);
 /* The object for which `is` holds that this word of the instance at op refers to, or a word of the
  * memory that it refers to; or NULL.  Only objects that the collector can track. */
 typedef bool isan__object_predicate(const char *op, const char *object, void *arg);
-const char *isan__find_referred(isan__slot_t slot, const char *op, uint64_t word, isan__object_predicate *is, void *arg);
+const char *isan__find_referred(isan__slot_t slot, const char *op, uint64_t word, isan__object_predicate *is,
+    void *arg);
 /* The end of what is scanned of an instance that ends there. */
 size_t isan__scan_end(const char *op, size_t end);
 

@@ -180,7 +180,7 @@ explain_traverse(struct cycle_query *query, const struct isan__type_visits *visi
 }
 
 /* Was the object never given to the collector?  Where the end of an interpreter untracks all
- * objects, that is known only of a type none of whose instances was tracked before. */
+ * objects, that is known only if no instance of the type was tracked before. */
 static bool
 was_never_tracked(const char *op, const struct isan__type_visits *visits)
 {

@@ -1,4 +1,4 @@
-/* Immortal objects whose reference count has changed.
+/* Changed reference counts of immortal objects.
  *
  * From 3.12 on Py_INCREF and Py_DECREF leave the count of an immortal object as it is (PEP 683):
  * None, True, the small integers, static types.  Two kinds of code change it: code that does arithmetic
@@ -394,7 +394,7 @@ isan__scan_immortals(const char *format, ...)
     uint32_t before = finding;
     uint64_t start = isan__now();
     compare_statics(now);
-    if (isan__slot != 0 && !isan__lock_state.crashing) {  /* a crashed process may have no sound dictionary */
+    if (isan__slot != 0 && !isan__lock_state.crashing) {  /* else the dictionary may be damaged */
         compare_interned(now);
     }
     isan__immortal_watch_resume();

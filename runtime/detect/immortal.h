@@ -1,4 +1,4 @@
-/* Immortal objects whose reference count has changed. */
+/* Changed reference counts of immortal objects. */
 #ifndef ISAN_DETECT_IMMORTAL_H
 #define ISAN_DETECT_IMMORTAL_H
 

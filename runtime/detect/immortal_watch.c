@@ -50,8 +50,8 @@ control_events(struct watched *w, unsigned long request)
     }
 }
 
-/* May Py_INCREF or Py_DECREF of this release have done it?  They count references to an object
- * whose count is low. */
+/* May Py_INCREF or Py_DECREF of this release have done it?  They count references to an immortal
+ * object with a low count. */
 static bool
 is_maybe_healthy(int64_t was, int64_t by)
 {

@@ -27,7 +27,7 @@ bool (*isan__allocator_is_wrapped)(void);
 static const struct isan__external_ref no_external_ref;
 
 static const struct isan__external_ref *
-external_ref(const struct isan__leak_analysis *a, const struct isan__node *node)
+external_ref_of(const struct isan__leak_analysis *a, const struct isan__node *node)
 {
     return node->external_ref ? &a->graph.external_refs[node->external_ref - 1] : &no_external_ref;
 }
@@ -99,13 +99,14 @@ collect_block(char *block, void *arg)
 static uint32_t
 residue_of_root(struct isan__leak_analysis *a, const struct isan__node *node)
 {
-    const struct isan__external_ref *ref = external_ref(a, node);
+    const struct isan__external_ref *ref = external_ref_of(a, node);
     uint64_t holder = ref->holder.address;
     if (holder != 0 && a->query == 0 && isan__interp_of(a->graph.slot)->kind == ISAN_INTERP_MAIN) {
         return ISAN__RESIDUE_statics;
     }
     if (isan__py.shares_runtime_statics
-        && (isan__runtime_has(holder) || (holder != 0 && node->op != NULL && isan__is_arg_parser_cache(holder, node->op)))) {
+        && (isan__runtime_has(holder)
+            || (holder != 0 && node->op != NULL && isan__is_arg_parser_cache(holder, node->op)))) {
         return ISAN__RESIDUE_runtime;
     }
     if (a->allocator_is_wrapped && holder == 0 && node->op && isan__is_str(node->op)) {
@@ -168,7 +169,7 @@ add_root(struct isan__leak_analysis *a, size_t i, uint32_t retainer)
 {
     struct isan__node *node = &a->graph.nodes[i];
     const struct isan__external_ref *ref =
-        retainer == ISAN__RETAINER_cycle ? &no_external_ref : external_ref(a, node);
+        retainer == ISAN__RETAINER_cycle ? &no_external_ref : external_ref_of(a, node);
     if (ref->retainer != ISAN__RETAINER_unknown) {
         retainer = ref->retainer;
     }
@@ -302,7 +303,7 @@ suspicion(struct isan__leak_analysis *a, size_t i)
 static bool
 needs_external_ref(struct isan__leak_analysis *a, const struct isan__node *node)
 {
-    const struct isan__external_ref *ref = external_ref(a, node);
+    const struct isan__external_ref *ref = external_ref_of(a, node);
     uint32_t count = node->op ? isan__reference_count(node->op) : 0;
     uint32_t counted = ref->block == NULL ? ref->count : ref->retainer != ISAN__RETAINER_runtime;
     return (int32_t)count <= 0 || count + counted > node->n_refs;
@@ -312,7 +313,7 @@ static bool
 is_held_by_static(struct isan__leak_analysis *a, size_t i)
 {
     const struct isan__node *node = &a->graph.nodes[i];
-    return external_ref(a, node)->holder.address != 0 && needs_external_ref(a, node);
+    return external_ref_of(a, node)->holder.address != 0 && needs_external_ref(a, node);
 }
 
 /* Weak references are counted with the object that they refer to, if that was left, too. */

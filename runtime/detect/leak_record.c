@@ -38,7 +38,7 @@ isan__leak_record_reason(struct isan__leak_analysis *a, const struct isan__leak_
 /* One reference of a path. */
 struct step {
     char *from_op, *from_block;             /* from_op NULL: raw memory; both NULL: not known */
-    char *memory;                           /* raw memory that the object points at and that has the reference, or NULL */
+    char *memory;                           /* that has the reference, and that the object points at; or NULL */
     ptrdiff_t at;                           /* offset of the reference in that memory, or from the object's start */
     char *to_op, *to_block;                 /* to_op NULL: raw memory */
 };
@@ -108,7 +108,7 @@ record_path(struct isan__leak_analysis *a, const struct isan__leak_group *group)
     }
 }
 
-/* The reference to the group's sample from another interpreter's block, or from nobody's. */
+/* The reference to the group's sample from a block of another interpreter or of none. */
 static void
 record_retainer(struct isan__leak_analysis *a, const struct isan__leak_group *group)
 {

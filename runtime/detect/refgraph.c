@@ -240,8 +240,8 @@ isan__graph_referred_node(struct isan__graph *g, uint64_t word)
     return to != NULL ? isan__graph_node(g, to) : NULL;
 }
 
-/* The memory, among that to whose start no node refers, that the word points into.  Only an
- * object's word counts: memory that was never filled has all sorts of pointers. */
+/* The raw memory without a reference to its start that the word points into.  Only an object's word
+ * counts: memory that was never filled has all sorts of pointers. */
 static struct isan__node *
 interior_target(struct isan__graph *g, uint64_t word)
 {

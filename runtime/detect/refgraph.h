@@ -44,7 +44,7 @@ struct isan__graph {
     bool living;                            /* else the interpreter has ended */
     struct isan__node *nodes;               /* by address */
     size_t n, room;
-    uint32_t *interior_targets;             /* indices: raw memory to whose start no node refers */
+    uint32_t *interior_targets;             /* indices of raw memory without a reference to its start */
     size_t n_interior_targets;
     struct isan__external_ref *external_refs;
     size_t n_external_refs;
@@ -55,7 +55,7 @@ struct isan__graph {
     struct isan__table static_refs;         /* block that a static refers to -> index in external_refs, plus 1 */
     struct isan__table runtime_memory;      /* raw blocks that the runtime's statics lead to */
     bool runtime_memory_known;
-    struct isan__table pointed_by;          /* another interpreter's raw block -> what points at it, see refgraph_external.c */
+    struct isan__table pointed_by;          /* another interpreter's raw block -> what points at it */
     char *window;                           /* copy of other interpreters' memory */
     const char *window_from;
     size_t window_size;

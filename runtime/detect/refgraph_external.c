@@ -1,13 +1,14 @@
 /* References to an interpreter's blocks from outside the graph: from statics, from memory that
  * statics lead to, and from the blocks of other interpreters.  See refgraph.h.
  */
-#include "runtime/base/scan.h"
 #include "runtime/detect/refgraph.h"
+
+#include "runtime/base/scan.h"
 #include "runtime/detect/static_scan.h"
 
-/* The node's entry, made if it has none: then it is the last one.  NULL: there are too many. */
+/* The entry with this index, plus 1.  0: a new entry, the last one; NULL: there are too many. */
 static struct isan__external_ref *
-external_ref(struct isan__graph *g, size_t index, int retainer)
+find_or_add_ref(struct isan__graph *g, size_t index, int retainer)
 {
     if (index != 0) {
         return &g->external_refs[index - 1];
@@ -27,7 +28,7 @@ static void
 add_static_ref(struct isan__graph *g, const struct isan_holder *holder, char *block, int retainer)
 {
     size_t index = isan__table_get(&g->static_refs, (uint64_t)block);
-    struct isan__external_ref *ref = external_ref(g, index, retainer);
+    struct isan__external_ref *ref = find_or_add_ref(g, index, retainer);
     if (ref != NULL && ref->count++ == 0) {
         ref->holder = *holder;
         isan__table_put_or_drop(&g->static_refs, (uint64_t)block, g->n_external_refs);
@@ -81,7 +82,7 @@ see_indirect_ref(const struct isan__pointer_path *path, uint64_t word, void *arg
 {
     struct isan__graph *g = arg;
     struct isan__node *node = isan__graph_referred_node(g, word);
-    struct isan__external_ref *ref = external_ref(g, node->external_ref, ISAN__RETAINER_static);
+    struct isan__external_ref *ref = find_or_add_ref(g, node->external_ref, ISAN__RETAINER_static);
     node->n_refs++;
     if (ref != NULL && ref->block == NULL && ref->count++ == 0) {
         ref->holder = path->holder;
@@ -145,7 +146,7 @@ add_foreign_ref(struct isan__graph *g, struct isan__node *node, char *block, cha
 {
     int retainer = op == NULL && isan__load_tag(block) & ISAN__RAW && isan__graph_is_runtime_memory(g, block)
         ? ISAN__RETAINER_runtime : ISAN__RETAINER_foreign;
-    struct isan__external_ref *ref = external_ref(g, node->external_ref, retainer);
+    struct isan__external_ref *ref = find_or_add_ref(g, node->external_ref, retainer);
     /* The runtime's memory has many old pointers. */
     node->n_refs += retainer != ISAN__RETAINER_runtime;
     if (ref == NULL || (node->external_ref != 0 && is_better(ref, op, retainer))) {

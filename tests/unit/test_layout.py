@@ -161,6 +161,7 @@ SAME(offsetof(PyWeakReference, wr_object), ISAN__WR_OBJECT);
 SAME(offsetof(PyWeakReference, wr_prev), ISAN__WR_PREV);
 SAME(offsetof(PyWeakReference, wr_next), ISAN__WR_NEXT);
 SAME(offsetof(PyModuleDef_Base, m_copy), ISAN__M_COPY);
+SAME(offsetof(PyModuleDef, m_slots), ISAN__M_SLOTS);
 SAME(offsetof(PyDescrObject, d_type), ISAN__D_TYPE);
 SAME(offsetof(PyCFunctionObject, m_self), ISAN__M_SELF);
 SAME(offsetof(struct _PyArg_Parser, keywords), ISAN__ARG_PARSER_KEYWORDS);
