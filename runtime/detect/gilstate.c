@@ -343,7 +343,7 @@ isan__gilstate_check_ensure(void *pc)
     if (isan__gilstate_may_be_foreign(state)) {
         isan__gilstate_check_attach(state, "PyGILState_Ensure", pc);
     }
-    if (isan__py.one_gil) {
+    if (isan__py.keeps_first_tstate) {
         check_kept_state(state, pc);
     }
 }
@@ -393,7 +393,7 @@ isan__gilstate_check_call(const char *function, void *pc)
     }
     isan__sync_thread_state(true);
     /* It may be in an interpreter that has no slot (core/interp.c). */
-    if (self->tstate != NULL || (!isan__py.one_gil && isan__py.current() != NULL)) {
+    if (self->tstate != NULL || (!isan__py.process_wide_tstate && isan__py.current() != NULL)) {
         return;
     }
     const struct call call = describe_call(function, pc);

@@ -268,7 +268,7 @@ static const void *
 type_at(uint64_t op)
 {
     const void *type = NULL;
-    return isan__load_tag((void *)op) != 0 && isan__peek(&type, (const char *)op + 8, sizeof type)
+    return isan__load_tag((void *)op) != 0 && isan__peek(&type, (const char *)op + ISAN__OB_TYPE, sizeof type)
         ? type : NULL;
 }
 
@@ -301,7 +301,7 @@ holds(const struct isan_holder *where, uint64_t value, void *arg)
 {
     const struct holders *h = arg;
     points(h, where, value);
-    if (isan__py.one_gil && type_at(value) == isan__py.dict_type) {
+    if (isan__py.shares_runtime_statics && type_at(value) == isan__py.dict_type) {
         points_with_keys(h, where, (const char *)value);
     }
 }
@@ -315,8 +315,7 @@ isan__visit_statics_of(isan__slot_t slot,
     go(&walk);
 }
 
-/* Include/cpython/object.h, PyTypeObject. */
-enum { OB_TYPE = 8, TP_BASICSIZE = 32, TP_DICT = 264, TP_MRO = 344, TYPE_NEEDS = TP_MRO + 8 };
+enum { TYPE_NEEDS = ISAN__TP(mro) + sizeof(void *) };
 #define TYPE_MAX_SIZE (1l << 24)            /* of its instances, to be believed */
 
 /* `type`, or a subclass of it that this module or an interpreter has made. */
@@ -327,7 +326,7 @@ is_type_of_types(const struct walk *walk, uint64_t meta)
     unsigned long flags;
     return meta == (uint64_t)isan__py.type_type
         || ((meta - walk->at < walk->end - walk->at || isan__load_tag((void *)meta) != 0)
-            && isan__peek(&type, (const char *)meta + OB_TYPE, sizeof type)
+            && isan__peek(&type, (const char *)meta + ISAN__OB_TYPE, sizeof type)
             && type == isan__py.type_type
             && isan__peek(&flags, (const char *)meta + isan__py.type_flags, sizeof flags)
             && flags & ISAN__TYPE_TYPE);
@@ -338,16 +337,16 @@ is_type_of_types(const struct walk *walk, uint64_t meta)
 static const char *
 static_type(const struct walk *walk, uint64_t where, uint64_t meta)
 {
-    const char *type = (const char *)where - OB_TYPE;
+    const char *type = (const char *)where - ISAN__OB_TYPE;
     unsigned long flags;
     int64_t basicsize;
     uint64_t mro;
-    if (where + TYPE_NEEDS - OB_TYPE > walk->end) {
+    if (where + TYPE_NEEDS - ISAN__OB_TYPE > walk->end) {
         return NULL;
     }
     memcpy(&flags, type + isan__py.type_flags, sizeof flags);
-    memcpy(&basicsize, type + TP_BASICSIZE, sizeof basicsize);
-    memcpy(&mro, type + TP_MRO, sizeof mro);
+    memcpy(&basicsize, type + ISAN__TP(basicsize), sizeof basicsize);
+    memcpy(&mro, type + ISAN__TP(mro), sizeof mro);
     return (flags & (ISAN__TYPE_READY | ISAN__TYPE_HEAP)) == ISAN__TYPE_READY && isan__may_point_at_block(mro)
         && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE
         && is_type_of_types(walk, meta) ? type : NULL;
@@ -395,7 +394,7 @@ static void
 look_at_type(const struct walk *walk, const char *type, struct finds *finds)
 {
     uint64_t dict;
-    memcpy(&dict, type + TP_DICT, sizeof dict);
+    memcpy(&dict, type + ISAN__TP(dict), sizeof dict);
     char *block = isan__may_point_at_block(dict) ? isan__block_of((void *)dict) : NULL;
     const struct isan__interp *maker = isan__interp_of(block ? (isan__slot_t)isan__load_tag(block) : 0);
     uint32_t owner = maker->serial ? maker->serial : importer(walk, 0);
@@ -554,12 +553,12 @@ is_lenient(const struct isan__interp *i)
 static bool
 is_refused(isan__slot_t slot, const void *definition)
 {
-    enum { M_SLOTS = 72, MULTIPLE_INTERPRETERS = 3, PER_INTERPRETER_GIL = 2 };
+    enum { MULTIPLE_INTERPRETERS = 3, PER_INTERPRETER_GIL = 2 };
     const struct isan__interp *i = isan__interp_of(slot);
     const char *at;
     struct { int64_t slot; uint64_t value; } s;
     if (definition == NULL || i->kind != ISAN_INTERP_OWN_GIL || i->ended || i->shares_main || is_lenient(i)
-        || !isan__peek(&at, (const char *)definition + M_SLOTS, sizeof at)) {
+        || !isan__peek(&at, (const char *)definition + ISAN__M_SLOTS, sizeof at)) {
         return false;
     }
     for (; at != NULL && isan__peek(&s, at, sizeof s) && (int)s.slot != 0; at += sizeof s) {
