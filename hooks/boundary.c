@@ -22,8 +22,9 @@
 #include "runtime/core/origin.h"
 #include "runtime/detect/foreign_use.h"
 #include "runtime/detect/gilstate.h"
-#include "runtime/detect/static_scan.h"
+#include "runtime/detect/import_map.h"
 #include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 
 enum {
 #define ISAN_API(name, arguments, result) API_##name,
@@ -160,13 +161,12 @@ suspicious(word a, word b, word c, word d, word e, word f, int row, void *pc)
 static void __attribute__((noinline, cold))
 defined(const void *definition, bool made)
 {
-    Dl_info info;
-    struct link_map *map;
+    uintptr_t base = isan__module_base((uint64_t)definition, UINTPTR_MAX);
     isan__sync_thread_state(true);
-    if (dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
-        isan__import_defined(map->l_addr, definition);
+    if (base != UINTPTR_MAX) {
+        isan__import_defined(base, definition);
         if (made && isan__in_python_frame()) {
-            isan__import_module(map->l_addr);
+            isan__import_module(base);
         }
     }
 }
@@ -568,47 +568,26 @@ substitute(const char *name, bool call, void *arg)
     return (void *)rows[i - 1].wrapper;
 }
 
-/* What is done is known to the next walk; all under dl_iterate_phdr()'s lock. */
-static struct isan__table done = ISAN__TABLE;             /* program headers -> 1 */
-static unsigned long long unloaded;         /* dlpi_subs */
+/* Program headers of the modules that are done -> 1. */
+static struct isan__table done = ISAN__TABLE;
 
-struct walk {
-    unsigned long long adds, subs;          /* of the modules that are loaded, all of them */
-    bool others;                            /* there are others by now */
-};
-
-static int
-count(struct dl_phdr_info *info, size_t size, void *arg)
+static bool
+rewrite_module(const struct isan__module *module, void *arg)
 {
-    struct walk *walk = arg;
-    if (size >= offsetof(struct dl_phdr_info, dlpi_tls_modid)) {
-        walk->adds = info->dlpi_adds;
-        walk->subs = info->dlpi_subs;
-    }
-    return 1;
-}
-
-static int
-rewrite_module(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct walk *walk = arg;
-    (void)size;
-    if (info->dlpi_adds != walk->adds) {
-        walk->others = true;
-        return 1;
-    }
-    if (info->dlpi_subs != unloaded) {
-        unloaded = info->dlpi_subs;
+    static uint64_t unloaded;               /* used only while modules are kept, as by one thread */
+    uint64_t key = (uint64_t)module->headers;
+    (void)arg;
+    if (isan__modules_unloaded() != unloaded) {
+        unloaded = isan__modules_unloaded();
         isan__table_clear(&done);           /* others may be at the same addresses */
     }
-    uint64_t key = (uint64_t)info->dlpi_phdr;
     if (isan__table_get(&done, key) == 0) {
-        if (!isan__module_has_runtime(info)) {
-            isan__imports_rewrite(info, substitute, NULL);
+        if (!module->has_runtime) {
+            isan__imports_rewrite(module, substitute, NULL);
         }
         isan__table_put_or_drop(&done, key, 1);
     }
-    return 0;
+    return true;
 }
 
 /* A module is listed long before ld.so has written its table and made it
@@ -617,21 +596,23 @@ rewrite_module(struct dl_phdr_info *info, size_t size, void *arg)
  * dlopen() holds from beginning to end (elf/dl-addr.c, _dl_addr()).  So if no
  * module has been added since before it was called, all of them are ready. */
 void
-isan__boundary_wrap_modules(void)
+isan__boundary_wrap_modules(const struct link_map *opened)
 {
-    static unsigned long long seen;         /* adds and subs when there was nothing to do */
+    static uint64_t seen;                   /* the generation that is done */
+    uint64_t generation;
     find_python();
-    struct walk walk = { 0 };
+    /* dlopen() has taken no lock of the linker's that is taken below if it has loaded nothing. */
+    if (opened != NULL && isan__module_is_known(opened->l_addr, opened->l_name)
+        && isan__modules_generation() == __atomic_load_n(&seen, __ATOMIC_ACQUIRE)) {
+        return;
+    }
     do {
-        dl_iterate_phdr(count, &walk);
-        if (walk.adds == 0
-            || walk.adds + walk.subs == __atomic_load_n(&seen, __ATOMIC_RELAXED)) {
+        generation = isan__modules_refresh();
+        if (generation == 0 || generation == __atomic_load_n(&seen, __ATOMIC_ACQUIRE)) {
             return;
         }
         Dl_info info;
         dladdr(isan__py.runtime, &info);
-        walk.others = false;
-        dl_iterate_phdr(rewrite_module, &walk);
-    } while (walk.others);
-    __atomic_store_n(&seen, walk.adds + walk.subs, __ATOMIC_RELAXED);
+    } while (!isan__visit_kept_modules(generation, rewrite_module, NULL));
+    __atomic_store_n(&seen, generation, __ATOMIC_RELEASE);
 }

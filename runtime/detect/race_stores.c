@@ -17,10 +17,8 @@
 #include "runtime/detect/race_stores.h"
 
 #include <cpuid.h>
-#include <elf.h>
 #include <errno.h>
 #include <limits.h>
-#include <link.h>
 #include <linux/futex.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,8 +33,9 @@
 #include "runtime/core/attach.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/race.h"
-#include "runtime/detect/static_scan.h"
+#include "runtime/detect/import_map.h"
 #include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 #include "runtime/elf/x86_decode.h"
 
 #ifdef __x86_64__
@@ -457,7 +456,7 @@ substitute(const char *name, bool call, void *arg)
 /* --- finding the stores of a module ------------------------------------------------------------ */
 
 struct scan {
-    const struct dl_phdr_info *info;
+    const struct isan__module *module;
     uintptr_t start, end, text, text_end;   /* of writable data; of code */
     uint32_t first;                         /* site */
 };
@@ -465,10 +464,9 @@ struct scan {
 static bool
 is_data(const struct scan *s, uint64_t address)
 {
-    for (int i = 0; i < s->info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &s->info->dlpi_phdr[i];
-        if (ph->p_type == PT_LOAD && ph->p_flags & PF_W
-            && address - (s->info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
+    for (size_t i = 0; i < s->module->n_data; i++) {
+        const struct isan__range *data = &s->module->data[i];
+        if (address - data->start < data->end - data->start) {
             return true;
         }
     }
@@ -645,38 +643,26 @@ drop_atomics(uint32_t first)
 }
 
 static void
-watch(const struct dl_phdr_info *info)
+watch(const struct isan__module *module)
 {
     static uint64_t ungated;
-    struct scan s = { .info = info, .start = UINTPTR_MAX, .first = n_sites };
-    const ElfW(Phdr) *header = NULL, *text = NULL;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + ph->p_vaddr, end = start + ph->p_memsz;
-        if (ph->p_type == PT_LOAD && ph->p_flags & PF_W) {
-            s.start = start < s.start ? start : s.start;
-            s.end = end > s.end ? end : s.end;
-        }
-        if (ph->p_type == PT_LOAD && ph->p_flags & PF_X) {
-            text = text == NULL ? ph : NULL;
-            s.text = start;
-            s.text_end = end;
-        }
-        if (ph->p_type == PT_GNU_EH_FRAME) {
-            header = ph;
-        }
+    struct scan s = { .module = module, .start = UINTPTR_MAX, .first = n_sites,
+                      .text = module->text.start, .text_end = module->text.end };
+    for (size_t i = 0; i < module->n_data; i++) {
+        s.start = module->data[i].start < s.start ? module->data[i].start : s.start;
+        s.end = module->data[i].end > s.end ? module->data[i].end : s.end;
     }
-    if (header == NULL || text == NULL || s.end == 0 || n_modules == MAX_MODULES) {
+    if (module->unwind.start == 0 || module->n_text != 1 || s.end == 0 || n_modules == MAX_MODULES) {
         return;
     }
-    scan_functions(&s, (const uint8_t *)info->dlpi_addr + header->p_vaddr, header->p_memsz);
+    scan_functions(&s, (const uint8_t *)module->unwind.start, module->unwind.end - module->unwind.start);
     n_sites = drop_atomics(s.first);
     struct module *m = &modules[n_modules];
-    *m = (struct module){ info->dlpi_addr, s.start, s.end, &ungated };
+    *m = (struct module){ module->base, s.start, s.end, &ungated };
     if (n_sites != s.first && !patch(&s, n_sites - s.first)) {
         n_sites = s.first;
         isan__log_note("statics=watch: the code of %s cannot be changed, so its stores into its "
-                       "variables are not seen", info->dlpi_name);
+                       "variables are not seen", module->path);
         return;
     }
     if (m->gate == &ungated) {              /* it only calls functions that store */
@@ -684,52 +670,62 @@ watch(const struct dl_phdr_info *info)
     }
     if (m->gate != NULL) {
         __atomic_store_n(&n_modules, n_modules + 1, __ATOMIC_RELEASE);
-        isan__imports_rewrite(info, substitute, NULL);
+        isan__imports_rewrite(module, substitute, NULL);
     }
 }
 
-/* Nobody runs a module before the dlopen that brought it has returned, and
- * whoever called one comes here first: so the first to see one here may change
- * it, while the others wait for dl_iterate_phdr's lock.  But for the constructors of what it needs, which
- * may have started threads: those that use nothing of Python's are left alone. */
-struct load {
+/* The modules that dlopen() has brought, or has found there. */
+struct opened {
     uintptr_t base;
-    const char *name;                       /* not NULL: that it is needed by */
+    bool all_known;
 };
 
-static int loaded(struct dl_phdr_info *info, size_t size, void *arg);
+static bool
+note_unknown(const struct isan__module *module, void *arg)
+{
+    struct opened *opened = arg;
+    opened->all_known &= isan__table_get(&known, (uint64_t)module->headers) != 0;
+    return opened->all_known;
+}
 
-static void
-loaded_needed(const char *name, void *arg)
+/* Known when it is changed, as other threads do not wait for what is known. */
+static bool
+watch_new(const struct isan__module *module, void *arg)
 {
     (void)arg;
-    dl_iterate_phdr(loaded, &(struct load){ .name = name });
+    if (isan__table_get(&known, (uint64_t)module->headers) != 0) {
+        return false;
+    }
+    if (!module->is_excluded && !module->has_runtime && module->imports & ISAN__IMPORTS_PYTHON) {
+        watch(module);
+    }
+    isan__table_put_or_drop(&known, (uint64_t)module->headers, 1);
+    return true;
 }
 
-static int
-loaded(struct dl_phdr_info *info, size_t size, void *arg)
+/* Called for each module, as long as it returns true. */
+static bool
+watch_opened(const struct isan__module *module, void *arg)
 {
-    const struct load *load = arg;
-    uint64_t key = (uint64_t)info->dlpi_phdr;
-    (void)size;
-    if (load->name != NULL ? !isan__module_has_soname(info, load->name) : info->dlpi_addr != load->base) {
-        return 0;
-    }
-    if (isan__table_get(&known, key) == 0) {
-        isan__table_put_or_drop(&known, key, 1);
-        isan__visit_dynamic_names(info, DT_NEEDED, loaded_needed, NULL);
-        if (!isan__module_is_excluded(info) && !isan__module_has_runtime(info) && isan__module_uses_python(info)) {
-            watch(info);
-        }
-    }
-    return 1;
+    const struct opened *opened = arg;
+    (void)module;
+    isan__visit_module_closure(opened->base, watch_new, NULL);
+    return false;
 }
 
+/* A module does not run before the dlopen() that brought it has returned, and its caller
+ * comes here first: so the first thread here may change it, and the others wait for it,
+ * as only one is in isan__visit_kept_modules().  But the constructors of what it needs
+ * may have started threads: those that use nothing of Python's are left alone. */
 void
 isan__race_stores_module_loaded(uintptr_t base)
 {
-    if (isan__options.statics == ISAN__STATICS_watch) {
-        dl_iterate_phdr(loaded, &(struct load){ .base = base });
+    struct opened opened = { base, true };
+    if (isan__options.statics != ISAN__STATICS_watch) {
+        return;
+    }
+    isan__visit_module_closure(base, note_unknown, &opened);
+    while (!opened.all_known && !isan__visit_kept_modules(isan__modules_refresh(), watch_opened, &opened)) {
     }
 }
 
@@ -742,13 +738,12 @@ isan__race_stores_update(void)
     }
 }
 
-static int
-is_known(struct dl_phdr_info *info, size_t size, void *arg)
+static bool
+note_known(const struct isan__module *module, void *arg)
 {
-    (void)size;
     (void)arg;
-    isan__table_put_or_drop(&known, (uint64_t)info->dlpi_phdr, 1);
-    return 0;
+    isan__table_put_or_drop(&known, (uint64_t)module->headers, 1);
+    return true;
 }
 
 void
@@ -765,7 +760,7 @@ isan__race_stores_init(void)
     if (sites == NULL) {
         isan__die("no memory for statics=watch; raise the limit (ulimit -v)");
     }
-    dl_iterate_phdr(is_known, NULL);        /* it may be running */
+    isan__visit_modules(note_known, NULL);  /* it may be running */
 }
 
 /* In the child, where nobody waits any more. */
@@ -793,9 +788,9 @@ isan__race_stores_init(void)
 #endif
 
 void
-isan__race_stores_module_imported(uintptr_t base)
+isan__race_stores_module_imported(const struct isan__import *import)
 {
-    (void)base;
+    (void)import;
     isan__race_stores_update();
 }
 

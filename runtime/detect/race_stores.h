@@ -17,7 +17,7 @@ void isan__race_stores_init(void);               /* exits the process if it cann
 void isan__race_stores_module_loaded(uintptr_t base);   /* this module, and those it needs, new or not */
 void isan__race_stores_forked(int unused);       /* subscriber of forked */
 /* Subscribers of module_imported and interp_ends: other interpreters may share a module now. */
-void isan__race_stores_module_imported(uintptr_t base);
+void isan__race_stores_module_imported(const struct isan__import *import);
 void isan__race_stores_interp_ended(struct isan__interp_end *end);
 void isan__race_stores_update(void);                /* other interpreters have imported what there is */
 

@@ -22,7 +22,7 @@
 #include "runtime/base/table.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/race.h"
-#include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 
 typedef unsigned long word;
 static struct {
@@ -158,26 +158,6 @@ block_around(uint64_t address)
     return NULL;
 }
 
-struct range {
-    uint64_t address;
-    bool inside;
-};
-
-static int
-has_address(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct range *range = arg;
-    (void)size;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        if (ph->p_type == PT_LOAD && range->address - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
-            range->inside = true;
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* What the memory is: see struct isan__race. */
 static void
 memory_of(struct isan__race *race, const void *report, int places, const struct access *a)
@@ -210,9 +190,7 @@ memory_of(struct isan__race *race, const void *report, int places, const struct 
             return;
         }
     }
-    struct range range = { a->address, false };
-    dl_iterate_phdr(has_address, &range);
-    if (range.inside) {
+    if (isan__is_in_module(a->address)) {
         race->holder.address = a->address;
         race->memory = (struct isan_object){ 0 };
     }
@@ -295,31 +273,11 @@ isan__race_tsan_report(const void *report)
 
 /* --- modules without ThreadSanitizer -------------------------------------------- */
 
-struct module {
-    uintptr_t base;
-    bool built_with_it;
-};
-
-static void *
-look(const char *name, bool call, void *arg)
+static bool
+note_imports(const struct isan__module *module, void *arg)
 {
-    (void)call;
-    if (strncmp(name, "__tsan_", 7) == 0) {
-        ((struct module *)arg)->built_with_it = true;
-    }
-    return NULL;
-}
-
-static int
-look_at(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct module *module = arg;
-    (void)size;
-    if (info->dlpi_addr != module->base) {
-        return 0;
-    }
-    isan__imports_rewrite(info, look, module);
-    return 1;
+    *(uint32_t *)arg = module->imports;
+    return true;
 }
 
 /* Any library may be loaded, but what is called for Python is built for it. */
@@ -337,14 +295,14 @@ void
 isan__race_tsan_check_module(void *handle, const struct link_map *map)
 {
     static struct isan__table told = ISAN__TABLE;
-    struct module module = { map->l_addr, false };
+    uint32_t imports = 0;
     if (map->l_addr == 0 || isan__table_get(&told, map->l_addr) != 0
         || !is_extension(handle, map->l_name)) {
         return;
     }
     isan__table_put_or_drop(&told, map->l_addr, 1);
-    dl_iterate_phdr(look_at, &module);
-    if (!module.built_with_it) {
+    isan__visit_module_at((uint64_t)map->l_ld, note_imports, &imports);
+    if (!(imports & ISAN__IMPORTS_TSAN)) {
         isan__log_note("%s was not built with ThreadSanitizer: its races are not seen (isan env --flavor tsan)",
                        map->l_name);
     }
