@@ -168,7 +168,7 @@ class _Builder:
                  "line": None, "path": None, "section": None, "address": address,
                  "offset": holder.tls - 1 if thread_local else address - module.bias if module else None,
                  "thread_local": thread_local, "tid": holder.tid if thread_local else None, "atomic": False,
-                 "behind": way.hops if way else 0}
+                 "behind": way.hops if way else 0, "indirect": way is not None}
         if module:
             names = (self.symbolizer.tls(module, holder.tls - 1, *(way.at if way else ())) if thread_local
                      else self.symbolizer.data(module, address, *(way.at if way else ())))

@@ -671,6 +671,9 @@ report(struct analysis *a, struct group *g)
     r->extra = g->extra;
     r->object = g->sample;
     r->holder = g->outside.holder;
+    if (r->holder.address == 0 && a->graph.cut_short) {
+        r->holder.flags = ISAN_HOLDER_CUT_SHORT;
+    }
     r->n_paired = g->n_paired;
     r->look = a->look;
     r->domain = g->raw ? 'r' : g->sample.flags & ISAN_OBJ_OBJECT ? 'o' : 'm';

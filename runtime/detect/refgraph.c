@@ -482,7 +482,7 @@ held_behind(const struct isan__pointer_path *behind, uint64_t value, void *arg)
 void
 isan__graph_behind(struct isan__graph *g)
 {
-    isan__search_indirect(true, refers_to_node, held_behind, g);
+    g->cut_short |= !isan__search_indirect(true, refers_to_node, held_behind, g);
 }
 
 bool

@@ -51,6 +51,7 @@ struct isan__graph {
     struct isan__table process;             /* raw blocks that the runtime's statics lead to */
     struct isan__table owners;              /* raw block of another's -> object that points at it, or 1 */
     bool process_known;
+    bool cut_short;                         /* isan__graph_behind() may have missed some */
     char *window;                           /* what was last read of other interpreters' memory */
     const char *window_from;
     size_t window_size;
