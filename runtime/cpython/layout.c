@@ -13,6 +13,7 @@
 #include <link.h>
 #include <stdlib.h>
 
+#include "runtime/elf/modules.h"
 
 struct isan__python isan__py;
 bool isan__stock;
@@ -98,34 +99,19 @@ symbol_size(const void *symbol)
         ? sym->st_size : 0;
 }
 
-static void
-find_text(const struct dl_phdr_info *info)
+static bool
+find_segments(const struct isan__module *m, void *arg)
 {
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        if (ph->p_type == PT_LOAD && ph->p_flags & PF_X) {
-            isan__py.text = (const char *)(info->dlpi_addr + ph->p_vaddr);
-            isan__py.text_size = ph->p_memsz;
-        }
-    }
-}
-
-static int
-find_data(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    (void)size;
     (void)arg;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + ph->p_vaddr;
-        if (ph->p_type == PT_LOAD && (uintptr_t)isan__py.runtime - start < ph->p_memsz) {
-            isan__py.data = (const char *)start;
-            isan__py.data_size = ph->p_memsz;
-            find_text(info);
-            return 1;
+    for (size_t i = 0; m->has_runtime && i < m->n_data; i++) {
+        if ((uintptr_t)isan__py.runtime - m->data[i].start < m->data[i].end - m->data[i].start) {
+            isan__py.data = (const char *)m->data[i].start;
+            isan__py.data_size = m->data[i].end - m->data[i].start;
+            isan__py.text = (const char *)m->text.start;
+            isan__py.text_size = m->text.end - m->text.start;
         }
     }
-    return 0;
+    return !m->has_runtime;
 }
 
 /* The offset of the current thread state in a thread's memory (Python/pystate.c,
@@ -223,21 +209,9 @@ isan__python_init(void)
     }
     set_facts(v);
     isan__py.runtime_size = symbol_size(isan__py.runtime);
-    dl_iterate_phdr(find_data, NULL);
+    isan__modules_begin(isan__py.runtime);
+    isan__visit_modules(find_segments, NULL);
     find_symbols();
     isan__py.current_at = find_current_at(isan__py.current);
     return true;
-}
-
-bool
-isan__module_has_runtime(const struct dl_phdr_info *info)
-{
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        if (ph->p_type == PT_LOAD
-            && (uintptr_t)isan__py.runtime - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
-            return true;
-        }
-    }
-    return false;
 }

@@ -44,8 +44,6 @@ isan__runtime_runs(const void *function)
 {
     return (uintptr_t)function - (uintptr_t)isan__py.text < isan__py.text_size;
 }
-struct dl_phdr_info;                        /* <link.h> */
-bool isan__module_has_runtime(const struct dl_phdr_info *info);     /* the module that has _PyRuntime */
 /* What was loaded (dlopen's result, RTLD_DEFAULT at the start) brings a Python. */
 bool isan__python_in(void *handle);
 bool isan__python_init(void);               /* false: it has said why */

@@ -19,7 +19,8 @@
 #include "runtime/core/finding.h"
 #include "runtime/core/origin.h"
 #include "runtime/core/thread_registry.h"
-#include "runtime/detect/static_scan.h"
+#include "runtime/detect/import_map.h"
+#include "runtime/elf/modules.h"
 
 /* Tables by the address of a thread state.  An entry that is lost only takes a place from
  * a report, or one finding.
@@ -140,16 +141,20 @@ struct call {
     bool own;                               /* a module of the standard library */
 };
 
+static bool
+note_caller(const struct isan__module *module, void *arg)
+{
+    struct call *call = arg;
+    call->base = module->base;
+    call->own = module->of_stdlib;
+    return true;
+}
+
 static struct call
 describe_call(const char *function, void *pc)
 {
     struct call call = { function, pc, 0, false };
-    Dl_info info;
-    struct link_map *map;
-    if (dladdr1(pc, &info, (void **)&map, RTLD_DL_LINKMAP) != 0 && map != NULL) {
-        call.base = map->l_addr;
-        call.own = info.dli_fname != NULL && strstr(info.dli_fname, "/lib-dynload/") != NULL;
-    }
+    isan__visit_module_at((uint64_t)pc, note_caller, &call);
     return call;
 }
 

@@ -13,7 +13,6 @@
 #define _GNU_SOURCE
 #include "runtime/detect/immortal.h"
 
-#include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -24,7 +23,8 @@
 #include "runtime/cpython/immortal_count.h"
 #include "runtime/detect/immortal_finding.h"
 #include "runtime/detect/immortal_watch.h"
-#include "runtime/elf/imports.h"
+#include "runtime/detect/import_map.h"
+#include "runtime/elf/modules.h"
 
 enum { MAX_STATICS = 1 << 14, MAX_CHANGED = 1 << 12, MAX_SUSPECTS = 1 << 10, MAX_TEXT = 240 };
 
@@ -208,44 +208,34 @@ find_watched(void)
 
 /* --- the extensions that may change a count --------------------------------------------------- */
 
-/* What a module imports: any function of the C API, and Py_IncRef. */
-struct calls { bool python, counts; };
-
-static void *
-note_call(const char *name, bool call, void *arg)
+static bool
+add_suspect(const struct isan__module *m, void *import)
 {
-    struct calls *calls = arg;
-    (void)call;
-    calls->python |= strncmp(name, "Py", 2) == 0 || strncmp(name, "_Py", 3) == 0;
-    calls->counts |= strcmp(name, "Py_IncRef") == 0 || strcmp(name, "_Py_IncRef") == 0;
-    return NULL;
+    static struct isan__lock lock = { .rank = ISAN__RANK_IMMORTAL };
+    if (suspects == NULL || m->of_stdlib || !(m->imports & ISAN__IMPORTS_PYTHON)
+        || !isan__import_has(import, m->base)) {
+        return true;
+    }
+    isan__lock(&lock);
+    size_t i = 0;
+    while (i < n_suspects && strncmp(suspects[i].name, m->path, MAX_TEXT - 1) != 0) {
+        i++;
+    }
+    if (i == n_suspects && i < MAX_SUSPECTS) {
+        struct suspect *s = &suspects[i];
+        snprintf(s->name, sizeof s->name, "%s", m->path);
+        /* From 3.12 on the limited API counts through the runtime (Include/object.h). */
+        s->old = strstr(m->path, ".abi3.") != NULL && !(m->imports & ISAN__IMPORTS_INCREF);
+        __atomic_store_n(&n_suspects, i + 1, __ATOMIC_RELEASE);
+    }
+    isan__unlock(&lock);
+    return true;
 }
 
-/* Called within dl_iterate_phdr(): its lock keeps other threads out. */
 void
-isan__immortal_add_suspect(const struct dl_phdr_info *info)
+isan__immortal_add_suspects(const struct isan__import *import)
 {
-    struct calls calls = { 0 };
-    const char *name = info->dlpi_name;
-    if (!isan__py.has_immortals || name == NULL || strstr(name, "/lib-dynload/") != NULL) {
-        return;
-    }
-    for (size_t i = 0; i < n_suspects; i++) {
-        if (strncmp(suspects[i].name, name, MAX_TEXT - 1) == 0) {
-            return;
-        }
-    }
-    if (suspects == NULL) {
-        suspects = isan__map(MAX_SUSPECTS * sizeof *suspects);
-    }
-    isan__imports_rewrite(info, note_call, &calls);
-    if (suspects != NULL && n_suspects < MAX_SUSPECTS && calls.python) {
-        struct suspect *s = &suspects[n_suspects];
-        snprintf(s->name, sizeof s->name, "%s", name);
-        /* From 3.12 on the limited API counts through the runtime (Include/object.h). */
-        s->old = strstr(name, ".abi3.") != NULL && !calls.counts;
-        __atomic_store_n(&n_suspects, n_suspects + 1, __ATOMIC_RELEASE);
-    }
+    isan__visit_modules(add_suspect, (void *)import);
 }
 
 /* --- the comparison ----------------------------------------------------------------------------- */
@@ -413,6 +403,7 @@ void
 isan__immortals_init(void)
 {
     isan__immortal_counts_init();
+    suspects = isan__py.has_immortals ? isan__map(MAX_SUSPECTS * sizeof *suspects) : NULL;
     if (!isan__py.has_immortals && isan__options.immortal[0] != 0) {
         isan__say("immortal=%s: nothing is immortal before Python 3.12", isan__options.immortal);
     }

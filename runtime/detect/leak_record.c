@@ -192,6 +192,9 @@ isan__leak_record_group(struct isan__leak_analysis *a, struct isan__leak_group *
     r->extra = group->unexplained_refs;
     r->object = group->sample;
     r->holder = group->external.holder;
+    if (r->holder.address == 0 && a->graph.cut_short) {
+        r->holder.flags = ISAN_HOLDER_CUT_SHORT;
+    }
     r->n_paired = group->n_pairs;
     r->look = a->query;
     r->domain = group->raw ? 'r' : group->sample.flags & ISAN_OBJ_OBJECT ? 'o' : 'm';

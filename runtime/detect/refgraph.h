@@ -55,6 +55,7 @@ struct isan__graph {
     struct isan__table static_refs;         /* block that a static refers to -> index in external_refs, plus 1 */
     struct isan__table runtime_memory;      /* raw blocks that the runtime's statics lead to */
     bool runtime_memory_known;
+    bool cut_short;                         /* the search for indirect references was given up */
     struct isan__table pointed_by;          /* another interpreter's raw block -> what points at it */
     char *window;                           /* copy of other interpreters' memory */
     const char *window_from;

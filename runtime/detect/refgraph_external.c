@@ -95,7 +95,7 @@ see_indirect_ref(const struct isan__pointer_path *path, uint64_t word, void *arg
 void
 isan__graph_add_indirect_refs(struct isan__graph *g)
 {
-    isan__search_indirect(true, refers_to_node, see_indirect_ref, g);
+    g->cut_short |= !isan__search_indirect(true, refers_to_node, see_indirect_ref, g);
 }
 
 bool
