@@ -2,7 +2,7 @@
 """CPython's own races: what four interpreters with GILs of their own race on when they do the same at a time.
 
 The import of every module of the standard library, CPython's tests of interpreters, and `pip list`, all under the
-interpreter built with ThreadSanitizer.  Each race must be in reports/cpython-VERSION.supp, with its reason; what the
+interpreter built with ThreadSanitizer.  Each race must be in reports/suppressions/cpython-VERSION.supp, with its reason; what the
 tests themselves do wrong is in tests/cpython/known-defects.txt.  Which are seen differs from run to run.  Exit status 86 if
 one is not listed.
 """

@@ -205,7 +205,7 @@ for thread in threads:
 
 
 def test_races_on_an_interpreter_itself(tsan):
-    """On its state that is: CPython 3.13 has one where interpreters end that share a GIL (reports/cpython-3.13.supp).
+    """On its state that is: CPython 3.13 has one where interpreters end that share a GIL (reports/suppressions/cpython-3.13.supp).
     isan knew it as an object then, and by that number took the main interpreter to have ended."""
     run = tsan.run(LEGACY)
     assert run.findings() == [], run.err
