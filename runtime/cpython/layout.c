@@ -2,7 +2,7 @@
  * without its internal headers.  From 3.13 on _PyRuntime begins with
  * _Py_DebugOffsets (Include/internal/pycore_runtime.h, pycore_debug_offsets.h),
  * 64-bit numbers throughout; 3.11 and 3.12 never change their layout any more,
- * so it is written down here (tests/unit/test_layout.py asks their headers).
+ * so it is written down here (tests/helpers/layout.py compares it with their headers).
  */
 #define _GNU_SOURCE
 #include "runtime/cpython/layout.h"

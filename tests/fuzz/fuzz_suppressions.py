@@ -1,4 +1,4 @@
-"""Any bytes are a file of suppressions: it is read, or refused with its line."""
+"""Any bytes can be in a file of suppressions: it is read, or refused with the number of the wrong line."""
 import os
 
 from helpers.product import matching, suppressions

@@ -1,4 +1,4 @@
-"""Writes the inputs to begin with: DIRECTORY/log/*, one for each kind of record and story."""
+"""Write the seeds of the fuzzer: DIRECTORY/log/*, one for each kind of record and report."""
 import sys
 from pathlib import Path
 

@@ -1,11 +1,11 @@
-"""Writes logs as libisan.so would (runtime/base/log_format.h), for the reporter's tests."""
+"""Writes logs in the format of libisan.so (runtime/base/log_format.h), for the tests of the reporter."""
 
 import itertools
 import struct
 
 from helpers.product import log, tables
 
-# Another for each object that is not given one.
+# Addresses of the objects for which a test gives none.
 ADDRESSES = itertools.count(0x7f0000001000, 0x100)
 
 

@@ -1,4 +1,4 @@
-"""The modules of isan that tests call: the only file of the tests to change when one of them moves."""
+"""Modules of isan that tests import.  When a module moves, this is the only file of the tests to change."""
 from types import SimpleNamespace
 
 import generate_c_tables

@@ -56,6 +56,14 @@ def has_compiler():
         return False
 
 
+def has_debug_information():
+    """Of Debian's Python: its own, or in a file under its build ID."""
+    notes = compilers.run_quietly(["readelf", "-nSW", "/usr/bin/python3"]) or ""
+    build_id = re.search(r"Build ID: (..)(\w+)", notes)
+    return " .debug_info" in notes or (
+        build_id is not None and os.path.exists("/usr/lib/debug/.build-id/{}/{}.debug".format(*build_id.groups())))
+
+
 # Package of scripts/packages.txt -> a function that says whether it, or what it would bring, is there.
 PROBES = {
     "gcc": has_compiler,
@@ -76,6 +84,7 @@ PROBES = {
     "liblzma-dev": library("lzma.h", "lzma"),
     "libsqlite3-dev": library("sqlite3.h", "sqlite3"),
     "libreadline-dev": library("readline/readline.h", "readline"),
+    "python3-dbg": has_debug_information,
     "python3-pytest": module("pytest"),
     "python3-pytest-xdist": module("xdist"),
     "python3-dev": file(f"/usr/include/{os.path.basename(os.path.realpath('/usr/bin/python3'))}/Python.h"),
@@ -101,6 +110,7 @@ PROBES = {
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
     "shellcheck": command("shellcheck"),
+    "debootstrap": lambda: bool(shutil.which("debootstrap", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")),
 }
 
 SHADOW = """\
@@ -113,12 +123,14 @@ MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 0x2, 0x20, 0x40
 got = mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
 sys.exit(got != at)
 """
+SHADOW_NOTE = "32 TiB (none of it used) for the owner tags: raise 'ulimit -v', and set sysctl vm.overcommit_memory to 0 or 1"
 
 
 def packages():
-    """(group, package, purpose) of scripts/packages.txt."""
+    """(group, package, purpose) of scripts/packages.txt, by the first of several names."""
     with open(os.path.join(isan.ROOT, "scripts", "packages.txt"), encoding="utf-8") as table:
-        return [tuple(line.split(None, 2)) for line in map(str.strip, table) if line and not line.startswith("#")]
+        lines = [line.split(None, 2) for line in map(str.strip, table) if line and not line.startswith("#")]
+    return [(group, names.split("|")[0], purpose) for group, names, purpose in lines]
 
 
 def has_shadow():
@@ -183,6 +195,21 @@ def interpreters():
         yield f"{version}-{flavor}", current
 
 
+def add_arguments(parser):
+    parser.add_argument("--missing", nargs="+", metavar="GROUP",
+                        help="only print the packages that are missing, of these groups: build, test, lint, fresh")
+    parser.epilog = "Exit status: 0 if all that is required is there, else 1."
+
+
+def print_missing(groups):
+    """For make deps, before anything is compiled."""
+    missing = [package for group, package, _ in packages() if group in groups and not PROBES[package]()]
+    print("".join(package + "\n" for package in missing), end="")
+    if not missing and not has_shadow():
+        raise isan.Problem(f"not enough address space: {SHADOW_NOTE}")
+    return 1 if missing else 0
+
+
 def say(state, what, note=""):
     print(f"{state:<8} {what:<24} {note}".rstrip())
 
@@ -209,8 +236,7 @@ def tell_address_space():
     """Say whether the kernel grants what isan needs. Returns whether that is missing."""
     failed = not has_shadow()
     if failed:
-        say("MISSING", "address space", "32 TiB (none of it used) for the owner tags: raise 'ulimit -v', "
-            "and set sysctl vm.overcommit_memory to 0 or 1")
+        say("MISSING", "address space", SHADOW_NOTE)
     else:
         say("ok", "address space", "for the owner tags")
     bits = random_bits()
@@ -255,11 +281,9 @@ def tell_built():
     return failed
 
 
-def add_arguments(parser):
-    parser.epilog = "Exit status: 0 if all that is required is there, else 1."
-
-
 def main(args):
+    if args.missing:
+        return print_missing(args.missing)
     wanted = tell_packages()
     failed = tell_address_space()
     failed |= tell_built()

@@ -1,14 +1,13 @@
-"""Suppressions: what their patterns match, what the report says of them, and that those for CPython's own races hide
-nothing of an extension's.  From logs written here, without debug information."""
-import json
+"""Suppressions: what patterns match, and what the report says about them.  Those for races of CPython itself hide no race of
+an extension.  The logs are written here, without debug information."""
 import re
-import subprocess
 
 import pytest
 
 from helpers.log_writer import Writer
 from helpers.product import log, model, suggestions, suppressions, text
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
+from helpers.suppression_file import lines_of
 from helpers.tree import SUPPRESSIONS
 
 PYTHON, JSON_, EXT = "/opt/bin/python3.13", "/opt/lib/python3.13/lib-dynload/_json.so", "/home/me/eggs.so"
@@ -59,18 +58,12 @@ def begin(pid=100, flavor="tsan", hexversion=0x030d05f0):
 
 
 def race(w, id, name, one, other, **object):
-    """On a variable (name), or in memory; the functions of two stacks, innermost first."""
+    """Write a race on a variable (name), or in memory; one, other: the functions of the stacks, innermost first."""
     stacks = [w.stack([*(function(n) for n in names), function("_PyEval_EvalFrameDefault")]) for names in (one, other)]
     where = dict(holder=variable(name)) if name else {}
     w.finding(id, "race", "none", current=2, used=stacks[0], **{"type": "", **({"size": 0} if name else {}), **where, **object})
     for i in range(2):
         w.place(id, "access", stack=stacks[i], tid=20 + i, interp=2 + i, amount=8, flags=log.PLACE_WRITE)
-
-
-def lines_of(tmp_path, *lines, name="known.supp"):
-    path = tmp_path / name
-    path.write_text("".join(line + "\n" for line in lines))
-    return str(path)
 
 
 def report_of(tmp_path, w, *lines, ours=False, **more):
@@ -97,7 +90,7 @@ def some(tmp_path):
     "Eggs_Type", "Eggs_Type.tp_flags", "*.tp_flags", "Spam", "eggs_run", "eggs_*", "type_ready", "eggs.so", "/home/me/*",
     "Spam.make?it", "Spam+eggs_run+*.so", "_PyEval_*", "*[+]*+Spam", "[ST]pam",
 ])
-def test_a_name_of_the_finding(tmp_path, pattern):
+def test_pattern_matches(tmp_path, pattern):
     report = report_of(tmp_path, some(tmp_path), "share:%s  # known" % pattern.replace("*[+]*+", ""))
     assert report["findings"] == [] and [f["kind"] for f in report["suppressed"]] == ["share"]
 
@@ -106,13 +99,13 @@ def test_a_name_of_the_finding(tmp_path, pattern):
     "race:Spam", "share:spam", "share:Spa", "share:eggs", "share:Eggs_Type.tp_dict", "share:Spam+nothing", "share:Spam[+]",
     "share:me", "share:spam.py",
 ])
-def test_no_name_of_the_finding(tmp_path, line):
+def test_pattern_does_not_match(tmp_path, line):
     report = report_of(tmp_path, some(tmp_path), line + "  # something else")
     assert len(report["findings"]) == 1 and report["suppressed"] == []
 
 
-def test_each_of_those_that_are_merged(tmp_path):
-    """Two races on one variable are one finding; suppressing the one must not hide the other."""
+def test_merged_findings_are_suppressed_one_by_one(tmp_path):
+    """Two races on one variable are one finding.  A suppression of one of them does not hide the other."""
     w = begin()
     race(w, 1, "counter", ["type_ready"], ["type_ready"])
     race(w, 2, "counter", ["eggs_run"], ["eggs_run"])
@@ -124,7 +117,7 @@ def test_each_of_those_that_are_merged(tmp_path):
 # -- the report ------------------------------------------------------------------------
 
 
-def test_counts_and_what_is_never_matched(tmp_path):
+def test_counts_of_matches_and_lines_that_never_match(tmp_path):
     w = some(tmp_path)
     race(w, 2, "counter", ["eggs_run"], ["eggs_run"])
     report = report_of(tmp_path, w, "# about us", "", "share:Sp?m  # is on purpose", "leak:Spam # goes with the process",
@@ -140,68 +133,13 @@ def test_counts_and_what_is_never_matched(tmp_path):
     assert summary == "SUMMARY: isan: 1 finding (1 race) in 1 process"
 
 
-def command(isan, *arguments):
-    return subprocess.run([isan, "report", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=60)
-
-
-def shared(*types):
-    w = Writer()
-    w.process(exe="")
-    w.interp(1, log.BEGIN, 0)
-    w.interp(2, log.BEGIN, 2)
-    for id, type in enumerate(types, 1):
-        w.finding(id, "share", current=2, owner=1, type=type)
-    return w
-
-
-def test_exit_status(isan, tmp_path):
-    path = shared("Spam", "Eggs").write(tmp_path)
-    spam, eggs = (lines_of(tmp_path, "share:%s  # known" % name, name=name) for name in ("Spam", "Eggs"))
-    one = command(isan, "--suppressions", spam, path)
-    assert one.returncode == 86 and "`Eggs`" in one.stdout and "`Spam`" not in one.stdout
-    both = command(isan, "--suppressions", spam, "--suppressions", eggs, path)
-    assert both.returncode == 0 and both.stdout.splitlines()[-1] == "SUMMARY: isan: no findings in 1 process"
-    assert "Spam: 1 finding" in both.stdout and "Eggs: 1 finding" in both.stdout
-    quiet = command(isan, "--if-any", "--suppressions", spam, "--suppressions", eggs, path)
-    assert (quiet.returncode, quiet.stdout) == (0, "")
-    made = json.loads(command(isan, "--format", "json", "--suppressions", spam, path).stdout)
-    assert [f["object"]["type"] for f in made["findings"]] == ["Eggs"]
-    assert [(f["object"]["type"], f["suppression"]["reason"]) for f in made["suppressed"]] == [("Spam", "known")]
-    assert [s["count"] for s in made["suppressions"]] == [1]
-
-
-def test_a_crash_is_never_suppressed(isan, tmp_path):
-    w = shared("Spam")
-    w.crash(stack=0, current=2)
-    done = command(isan, "--if-any", "--suppressions", lines_of(tmp_path, "share:*  # all"), w.write(tmp_path))
-    assert "isan: crash: the program was killed by SIGSEGV" in done.stdout
-    assert "no findings, 1 crash" in done.stdout
-
-
-@pytest.mark.parametrize("line,says", [
-    ("share:Spam", "write kind:pattern  # reason"), ("share:Spam  #", "write kind:pattern  # reason"),
-    ("share:Spam  known", "write kind:pattern  # reason"), ("Spam  # known", "write kind:pattern  # reason"),
-    ("crash:*  # no", "there is no kind crash; give one of share, stale, "), ("shares:*  # no", "there is no kind shares"),
-])
-def test_a_reason_is_required(isan, tmp_path, line, says):
-    file = lines_of(tmp_path, "# known", line)
-    done = command(isan, "--suppressions", file, shared("Spam").write(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("isan: %s:2: %s" % (file, says))
-
-
-def test_no_such_file(isan, tmp_path):
-    done = command(isan, "--suppressions", tmp_path / "none.supp", shared("Spam").write(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "") and "none.supp: No such file" in done.stderr
-
-
 # -- suggested lines -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hostile", [False, True])
 def test_suggested_lines_match(tmp_path, hostile):
-    """Each its finding, in a file that is refused until it says why."""
-    made = everything(tmp_path, hostile)
+    """Each suggested line matches its finding; the file is refused until it gives reasons."""
+    made = sample_report(tmp_path, hostile)
     suggested = suggestions.render(made)
     assert all(c == "\n" or c.isprintable() for c in suggested)
     lines = [line for line in suggested.splitlines() if not line.startswith("#")]
@@ -209,12 +147,12 @@ def test_suggested_lines_match(tmp_path, hostile):
     with pytest.raises(suppressions.Malformed, match=r":2: say why, in place of WHY\?"):
         suppressions.read(lines_of(tmp_path, *suggested.splitlines(), name="raw.supp"))
     (tmp_path / "again").mkdir()
-    left = everything(tmp_path / "again", hostile, suppressed=suggested.replace("WHY?", "because"))
+    left = sample_report(tmp_path / "again", hostile, suppressed=suggested.replace("WHY?", "because"))
     assert left["findings"] == [] and [s["pattern"] for s in left["suppressions"] if not s["count"]] == []
 
 
 def test_suggested_lines_are_narrow(tmp_path):
-    lines = [line for line in suggestions.render(everything(tmp_path)).splitlines() if not line.startswith("#")]
+    lines = [line for line in suggestions.render(sample_report(tmp_path)).splitlines() if not line.startswith("#")]
     assert {"share:cache+eggs.so  # WHY?", "race:counter+eggs.so  # WHY?", "static:Egg_Type+eggs.so  # WHY?",
             "immortal:eggs.so  # WHY?", "gilstate:PyGILState_Ensure+eggs_use+eggs.so  # WHY?",
             "free:eggs_use+serve+eggs.so  # WHY?"} <= set(lines)
@@ -227,55 +165,6 @@ def test_modules_of_suggested_lines(path, expected):
     assert suggestions._module(path) == expected
 
 
-def test_suggest_command(isan, tmp_path):
-    path = shared("Spam", "Eggs and bacon").write(tmp_path)
-    done = command(isan, "--suggest", path)
-    assert done.returncode == 86 and done.stdout == (
-        "# share #1: interpreter 1 (own GIL) increfs a `Spam` that belongs to interpreter 0 (main)\n"
-        "share:Spam  # WHY?\n"
-        "# share #2: interpreter 1 (own GIL) increfs an `Eggs and bacon` that belongs to interpreter 0 (main)\n"
-        "share:Eggs?and?bacon  # WHY?\n")
-    refused = command(isan, "--suppressions", lines_of(tmp_path, *done.stdout.splitlines()), path)
-    assert refused.returncode == 2 and refused.stderr.endswith("known.supp:2: say why, in place of WHY?\n")
-    file = lines_of(tmp_path, *done.stdout.replace("WHY?", "it is meant so").splitlines())
-    assert command(isan, "--suppressions", file, path).returncode == 0
-
-
-SHARE = """
-first, second = Interpreter(), Interpreter()
-for interpreter in first, second:
-    interpreter.run("import cache_static")
-second.end()
-first.end()
-"""
-
-
-def test_option_of_a_run(subject, tmp_path):
-    all_of_it = [kind + ":cache_static.*  # the bug it is for" for kind in ("share", "stale", "static", "leak", "free")]
-    file = lines_of(tmp_path, *all_of_it)
-    run = subject.run(SHARE, "suppressions=" + file)
-    assert run.status == 0 and "SUMMARY: isan: no findings" in run.err and "suppressed by " in run.err, run.err
-    assert subject.by_hand(SHARE, "suppressions=" + file).returncode == 0
-    assert subject.by_hand("import os; os.chdir('/')" + SHARE, "suppressions=" + file).stderr == ""
-    part = lines_of(tmp_path, *all_of_it[1:], name="part")
-    for done in subject.run(SHARE, "suppressions=" + part).err, subject.by_hand(SHARE, "suppressions=" + part).stderr:
-        assert "isan: share #" in done and "isan: static #" not in done and "suppressed by " in done
-
-
-def test_option_with_a_bad_file(subject, tmp_path):
-    """Said before the program runs; by hand what was found is kept."""
-    done = subject.run("print('ran')", "suppressions=/nowhere")
-    assert (done.status, done.out) == (2, "") and "isan: cannot read the suppressions /nowhere" in done.err
-    done = subject.by_hand("print('ran')", "suppressions=/nowhere")
-    assert (done.returncode, done.stdout) == (2, "") and "cannot read suppressions=/nowhere" in done.stderr
-    file = lines_of(tmp_path, "share:*")
-    done = subject.run("print('ran')", "suppressions=" + file)
-    assert (done.status, done.out) == (2, "") and file + ":1: write kind:pattern" in done.err
-    done = subject.by_hand(SHARE, "suppressions=" + file, env={"TMPDIR": str(tmp_path)})
-    kept, = tmp_path.glob(".isan.*.log")
-    assert file + ":1: write kind:pattern" in done.stderr and "the log is %s" % kept in done.stderr
-
-
 # -- CPython's own ---------------------------------------------------------------------
 
 
@@ -284,7 +173,7 @@ HEAP = "race:_PyType_Lookup  # memory, by the code"
 
 
 def cpythons(tmp_path, line, name, one, other, **object):
-    """Whether a race counts as CPython's own."""
+    """Whether a race counts as one of CPython itself."""
     w = begin()
     race(w, 1, name, one, other, **object)
     report = report_of(tmp_path, w, line, ours=True)
@@ -296,19 +185,19 @@ def cpythons(tmp_path, line, name, one, other, **object):
     ("PyLong_Type", ["type_ready"], ["type_ready"], True),
     ("PyScannerType", ["type_ready", "json_exec"], ["type_ready", "json_exec"], True),
     ("PyLong_Type", ["json_exec"], ["_PyEval_EvalFrameDefault"], True),
-    # On the way of an extension's to it, but the doing is CPython's.
+    # An extension calls CPython, and CPython accesses the variable.
     ("PyLong_Type", ["type_ready", "eggs_run"], ["_PyType_Lookup", "eggs_exec"], True),
     ("PyLong_Type", ["memcpy", "type_ready"], ["type_ready"], True),
-    # An extension's variable, whoever accesses it.
+    # A variable of an extension, accessed by CPython.
     ("Eggs_Type", ["type_ready"], ["type_ready"], False),
     ("Eggs_Type", ["type_ready", "PyType_Ready", "eggs_exec"], ["type_ready", "PyType_Ready", "eggs_exec"], False),
-    # An extension's access, whosever the variable is; ThreadSanitizer's memcpy() is in the executable.
+    # An access by an extension to a variable of CPython; ThreadSanitizer's memcpy() is in the executable.
     ("PyLong_Type", ["eggs_run"], ["type_ready"], False),
     ("PyLong_Type", ["type_ready"], ["eggs_run"], False),
     ("PyLong_Type", ["memcpy", "eggs_run"], ["type_ready"], False),
     ("PyLong_Type", [], ["memcpy"], True),
 ])
-def test_a_variable_of_cpython(tmp_path, name, one, other, of_cpython):
+def test_race_on_a_variable_is_cpythons_own(tmp_path, name, one, other, of_cpython):
     assert cpythons(tmp_path, TP_FLAGS, name, one, other) is of_cpython
 
 
@@ -320,18 +209,18 @@ def test_a_variable_of_cpython(tmp_path, name, one, other, of_cpython):
     (["_PyType_Lookup"], ["type_ready"], {"holder": variable("PyLong_Type")}, True),
     (["_PyType_Lookup"], ["type_ready"], {"holder": variable("Eggs_Type")}, False),     # its tp_dict, or so
 ])
-def test_memory_that_was_allocated(tmp_path, one, other, object, of_cpython):
+def test_race_on_allocated_memory_is_cpythons_own(tmp_path, one, other, object, of_cpython):
     assert cpythons(tmp_path, HEAP, None, one, other, **object) is of_cpython
 
 
-def test_memory_that_an_extension_allocated(tmp_path):
+def test_race_on_memory_of_an_extension_is_reported(tmp_path):
     w = begin()
     made = w.stack([function("PyType_Ready"), function("eggs_exec")])
     race(w, 1, None, ["_PyType_Lookup"], ["type_ready"], origin=made, owner=2, flags=log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK)
     assert len(report_of(tmp_path, w, HEAP, ours=True)["findings"]) == 1
 
 
-def test_a_stack_that_is_missing_proves_nothing(tmp_path):
+def test_race_with_a_missing_stack_is_reported(tmp_path):
     w = begin()
     w.finding(1, "race", "none", current=2, holder=variable("PyLong_Type"), size=0, type="")
     w.place(1, "access", tid=20, interp=2, amount=8)
@@ -342,8 +231,8 @@ def test_a_stack_that_is_missing_proves_nothing(tmp_path):
     ("tsan", 0x030d05f0, "PyLong_Type"), ("tsan", 0x030e06f0, "_PyExc_KeyError"), ("fast", 0x030d05f0, None),
     ("stock", 0x030e06f0, None), ("tsan", 0x030c00f0, None),
 ])
-def test_for_which_pythons(tmp_path, flavor, hexversion, known):
-    """Each release has races of its own."""
+def test_suppressions_apply_to_one_release_under_tsan(tmp_path, flavor, hexversion, known):
+    """Each release has its own races."""
     w = begin(flavor=flavor, hexversion=hexversion)
     race(w, 1, "PyLong_Type", ["type_ready"], ["type_ready"])
     race(w, 2, "_PyExc_KeyError", ["_PyExc_InitTypes"], ["_PyExc_InitTypes"])
@@ -355,36 +244,8 @@ def test_for_which_pythons(tmp_path, flavor, hexversion, known):
     assert (said in text.render(report)) is bool(known)
 
 
-# Where it is not the main interpreter that imports datetime first, CPython crashes now and then (gh-136421).
-IMPORTS = """
-import datetime, sys, threading
-ready = threading.Barrier(4)
-def work(interpreter):
-    ready.wait()
-    interpreter = interpreter or Interpreter()
-    interpreter.run("import json, datetime, decimal; int('12345')")
-    interpreter.end()
-# From 3.14 on it is what makes an interpreter that races for certain.
-threads = [threading.Thread(target=work, args=(Interpreter() if sys.version_info < (3, 14) else None,)) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-"""
-
-
-def test_four_interpreters_that_import(tsan):
-    """What CPython races on then is listed (tests/races.py does more), and isan has no race of its own: with so little
-    room each of them frees what others have left in quarantine."""
-    run = tsan.run(IMPORTS, "quarantine=1")
-    assert run.findings("race") == [] and run.report["crashes"] == [], run.err
-    known = [finding["holder"]["symbol"] for finding in run.report["suppressed"] if finding["holder"]]
-    assert {"_PyRuntime", "_PyExc_KeyError"} & set(known) and "known of CPython itself and left out: " in run.err
-    assert {finding["kind"] for finding in run.report["suppressed"]} == {"race"}
-
-
 def test_the_files_that_come_with_isan():
-    """Each names a variable or function, never whatever there is, with a reason that says more than that it is known."""
+    """Each pattern names a variable or function, and has a reason of at least six words."""
     files = sorted(SUPPRESSIONS.glob("*.supp"))
     assert files
     for file in files:

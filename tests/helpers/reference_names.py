@@ -1,5 +1,8 @@
-"""What the recorder calls a reference: the C file that names it is linked into an extension, which a Python without isan asks about its own
-objects."""
+"""How the recorder names a reference.
+
+The C file that does so is linked into an extension, and a Python without isan asks it about references between its own
+objects.
+"""
 import subprocess
 
 from ext.build import build
@@ -46,12 +49,12 @@ def word(address):
     return struct.unpack("=Q", os.pread(memory, 8, address))[0]
 
 def direct(op, to, size=256):
-    """Of the word in op, or before it, that points at `to`."""
+    """The name of the reference by the word in op, or before it, that points at `to`."""
     places = [at for at in range(-24, size, 8) if word(id(op) + at) == id(to)]
     return edge_of(id(op), 0, places[0])
 
 def through(op, to, places=range(16, 64, 8)):
-    """Of the word that points at `to` in memory that op points at."""
+    """The name of the reference by the word that points at `to`, in memory that op points at."""
     for at in places:
         start = word(id(op) + at) + 1 & ~1      # in 3.12 that to an instance's values is odd
         if 4096 < start < 1 << 47:
@@ -108,18 +111,18 @@ function.attribute = third
 assert direct(function, function.__dict__)[::2] == (ATTRIBUTE, "__dict__")
 assert direct(sys, sys.__dict__)[::2] == (ATTRIBUTE, "__dict__")
 assert through(memoryview(b"x"), second) is None
-assert edge_of(0, id(first), 16) == (FIELD, 16, "", "")         # memory that nobody is known to point at
+assert edge_of(0, id(first), 16) == (FIELD, 16, "", "")         # memory; no object is known that points at it
 assert edge_of(64, 0, 24) == (FIELD, 24, "", "")                # no object is there
 assert edge_of(id(first), id(second), 16)[::3] == (MEMORY, "")
 assert through(Dict({"a": first}), first) == (VALUE, 0, "a", "")
 '''
 
 
-def test_edge(stock, root, tmp_path):
-    source = tmp_path / "edge_glue.c"
+def check(python, directory):
+    source = directory / "edge_glue.c"
     source.write_text(GLUE.replace("REFERENCE_NAME_HEADER", tree.REFERENCE_NAME_HEADER))
-    build(source, stock.python, tmp_path, (f"-I{root}", f"-I{tree.INCLUDE}", "-std=gnu11", "-w",
-                                           *map(str, tree.REFERENCE_NAME_NEEDS)))
-    done = subprocess.run([stock.python, "-c", PROGRAM], env={"PYTHONPATH": str(tmp_path)}, stderr=subprocess.PIPE,
+    build(source, python, directory, (f"-I{tree.ROOT}", f"-I{tree.INCLUDE}", "-std=gnu11", "-w",
+                                      *map(str, tree.REFERENCE_NAME_NEEDS)))
+    done = subprocess.run([python, "-c", PROGRAM], env={"PYTHONPATH": str(directory)}, stderr=subprocess.PIPE,
                           text=True, timeout=60)
     assert done.returncode == 0, done.stderr
