@@ -63,7 +63,6 @@ class Findings(Variables):
                 finding["holder"]["path"] = finding["holder"]["path"].split(".ob_base")[0] or None
         return finding
 
-
     def place(self, log, p):
         return {"role": p.role, "interpreter": self.interp(log, p.interp), "tid": p.tid or None,
                 "write": bool(p.flags & records.PLACE_WRITE), "atomic": bool(p.flags & records.PLACE_ATOMIC),

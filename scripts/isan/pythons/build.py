@@ -21,6 +21,7 @@ from .progress import Failed, Progress, error_lines
 from .sources import cache_dir
 from .steps import Steps
 
+
 def writable_cache():
     """The directory of the cache, once its parts are there and can be written to."""
     cache = cache_dir()
