@@ -38,7 +38,8 @@ LEGEND = """\
 STATE: bytes of module state; none; global: a single-phase module that has its state in statics.
 Types: STATIC; heap types BOUND to the module by PyType_FromModuleAndSpec or PyType_FromMetaclass, UNBOUND by
 PyType_FromSpec or PyType_FromSpecWithBases, made by calling a metatype (CALLED: PyErr_NewException and the like), or
-struct SEQUENCE types. ?: not known.  docs/census.md says how each is found and what may be missed."""
+struct SEQUENCE types.
+?: not known. docs/census.md says how each is found and what may be missed."""
 
 
 def _any(values):
