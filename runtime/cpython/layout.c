@@ -3,7 +3,7 @@
  * isan does not use CPython's internal headers.  From 3.13 on _PyRuntime begins with
  * _Py_DebugOffsets (Include/internal/pycore_runtime.h, pycore_debug_offsets.h), 64-bit
  * numbers throughout.  The layout of 3.11 and 3.12 does not change any more, so it is
- * written down here; tests/unit/test_layout.py compares it with their headers.
+ * written down here; tests/helpers/layout.py compares it with their headers.
  * releases.inc has all else that differs between releases.
  */
 #define _GNU_SOURCE
