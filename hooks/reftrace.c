@@ -2,41 +2,47 @@
  * of every object, those from free lists included, which no allocator sees.
  *
  * There is one tracer for the process, and tracemalloc uses it too
- * (Python/tracemalloc.c, _PyTraceMalloc_TraceRef): whoever comes later takes
- * the place of the other.  So isan looks from time to time whether it is still
- * there, and passes on to whom it finds instead.
+ * (Python/tracemalloc.c, _PyTraceMalloc_TraceRef).  The later one replaces the other.  So
+ * isan looks from time to time whether its tracer is still installed.  If not, isan
+ * installs it again and passes the calls on to the one that it found.
  */
-#include "runtime/owner.h"
+#include "hooks/reftrace.h"
+
+#include "hooks/instrumented.h"
+#include "runtime/base/options.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/origin.h"
+#include "runtime/detect/foreign_use.h"
 
 typedef int (*tracer)(void *op, int event, void *data);
 typedef tracer getter(void **data);
 typedef int setter(tracer function, void *data);
 enum { CREATE, DESTROY };                   /* PyRefTracerEvent, Include/cpython/object.h */
 
-bool isan__tracing;
 static struct { tracer function; void *data; } next;
 
 static void __attribute__((noinline, cold))
 foreign_dies(void *op)
 {
-    isan__here();
+    isan__sync_thread_state(true);
     if (isan__foreign(op)) {
-        isan__trap(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0));
+        isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0));
         /* It goes into this interpreter's free list, or is freed. */
         char *block = isan__block_of(op);
-        if (block != NULL && isan__share_obmalloc((isan__slot_t)isan__load(block), isan__slot)) {
+        if (block != NULL && isan__share_obmalloc((isan__slot_t)isan__load_tag(block), isan__slot)) {
             isan__retag(block, isan__slot);
         }
     }
 }
 
-/* A new object in a fresh block has no mark yet.  One from a free list has its
- * own; that of a type without a GC head, such as float, is at its block's start. */
+/* A new object in a fresh block has no mark yet.  One from a free list has its old mark.
+ * An object of a type without a GC head, such as float, is at the start of its block. */
 static int
 trace(void *op, int event, void *data)
 {
     (void)data;
-    uint32_t *w = isan__word(op), word = *w;
+    uint32_t *w = isan__tag_word(op), word = *w;
     isan__slot_t slot = isan__slot;
     if (ISAN__UNLIKELY((isan__slot_t)word != slot)) {
         if (slot != 0 && (isan__slot_t)word != 0) {
@@ -53,7 +59,7 @@ trace(void *op, int event, void *data)
             *w = word | ISAN__OBJECT;
         }
         else if (word & ISAN__START) {
-            isan__set_origin(op, isan__origin());
+            isan__set_origin(op, isan__current_origin());
         }
         else {
             isan__hook_table.create(op);
@@ -70,8 +76,9 @@ trace_and_pass_on(void *op, int event, void *data)
 }
 
 void
-isan__reftrace_keep(void)
+isan__reftrace_install(int unused)
 {
+    (void)unused;
     static setter *set;
     static getter *get;
     static int (*check)(void);
@@ -82,9 +89,9 @@ isan__reftrace_keep(void)
         check = (int (*)(void))isan__python_symbol("PyGILState_Check");
         looked = true;
     }
-    /* Nothing but where an object of a free list was created depends on it;
-     * a pydebug build aborts if it is not called with the GIL. */
-    if (set == NULL || isan__flags.origin == ISAN__ORIGIN_none || !check()) {
+    /* It tells the creation sites of objects from free lists, so origin=none does without.
+     * A pydebug build aborts if these functions are called without the GIL. */
+    if (!isan__stock || set == NULL || isan__options.origin == ISAN__ORIGIN_none || !check()) {
         return;
     }
     void *data;
@@ -93,9 +100,16 @@ isan__reftrace_keep(void)
         next.data = data;
         next.function = now;
         set(now != NULL ? trace_and_pass_on : trace, NULL);
-        if (isan__tracing) {
-            isan__interps_unmarked();       /* while it was another's */
+        if (isan__reftrace_active) {
+            isan__interps_clear_marked();       /* another tracer was installed meanwhile */
         }
-        isan__tracing = true;
+        isan__reftrace_active = true;
     }
+}
+
+void
+isan__reftrace_interp_finalizes(isan__slot_t slot)
+{
+    (void)slot;
+    isan__reftrace_install(0);              /* without it, marks may be missing */
 }

@@ -1,5 +1,5 @@
 /* No bug: every way to count a reference that CPython's headers inline, in C
- * and in C++, to see what checks make of it (tests/test_env.py). */
+ * and in C++, to see what checks make of it (tests/cli/test_env.py). */
 #include <Python.h>
 
 /* The arguments of the functions below: an object and a number. */
@@ -20,7 +20,7 @@ spin(PyObject *module, PyObject *arguments)
     }
     while (n-- > 0) {
         Py_INCREF(op);
-        __asm__ volatile("" ::: "memory");      /* or nothing would be left of the two */
+        __asm__ volatile("" ::: "memory");      /* or the compiler would remove both */
         Py_DECREF(op);
         __asm__ volatile("" ::: "memory");
     }

@@ -20,7 +20,7 @@ log | suppressions)
     $clang -g -O1 -fsanitize=fuzzer $("${PYTHON:-/usr/bin/python3}-config" --includes) -o $out/python tests/fuzz/python.c \
         $("${PYTHON:-/usr/bin/python3}-config" --ldflags --embed)
     program=$out/python seeds=tests/fuzz/seeds/$target
-    export ISAN_FUZZ=fuzz_$target PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/fuzz:.:scripts
+    export ISAN_FUZZ=fuzz_$target PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/fuzz:tests:.:scripts
     if [ $target = log ]; then
         "${PYTHON:-/usr/bin/python3}" tests/fuzz/seeds.py $out/seeds
         seeds=$out/seeds/log

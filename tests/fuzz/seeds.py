@@ -1,16 +1,14 @@
-"""Writes the inputs to begin with: DIRECTORY/log/*, one for each kind of record and story."""
+"""Write the seeds of the fuzzer: DIRECTORY/log/*, one for each kind of record and report."""
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "scripts"), str(HERE.parent), str(HERE)]
-import logwriter  # noqa: E402
-from fuzz_log import RAW, SHORT, short  # noqa: E402
-from reports import log, tables  # noqa: E402
+from fuzz_log import RAW, SHORT, short
+from helpers import log_writer
+from helpers.product import log, tables
 
 
 def base(**header):
-    w = logwriter.Writer(**header)
+    w = log_writer.Writer(**header)
     w.process(options="origin=native")
     w.module("/lib/_foo.so", 0x1000, 0x1000)
     site = w.code("a.py", "f", 5, (2, 6), (3, None), (1, 9))
@@ -32,7 +30,7 @@ def logs():
         w.interp(2, log.END, 2, 1, 77, stack)
         w.exit(99)
         yield kind.name, w.bytes()
-    for keeper in tables.KEEPERS:
+    for keeper in tables.RETAINERS:
         w, site, stack = base(parent="isan.9.log", parent_tail=5000)
         w.leak(7, 3, 99, (2, 44), holder=0x1020, pairs=[(3, 1)], keeper=keeper.name, extra=2, tls=9, tid=4, serial=3, owner=2)
         for position, edge in enumerate(log.EDGES):

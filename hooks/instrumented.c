@@ -1,0 +1,109 @@
+/* The functions that the checks and edits of an instrumented Python call
+ * (include/isan/refcount.h, scripts/cpython/anchors.txt).  On a stock Python the wrappers
+ * of boundary.c and reftrace.c call them. */
+#include "hooks/instrumented.h"
+
+#include "runtime/core/attach.h"
+#include "runtime/core/block.h"
+#include "runtime/core/origin.h"
+#include "runtime/detect/foreign_use.h"
+#include "runtime/detect/race_tsan.h"
+
+/* ISAN_SCOPE.  Returns the scope before, or 0 in interpreters without scopes. */
+static int
+enter_scope(int scope)
+{
+    struct isan__thread *self = &isan__self;
+    if (!isan__interp_of(self->slot)->shares_main) {
+        return 0;
+    }
+    int before = self->scope ? self->scope : ISAN__NORMAL;
+    self->scope = (uint8_t)scope;
+    isan__thread_update_slots();
+    return before;
+}
+
+static void
+leave_scope(int before)
+{
+    isan__self.scope = (uint8_t)before;
+    isan__thread_update_slots();
+}
+
+static void
+check_incref(const void *op)
+{
+    isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_incref, op, __builtin_return_address(0));
+}
+
+static void
+check_attribute(const void *op)
+{
+    isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_attribute, op, __builtin_return_address(0));
+}
+
+/* Called before the count goes down.  The last reference is not dropped: the owner has to
+ * deallocate the object.  Its tp_dealloc would put the memory into the free lists of this
+ * interpreter. */
+static void
+check_decref(void *op)
+{
+    uint32_t *count = op;                   /* the low half of ob_refcnt */
+    if (*count == 1) {
+        if (isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+            *count = 2;
+        }
+    }
+    else {
+        isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_decref, op, __builtin_return_address(0));
+    }
+}
+
+/* _Py_Dealloc, for counts that fell to 0 without a check. */
+static int
+check_dealloc(void *op)
+{
+    if (!isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
+        return 0;
+    }
+    *(uint32_t *)op = 1;
+    return 1;
+}
+
+/* new_reference.  An object from a free list is a new object in an old block.  On a stock
+ * Python the old one may have belonged to another interpreter. */
+static void
+mark_created(void *op)
+{
+    char *block = isan__block_of(op);
+    if (block == NULL) {
+        return;
+    }
+    if ((isan__load_tag(op) & 0xffff) != isan__slot) {
+        isan__sync_thread_state(false);
+        if (!isan__stock || isan__slot == 0) {
+            return;
+        }
+        isan__retag(block, isan__slot);
+    }
+    isan__set_origin(block, isan__current_origin());
+    *isan__tag_word(op) |= ISAN__OBJECT;
+}
+
+/* ISAN_WITHIN */
+static unsigned int
+serial_of_interp(const void *interp)
+{
+    isan__slot_t slot = isan__self.slot;
+    if (isan__interp_of(slot)->interp != interp) {
+        slot = isan__slot_of_interp(interp);
+    }
+    return isan__interp_of(slot)->serial;
+}
+
+const struct isan__hooks isan__hook_table = {
+    .incref = check_incref, .decref = check_decref, .attribute = check_attribute,
+    .create = mark_created, .dealloc = check_dealloc,
+    .attach = isan__attach, .detach = isan__detach, .finalize = isan__finalize,
+    .enter = enter_scope, .leave = leave_scope, .serial = serial_of_interp, .race = isan__race_tsan_report,
+};

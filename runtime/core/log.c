@@ -1,0 +1,397 @@
+/* The log: see log.h for the format.
+ *
+ * The file is mapped once, over a window larger than it will be; it is given
+ * real blocks (posix_fallocate) ahead of the writers, because a store to a
+ * hole on a full disk would be SIGBUS.
+ */
+#define _GNU_SOURCE
+#include "runtime/core/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/base/check.h"
+#include "runtime/base/lock.h"
+#include "runtime/base/options.h"
+#include "runtime/core/events.h"
+
+#define WINDOW ((size_t)1 << 30)            /* bytes of log at most */
+#define STEP   ((size_t)1 << 18)            /* allocated ahead */
+
+bool isan__recording;
+
+static struct {
+    int fd;
+    dev_t device;                           /* which file it is */
+    ino_t inode;
+    char *base;
+    size_t room;                            /* bytes that have blocks */
+    char name[PATH_MAX];
+    char parent[1024];
+    uint64_t parent_tail;
+} file = { .fd = -1 };
+static uint32_t findings;                   /* in it */
+
+static struct isan_log_header *
+header(void)
+{
+    return (struct isan_log_header *)file.base;
+}
+
+/* A program may close all descriptors, as daemons do, and have a file of its own
+ * under the same number: that must not be cut, grown or closed. */
+static bool
+is_log(int fd)
+{
+    struct stat now;
+    return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == file.device && now.st_ino == file.inode;
+}
+
+/* Programs count on the lowest numbers, which open(2) gives: who closes 0 and
+ * opens a file gets 0.  Few have as many as this; the limit may be below it. */
+static int
+out_of_the_way(int fd)
+{
+    enum { MANY = 900 };
+    int far = fcntl(fd, F_DUPFD_CLOEXEC, MANY);
+    if (far >= 0) {
+        close(fd);
+    }
+    return far >= 0 ? far : fd;
+}
+
+/* False: it was closed, and cannot be opened any more (chroot, setuid). */
+static bool
+open_again(void)
+{
+    int closed = __atomic_load_n(&file.fd, __ATOMIC_RELAXED);
+    if (is_log(closed)) {
+        return true;
+    }
+    int fd = open(file.name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && !is_log(fd)) {
+        close(fd);
+        fd = -1;
+    }
+    fd = fd < 0 ? -1 : out_of_the_way(fd);
+    if (!__atomic_compare_exchange_n(&file.fd, &closed, fd, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
+        && fd >= 0) {
+        close(fd);                          /* another thread was first */
+    }
+    return fd >= 0;
+}
+
+/* posix_fallocate raises SIGXFSZ past RLIMIT_FSIZE, so look first. */
+static bool
+extend(size_t room)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0
+        && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < room) {
+        return false;
+    }
+    return open_again() && posix_fallocate(file.fd, 0, (off_t)room) == 0;
+}
+
+/* The program may be in another directory when it asks. */
+static void
+make_absolute(void)
+{
+    char cwd[PATH_MAX], path[PATH_MAX];
+    if (file.name[0] != '/' && getcwd(cwd, sizeof cwd) != NULL
+        && snprintf(path, sizeof path, "%s/%s", cwd, file.name) < (int)sizeof path) {
+        strcpy(file.name, path);
+    }
+}
+
+static int
+create(const char *directory, bool anonymous)
+{
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int n = 0;
+    do {
+        int length = snprintf(file.name, sizeof file.name,
+                              n ? "%s/%sisan.%d.%d.log" : "%s/%sisan.%d.log",
+                              directory, anonymous ? "." : "", (int)getpid(), n);
+        if (length >= (int)sizeof file.name) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        int fd = open(file.name, flags, 0600);
+        struct stat made;
+        if (fd >= 0 && fstat(fd, &made) == 0) {
+            file.device = made.st_dev;
+            file.inode = made.st_ino;
+            make_absolute();
+            return out_of_the_way(fd);
+        }
+        if (errno != EEXIST) {
+            return fd;
+        }
+    } while (++n < 10000);
+    return -1;
+}
+
+/* At its start a process that cannot have a log is told so and ends; a forked
+ * child goes on without one. */
+static void __attribute__((format(printf, 1, 2)))
+no_log(const char *format, ...)
+{
+    char why[768];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    if (file.parent[0] == 0) {
+        isan__die("%s", why);
+    }
+    isan__recording = false;
+    isan__say("%s; nothing more is recorded of process %d", why, (int)getpid());
+}
+
+void
+isan__log_open(void)
+{
+    if (file.base != NULL) {
+        return;
+    }
+    const char *directory = isan__options.log_path;
+    bool anonymous = directory[0] == 0;
+    if (anonymous) {
+        directory = getenv("TMPDIR");
+        if (directory == NULL || directory[0] == 0) {
+            directory = "/tmp";
+        }
+    }
+    else if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
+        no_log("cannot make the log directory %s: %s; give another log_path",
+               directory, strerror(errno));
+        return;
+    }
+    file.fd = create(directory, anonymous);
+    if (file.fd < 0) {
+        no_log("cannot write a log in %s: %s; give another log_path",
+               directory, strerror(errno));
+        return;
+    }
+    char *base = !extend(STEP) ? NULL
+        : mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
+    if (base == NULL || base == MAP_FAILED) {
+        unlink(file.name);
+        close(file.fd);
+        no_log(base == NULL ? "no room for a log in %s; give another log_path"
+               : "no address space for a log in %s; raise the limit (ulimit -v)", directory);
+        return;
+    }
+    file.room = STEP;
+    file.base = base;
+    struct isan_log_header *h = header();
+    memcpy(h->magic, ISAN_LOG_MAGIC, sizeof h->magic);
+    h->version = ISAN_LOG_VERSION;
+    h->header_size = ISAN_LOG_HEADER;
+    h->pid = (uint32_t)getpid();
+    h->ppid = (uint32_t)getppid();
+    h->start_ns = isan__now();
+    h->parent_tail = file.parent_tail;
+    memcpy(h->parent, file.parent, sizeof h->parent);
+    __atomic_store_n(&h->tail, ISAN_LOG_HEADER, __ATOMIC_RELEASE);
+    isan__recording = true;
+}
+
+void
+isan__log_close(void)
+{
+    if (file.base == NULL) {
+        return;
+    }
+    struct isan_rec_exit *r = isan__log_reserve(sizeof *r);
+    if (r != NULL) {
+        r->time_ns = isan__now();
+        isan__log_publish(r, ISAN_REC_EXIT);
+    }
+    /* Other threads may still write: blocks past the tail go, not the map, and what
+     * they reserve from now on is dropped. */
+    isan__recording = false;
+    __atomic_store_n(&file.room, 0, __ATOMIC_SEQ_CST);
+    uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
+    if (open_again() && ftruncate(file.fd, (off_t)((tail + ISAN__PAGE - 1) & -(uint64_t)ISAN__PAGE)) < 0) {
+        ISAN__TRACE(1, "the log keeps its reserve: ftruncate failed");
+    }
+}
+
+/* The child gets a log of its own when it first has something to say; the
+ * parent's mapping is shared and not the child's to write. */
+void
+isan__log_forked(void)
+{
+    if (file.base == NULL) {
+        return;
+    }
+    file.parent_tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
+    const char *slash = strrchr(file.name, '/');
+    const char *name = slash ? slash + 1 : file.name;
+    size_t n = strlen(name);
+    memcpy(file.parent, name, n < sizeof file.parent ? n + 1 : 0);
+    munmap(file.base, WINDOW);
+    if (is_log(file.fd)) {
+        close(file.fd);
+    }
+    file.base = NULL;
+    file.fd = -1;
+    findings = 0;
+}
+
+const char *
+isan__log_name(void)
+{
+    return file.base ? file.name : "";
+}
+
+void
+isan__log_remove(void)
+{
+    if (file.base != NULL) {
+        unlink(file.name);
+    }
+}
+
+void
+isan__log_dropped(void)
+{
+    if (file.base != NULL) {
+        __atomic_add_fetch(&header()->dropped, 1, __ATOMIC_RELAXED);
+    }
+}
+
+/* Let the file have `needed` bytes.  This makes system calls that can block, so it
+ * holds no lock: two threads that are here at a time both extend the file. */
+static bool
+make_room(size_t needed)
+{
+    size_t room = __atomic_load_n(&file.room, __ATOMIC_ACQUIRE);
+    while (room < needed) {
+        size_t more = needed + STEP;
+        if (!isan__recording || more > WINDOW || !extend(more)) {
+            return false;
+        }
+        if (__atomic_compare_exchange_n(&file.room, &room, more, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            return true;
+        }
+    }
+    return true;
+}
+
+void *
+isan__log_reserve(size_t size)
+{
+    if (!isan__recording) {
+        return NULL;
+    }
+    if (file.base == NULL) {
+        isan__log_open();
+        if (file.base == NULL) {
+            return NULL;
+        }
+    }
+    size = (size + 7) & ~(size_t)7;
+    uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
+    do {
+        if (!make_room(tail + size)) {
+            isan__log_dropped();
+            return NULL;
+        }
+    } while (!__atomic_compare_exchange_n(&header()->tail, &tail, tail + size, false,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    struct isan_rec *rec = (struct isan_rec *)(file.base + tail);
+    rec->size = (uint32_t)size;
+    return rec;
+}
+
+uint32_t
+isan__log_findings(void)
+{
+    return __atomic_load_n(&findings, __ATOMIC_RELAXED);
+}
+
+void
+isan__log_publish(void *record, uint32_t type)
+{
+    if (type == ISAN_REC_FINDING
+        || (type == ISAN_REC_LEAK && ((struct isan_rec_leak *)record)->residue == 0
+            && ((struct isan_rec_leak *)record)->look == 0)) {
+        uint32_t number = __atomic_add_fetch(&findings, 1, __ATOMIC_RELAXED);
+        *(type == ISAN_REC_FINDING ? &((struct isan_rec_finding *)record)->number
+          : &((struct isan_rec_leak *)record)->number) = number;
+    }
+    __atomic_store_n(&((struct isan_rec *)record)->type, type, __ATOMIC_RELEASE);
+    if (type == ISAN_REC_FINDING || type == ISAN_REC_LEAK) {
+        isan__publish_finding_published(type == ISAN_REC_FINDING ? ((struct isan_rec_finding *)record)->id
+                                        : ((struct isan_rec_leak *)record)->id);
+    }
+}
+
+/* After rec, or the first one (NULL): only those that are published.  NULL: there
+ * is none, or somebody is just about to write one. */
+const struct isan_rec *
+isan__log_next(const struct isan_rec *rec)
+{
+    if (file.base == NULL) {
+        return NULL;
+    }
+    uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
+    uint64_t at = rec ? (uint64_t)((const char *)rec - file.base) + rec->size : ISAN_LOG_HEADER;
+    while (at < tail) {
+        rec = (const struct isan_rec *)(file.base + at);
+        uint32_t size = __atomic_load_n(&rec->size, __ATOMIC_RELAXED);
+        if (size == 0) {
+            break;
+        }
+        if (__atomic_load_n(&rec->type, __ATOMIC_ACQUIRE) != ISAN_REC_NONE) {
+            return rec;
+        }
+        at += size;
+    }
+    return NULL;
+}
+
+void
+isan__log_note(const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    struct isan_rec_note *r = isan__log_reserve(sizeof *r + strlen(line) + 1);
+    if (r != NULL) {
+        strcpy(r->text, line);
+        isan__log_publish(r, ISAN_REC_NOTE);
+    }
+}
+
+size_t
+isan__log_strings_size(const char *const *strings, size_t n)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++) {
+        size += strlen(strings[i]) + 1;
+    }
+    return size;
+}
+
+char *
+isan__log_put_strings(char *to, const char *const *strings, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        to = stpcpy(to, strings[i]) + 1;
+    }
+    return to;
+}

@@ -1,0 +1,27 @@
+/* Writes the log (base/log_format.h). */
+#ifndef ISAN_CORE_LOG_H
+#define ISAN_CORE_LOG_H
+
+#include "runtime/base/compiler.h"
+#include "runtime/base/log_format.h"
+
+extern bool isan__recording;                /* there is a log to write to */
+void isan__log_open(void);
+void isan__log_close(void);                 /* orderly end: trims the file */
+void isan__log_forked(void);                /* in the child */
+const char *isan__log_name(void);
+void isan__log_remove(void);
+/* Room for a record of `size` bytes; NULL: the log is full (counted).
+ * Fill it, then publish. */
+void *isan__log_reserve(size_t size);
+void isan__log_publish(void *record, uint32_t type);
+void isan__log_dropped(void);
+const struct isan_rec *isan__log_next(const struct isan_rec *rec);
+uint32_t isan__log_findings(void);          /* published so far, but for residue */
+/* The strings of a record, one after the other, each with its NUL: their size, and
+ * writing them (returns the end). */
+size_t isan__log_strings_size(const char *const *strings, size_t n);
+char *isan__log_put_strings(char *to, const char *const *strings, size_t n);
+void isan__log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,12 @@
+/* Thread-local storage of other threads. */
+#ifndef ISAN_ELF_TLS_H
+#define ISAN_ELF_TLS_H
+
+#include "runtime/base/compiler.h"
+
+uintptr_t isan__thread_pointer(void);       /* of this thread; 0: not known on this architecture */
+/* Where the thread with that pointer has the TLS block of a module (dlpi_tls_modid),
+ * which may be gone.  NULL: it has none. */
+const char *isan__tls_block(uintptr_t pointer, size_t module);
+
+#endif

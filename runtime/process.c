@@ -1,0 +1,425 @@
+/* The beginning and the end: of the process, of a fork's child, of a crash. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "hooks/alloc.h"
+#include "hooks/arena.h"
+#include "hooks/boundary.h"
+#include "hooks/instrumented.h"
+#include "hooks/reftrace.h"
+#include "hooks/stock.h"
+#include "runtime/api/callbacks.h"
+#include "runtime/api/pymodule.h"
+#include "runtime/api/query.h"
+#include "runtime/base/check.h"
+#include "runtime/base/options.h"
+#include "runtime/base/sanitizer.h"
+#include "runtime/base/table.h"
+#include "runtime/core/attach.h"
+#include "runtime/core/finding.h"
+#include "runtime/core/lifetime.h"
+#include "runtime/core/origin.h"
+#include "runtime/core/thread_registry.h"
+#include "runtime/core/transfer.h"
+#include "runtime/detect/gc_survey.h"
+#include "runtime/detect/gilstate.h"
+#include "runtime/detect/immortal.h"
+#include "runtime/detect/import_map.h"
+#include "runtime/detect/leak.h"
+#include "runtime/detect/race_stores.h"
+#include "runtime/detect/race_tsan.h"
+#include "runtime/detect/static_scan.h"
+#include "runtime/elf/modules.h"
+
+static bool allowed, active;
+
+static void
+record_process(void)
+{
+    char exe[PATH_MAX] = "", cwd[PATH_MAX] = "", words[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    if (getcwd(cwd, sizeof cwd) == NULL) {
+        cwd[0] = 0;
+    }
+    const char *options = getenv("ISAN_OPTIONS");
+    options = options ? options : "";
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? 0 : read(fd, words, sizeof words - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (n < 0) {
+        n = 0;
+    }
+    if (n > 0 && words[n - 1] != 0) {
+        words[n++] = 0;
+    }
+    uint32_t argc = 0;
+    for (ssize_t i = 0; i < n; i++) {
+        argc += words[i] == 0;
+    }
+    /* A pydebug build exports the negative-refcount reporter; a fast one not. */
+    const char *flavor = isan__stock ? "stock" : isan__tsan ? "tsan"
+        : isan__python_symbol("_Py_NegativeRefcount") ? "debug" : "fast";
+    const char *text[] = { exe, cwd, flavor, options };
+    struct isan_rec_process *r = isan__log_reserve(sizeof *r + isan__log_strings_size(text, 4) + (size_t)n);
+    if (r != NULL) {
+        r->py_hexversion = isan__py.hexversion;
+        r->argc = argc;
+        memcpy(isan__log_put_strings(r->text, text, 4), words, (size_t)n);
+        isan__log_publish(r, ISAN_REC_PROCESS);
+    }
+}
+
+static char reporter[PATH_MAX];             /* "": there is none, or it is not wanted */
+static char suppressions[PATH_MAX];
+
+/* The isan command is in bin/, beside lib/.  Looked for at the start: later the
+ * dynamic linker's lock, or malloc's, may be what a crashed thread holds. */
+static void
+find_reporter(void)
+{
+    Dl_info info;
+    char library[PATH_MAX], *slash;
+    if (isan__options.log_path[0] == 0 && isan__options.print_summary
+        && dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
+        && (slash = strrchr(library, '/')) != NULL) {
+        snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", (int)(slash - library), library);
+    }
+}
+
+/* The program may be in another directory when it ends. */
+static void
+find_suppressions(void)
+{
+    if (isan__options.suppressions[0] != 0
+        && (realpath(isan__options.suppressions, suppressions) == NULL || access(suppressions, R_OK) < 0)) {
+        isan__die("cannot read suppressions=%s: %s", isan__options.suppressions, strerror(errno));
+    }
+}
+
+/* Without a log_path nobody else will read the log: run the reporter here.
+ * Returns its exit status, -1 if it did not run. */
+static int
+report_now(void)
+{
+    if (reporter[0] == 0 || isan__log_name()[0] == 0) {
+        return -1;
+    }
+    /* Not fork(): its handlers would take the child for one that goes on, with
+     * a log of its own, and may wait for a lock the crashed thread holds. */
+    pid_t child = _Fork();
+    if (child == 0) {
+        /* Nothing of the program's may reach the reporter's own Python. */
+        static const char *const unset[] = {
+            "LD_PRELOAD", "ISAN_OPTIONS", "PYTHONHOME", "PYTHONPATH",
+        };
+        for (size_t i = 0; i < sizeof unset / sizeof *unset; i++) {
+            unsetenv(unset[i]);
+        }
+        dup2(STDERR_FILENO, STDOUT_FILENO);
+        execl(reporter, "isan", "report", "--if-any", isan__log_name(),
+              suppressions[0] ? "--suppressions" : (char *)NULL, suppressions, (char *)NULL);
+        isan__say("cannot run %s; the log is %s", reporter, isan__log_name());
+        _exit(127);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)
+        || WEXITSTATUS(status) == 127) {
+        return -1;
+    }
+    if (WEXITSTATUS(status) == 2) {         /* it has said why; what was found must not be lost */
+        isan__say("the log is %s", isan__log_name());
+        return -1;
+    }
+    isan__log_remove();
+    return WEXITSTATUS(status);
+}
+
+/* With halt_on_error=1: print the report and abort. */
+static void
+halt_if_requested(uint32_t finding)
+{
+    (void)finding;
+    if (!isan__options.halt_on_error) {
+        return;
+    }
+    isan__log_close();
+    report_now();
+    signal(SIGABRT, SIG_DFL);
+    abort();
+}
+
+static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+static struct sigaction before[NSIG];
+
+/* Installed with SA_RESETHAND: a fault in here is final.  On return the
+ * instruction is run again under the program's own disposition. */
+static void
+crashed(int signal, siginfo_t *info, void *ucontext)
+{
+    isan__lock_state.crashing = 1;
+    struct isan_rec_crash *r = isan__log_reserve(sizeof *r);
+    if (r != NULL) {
+        r->signal = signal;
+        r->code = info->si_code;
+        r->address = (uint64_t)info->si_addr;
+        r->tid = isan__tid();
+        r->current = isan__interp_of(isan__slot)->serial;
+        isan__log_publish(r, ISAN_REC_CRASH);
+        r->stack = isan__record_stack(ucontext);
+        if (signal == SIGABRT) {
+            isan__gilstate_end_aborted(r->stack);
+        }
+#ifdef __x86_64__
+        if (signal == SIGSEGV) {
+            isan__gilstate_check_crash(r->address, (uint64_t)((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP], r->stack);
+        }
+#endif
+    }
+    isan__scan_immortals("the crash");
+    report_now();
+    sigaction(signal, &before[signal], NULL);
+    if (info->si_code <= 0) {               /* sent: no instruction will do it again */
+        raise(signal);
+    }
+}
+
+static void
+before_fork(void)
+{
+    isan__locks_fork(ISAN__FORK_BEFORE);
+}
+
+static void
+after_fork(void)
+{
+    isan__locks_fork(ISAN__FORK_PARENT);
+}
+
+static void
+forked(void)
+{
+    isan__locks_fork(ISAN__FORK_CHILD);
+    isan__os_forked();
+    isan__log_forked();
+    isan__publish_forked(0);
+}
+
+/* The executable was built with isan/refcount.h: the hooks' variable, which
+ * it defines too, is not the one in this library. */
+static bool
+instrumented(void)
+{
+    Dl_info theirs, ours;
+    return dladdr(&isan__hooks, &theirs) != 0 && dladdr((void *)instrumented, &ours) != 0
+        && theirs.dli_fbase != ours.dli_fbase;
+}
+
+/* What this process executes is not to load isan. */
+static void
+leave_children(void)
+{
+    const char *given = getenv("LD_PRELOAD");
+    char kept[4096], *to = kept;
+    if (given == NULL || strlen(given) >= sizeof kept) {
+        return;
+    }
+    while (*given != 0) {                   /* a list, with spaces or colons (ld.so(8)) */
+        size_t n = strcspn(given, " :");
+        const char *name = given + n;
+        while (name > given && name[-1] != '/') {
+            name--;
+        }
+        if (n > 0 && strncmp(name, "libisan.so", 10) != 0) {
+            to = mempcpy(to, given, n);
+            *to++ = ':';
+        }
+        given += n + (given[n] != 0);
+    }
+    *to = 0;
+    if (to == kept) {
+        unsetenv("LD_PRELOAD");
+    }
+    else {
+        to[-1] = 0;
+        setenv("LD_PRELOAD", kept, 1);
+    }
+}
+
+static void
+stop_recording(void)
+{
+    isan__recording = false;
+}
+
+static void
+scan_immortals_at_end(isan__slot_t slot)
+{
+    isan__scan_immortals("the end of interpreter %lld", (long long)isan__interp_of(slot)->id);
+}
+
+static void
+scan_statics_at_end(isan__slot_t slot)
+{
+    (void)slot;
+    isan__scan_statics();
+}
+
+/* There is a Python in this process. */
+static void
+begin(void)
+{
+    isan__options_init();
+    find_reporter();
+    find_suppressions();
+    if (!isan__python_init()) {
+        return;
+    }
+    isan__tsan_init();
+    isan__race_tsan_init();
+    isan__shadow_init();
+    isan__interps_init();
+    isan__block_init();
+    isan__stock = !instrumented();
+    isan__on_check_failed = stop_recording;
+    isan__log_open();
+    if (!isan__options.follow_children) {
+        leave_children();
+    }
+    record_process();
+    pthread_atfork(before_fork, after_fork, forked);
+    if (isan__options.handle_crash) {
+        for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
+            struct sigaction action = { 0 };
+            action.sa_sigaction = crashed;
+            action.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK;
+            sigaction(fatal[i], &action, &before[fatal[i]]);
+        }
+    }
+    isan__query_init();
+    isan__module_init();
+    isan__immortals_init();
+    isan__race_stores_init();
+    active = true;
+    isan__hooks = &isan__hook_table;
+    if (isan__stock) {
+        isan__stock_begin();
+    }
+    isan__boundary_wrap_modules(NULL);
+}
+
+/* A host has loaded a plug-in, which may have brought Python in, or Python an
+ * extension. */
+static void
+module_loaded(void *handle)
+{
+    if (allowed && isan__python_in(handle)) {
+        allowed = false;
+        begin();
+    }
+    else if (active) {
+        struct link_map *map;
+        if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+            isan__boundary_wrap_modules(map);
+            const char *slash = strrchr(map->l_name, '/');
+            isan__sync_thread_state(true);
+            isan__scan_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
+                                    (long long)isan__interp_of(isan__slot)->id);
+            isan__race_stores_module_loaded(map->l_addr);
+            isan__import_module(map->l_addr);
+            if (isan__tsan) {
+                isan__race_tsan_check_module(handle, map);
+            }
+        }
+    }
+}
+
+/* The order of all that happens because of an event. */
+static void
+subscribe(void)
+{
+    isan__subscribe_module_loaded(module_loaded);
+
+    isan__subscribe_interp_begins(isan__alloc_interp_begins);
+
+    isan__subscribe_interp_about_to_finalize(isan__reftrace_interp_finalizes);
+    isan__subscribe_interp_about_to_finalize(scan_immortals_at_end);
+    isan__subscribe_interp_finalizes(scan_statics_at_end);      /* while it lives */
+    isan__subscribe_interp_finalizes(isan__survey_traverse);
+
+    isan__subscribe_interp_ends(isan__forget_imports);
+    isan__subscribe_interp_ends(isan__race_stores_interp_ended);
+    isan__subscribe_interp_ends(isan__report_leaks);
+    isan__subscribe_interp_ends(isan__survey_interp_ended);     /* after the leaks, which use it */
+    isan__subscribe_interp_unused(isan__arenas_of_ended);
+
+    isan__subscribe_tstate_attached(isan__gilstate_attached);
+    isan__subscribe_thread_synced(isan__reftrace_install);
+    isan__subscribe_thread_entered(isan__imports_ran_on_thread);
+    isan__subscribe_thread_entered(isan__race_tsan_thread_entered);
+    isan__subscribe_thread_changed(isan__imports_new_thread);
+
+    isan__subscribe_noted_block_freed(isan__gilstate_block_freed);
+    isan__subscribe_noted_block_freed(isan__transfer_block_freed);
+    isan__subscribe_noted_block_moved(isan__transfer_block_moved);
+
+    isan__subscribe_module_imported(isan__immortal_add_suspects);
+    isan__subscribe_module_imported(isan__race_stores_module_imported);
+    isan__subscribe_module_imported(isan__scan_imported_statics);   /* last, as a finding may end the process */
+
+    isan__subscribe_finding_published(isan__findings_changed);
+    isan__subscribe_finding_made(halt_if_requested);
+
+    isan__subscribe_forked(isan__modules_forked);
+    isan__subscribe_forked(isan__findings_forked);
+    isan__subscribe_forked(isan__immortals_forked);
+    isan__subscribe_forked(isan__threads_forked);
+    isan__subscribe_forked(isan__race_stores_forked);
+    isan__subscribe_forked(isan__callbacks_forked);
+}
+
+__attribute__((constructor)) static void
+start(void)
+{
+    /* ld.so ignores LD_PRELOAD for set-user-ID programs unless the library is
+     * in a trusted directory; so does isan (getauxval(3), AT_SECURE). */
+    allowed = getauxval(AT_SECURE) == 0;
+    subscribe();
+    if (allowed && isan__python_in(RTLD_DEFAULT)) {
+        allowed = false;                    /* once is enough */
+        begin();
+    }
+}
+
+__attribute__((destructor)) static void
+end(void)
+{
+    if (!active || !isan__recording) {
+        return;
+    }
+    active = false;
+    isan__scan_immortals("the end of the process");
+    if (isan__options.leaks_at_exit && isan__main_slot != 0 && !isan__initialized()) {
+        isan__main_end(isan__main_slot);
+    }
+    isan__log_close();
+    int status = report_now();
+    if (status == 86 && isan__options.exitcode != 0) {
+        fflush(NULL);
+        _exit((int)isan__options.exitcode);
+    }
+}
