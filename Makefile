@@ -21,15 +21,15 @@ SYMBOLIZE_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard reports/symbolize/*.c))
 # The C tables that Python needs, too: of kinds of findings, and of options.
 C_TABLES    := runtime/core/kinds.inc runtime/base/options.inc
 SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py scripts/isan/*/*.py reports/*.py reports/*/*.py \
-                          tests/*.py tests/*/*.py tests/bench/workloads/*.py)
+                          tests/*.py tests/*/*.py tests/unit/c/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
 LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/symbolize/*.c scripts/cpython/launcher.c)
 # C that clang-format keeps as it is, and what `make format` formats.
 FORMATTED_C := $(wildcard reports/symbolize/*.[ch] scripts/cpython/launcher.c tests/unit/c/*.[ch])
 CLANG_FORMAT ?= clang-format-19
-# Allowed besides what pycodestyle allows itself: hanging continuation lines (E128), imports after sys.path is set (E402),
-# long lines (E501), short lambdas (E731), and the name `l` (E741).
-PYCODESTYLE = --ignore=E121,E123,E126,E128,E226,E24,E402,E501,E704,E731,E741,W503,W504
+# Allowed besides what pycodestyle allows itself: tabs in texts (E101, W191), any indentation of continuation lines (E127,
+# E128), imports after sys.path is set (E402), long lines (E501), short lambdas (E731), and the name `l` (E741).
+PYCODESTYLE = --ignore=E101,E121,E123,E126,E127,E128,E226,E24,E402,E501,E704,E731,E741,W191,W503,W504
 
 # The unit tests to run: all, or those of the name in UNIT.
 UNIT_NAMES    := $(patsubst tests/unit/c/%_test.c,%,$(wildcard tests/unit/c/*_test.c))

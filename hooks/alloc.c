@@ -75,7 +75,7 @@ new_owner(bool raw)
 static void __attribute__((noinline, cold))
 check_unattached(const struct domain *d, void *pc)
 {
-    if (!isan__py.one_gil) {
+    if (!isan__py.allocates_without_tstate) {
         isan__gilstate_check_call(d->id == OBJ ? "PyObject_Malloc" : "PyMem_Malloc", pc);
     }
 }

@@ -12,13 +12,13 @@
 #define _GNU_SOURCE
 #include "hooks/stock.h"
 
-#include <link.h>
 #include <pthread.h>
 
 #include "hooks/alloc.h"
 #include "runtime/core/lifetime.h"
 #include "runtime/cpython/layout.h"
 #include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 
 static int
 gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
@@ -41,21 +41,20 @@ substitute(const char *name, bool call, void *arg)
     return strcmp(name, "pthread_cond_init") == 0 ? (void *)gil_created : NULL;
 }
 
-static int
-rewrite_runtime(struct dl_phdr_info *info, size_t size, void *arg)
+static bool
+rewrite_runtime(const struct isan__module *module, void *arg)
 {
-    (void)size;
-    if (!isan__module_has_runtime(info)) {
-        return 0;
+    if (module->has_runtime) {
+        isan__imports_rewrite(module, substitute, arg);
     }
-    isan__imports_rewrite(info, substitute, arg);
-    return 1;
+    return !module->has_runtime;
 }
 
 void
 isan__stock_begin(void)
 {
-    dl_iterate_phdr(rewrite_runtime, NULL);
+    while (!isan__visit_kept_modules(isan__modules_refresh(), rewrite_runtime, NULL)) {
+    }
     if (isan__initialized()) {
         isan__say("Python was running before isan was loaded: what there is already is not "
                   "checked; preload libisan.so when the process starts (LD_PRELOAD, isan run)");

@@ -34,10 +34,15 @@ def _place(frame, lines):
     return [function, os.path.basename(frame["file"] or "") or module_name(frame.get("module")), line]
 
 
+def _may_be_missed(holder):
+    """One that was found through memory, or what is said when none was: the time for such searches is limited."""
+    return holder.get("indirect") or ("object" not in holder and holder["kind"] in ("unknown", "reference", "memory"))
+
+
 def _holder(finding, lines):
     """What holds the object, without what differs from one round of a loop to the next."""
     holder = finding["holder"]
-    if holder is None:
+    if holder is None or not lines and _may_be_missed(holder):
         return None
     parts = [holder["kind"]]
     if holder["address"] is not None:       # all elements of an array are one, and all variables without a name

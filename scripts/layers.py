@@ -13,8 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# From low to high.  A layer is a folder or a file.  A layer of hooks/ is above all that it may use; only the process is
-# above hooks/.
+# From low to high.  A layer is a folder or a file.
 LAYERS = ("include/isan", "runtime/base", "runtime/elf", "runtime/cpython", "runtime/core", "runtime/detect",
           "runtime/api", "hooks", "runtime/process.c")
 FOLDERS = ("include", "runtime", "hooks")
@@ -169,7 +168,7 @@ def cycle_problem(uses, group, where, phrase):
 
 def check(files, includes, symbols):
     """The problems, as texts, of these files with these uses."""
-    problems, up, round_ = [], [], []
+    problems, up, closed = [], [], []
     homeless = [file for file in files if layer_of(file) is None]
     if homeless:
         problems.append("%d file%s not in a layer; move it into the folder of one: %s"
@@ -182,13 +181,13 @@ def check(files, includes, symbols):
             part = uses.within({file for file in files if layer_of(file) == number})
             for group in cycles(part):
                 seen.append(group)
-                round_.append(cycle_problem(part, group, "of %s " % layer, phrase))
-        round_ += [cycle_problem(uses, group, "", phrase) for group in cycles(uses) if group not in seen]
+                closed.append(cycle_problem(part, group, "of %s " % layer, phrase))
+        closed += [cycle_problem(uses, group, "", phrase) for group in cycles(uses) if group not in seen]
     if up:
         up[-1] += "\n  " + ADVICE_UP
-    if round_:
-        round_[-1] += "\n  " + ADVICE_CYCLE
-    return problems + up + round_
+    if closed:
+        closed[-1] += "\n  " + ADVICE_CYCLE
+    return problems + up + closed
 
 
 def ladder(files, symbols):
@@ -252,10 +251,11 @@ def read_symbols(root, objects, files):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="layers.py", description=__doc__, epilog="Layers, low to high: " + ", ".join(LAYERS)
-                                     + ".  The status is 1 if something is wrong.")
+    parser = argparse.ArgumentParser(
+        prog="layers.py", description=__doc__,
+        epilog="Layers, low to high: " + ", ".join(LAYERS) + ".  The status is 1 if something is wrong.")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help="the source tree")
-    parser.add_argument("--objects", type=Path, help="folder of the object files (default: build/obj of the source tree)")
+    parser.add_argument("--objects", type=Path, help="folder of the object files (default: build/obj of the tree)")
     parser.add_argument("--quiet", action="store_true", help="print problems only, not the ladder")
     args = parser.parse_args()
     files = read_files(args.root)

@@ -15,6 +15,7 @@ FUNCTION_LINES, FILE_LINES = 80, 600
 SUFFIXES = (".c", ".h", ".cpp", ".py")
 FOLDERS = ("hooks", "include", "reports", "runtime", "scripts", "tests")
 
+NO_NAME = re.compile(r"/\*.*?\*/|__attribute__\s*\(\(.*?\)\)\s*", re.S)      # comments, attributes
 C_NAME = re.compile(r"(\w+)\s*\(")
 
 
@@ -26,7 +27,7 @@ def c_functions(text):
             begin = number
         elif begin is not None and line.startswith("}"):
             head = "\n".join(lines[first:begin])
-            name = C_NAME.search(re.sub(r"__attribute__\s*\(\(.*?\)\)\s*", "", re.sub(r"/\*.*?\*/", "", head, flags=re.S)))
+            name = C_NAME.search(NO_NAME.sub("", head))
             yield name[1] if name else "?", first + 1, number - first + 1
             begin = None
         elif begin is None and (not line.strip() or line[0] in "#}/" or line.startswith(" *") or line.endswith(";")):
@@ -48,7 +49,8 @@ def read_exceptions(path):
             continue
         fields = line.split(None, 2)
         if len(fields) != 3 or not fields[1].isdigit():
-            raise SystemExit("%s:%d: an exception is PATH or PATH:FUNCTION, a number of lines, and a reason" % (path, number))
+            raise SystemExit("%s:%d: an exception is PATH or PATH:FUNCTION, a number of lines, and a reason"
+                             % (path, number))
         exceptions[fields[0]] = int(fields[1])
     return exceptions
 
@@ -80,8 +82,8 @@ def check(root, names, exceptions):
 
 def tracked(root):
     """The files that git knows or would add, else all there are."""
-    done = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "--", *FOLDERS], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "--", *FOLDERS],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     names = done.stdout.splitlines() if done.returncode == 0 else [
         path.relative_to(root).as_posix() for folder in FOLDERS for path in (root / folder).rglob("*")]
     return sorted(name for name in set(names) if name.endswith(SUFFIXES) and (root / name).is_file())

@@ -43,7 +43,7 @@ class Variables(Frames):
                  "line": None, "path": None, "section": None, "address": address,
                  "offset": holder.tls - 1 if thread_local else address - module.bias if module else None,
                  "thread_local": thread_local, "tid": holder.tid if thread_local else None, "atomic": False,
-                 "behind": path.hops if path else 0}
+                 "behind": path.hops if path else 0, "indirect": path is not None}
         if module:
             names = (self.symbolizer.tls(module, holder.tls - 1, *(path.at if path else ())) if thread_local
                      else self.symbolizer.data(module, address, *(path.at if path else ())))

@@ -48,7 +48,7 @@ Event = collections.namedtuple("Event", "serial event kind id time tid stack")
 Object = collections.namedtuple("Object", "address size serial owner origin flags maker pad")
 Finding = collections.namedtuple(
     "Finding", "offset id kind access count time tid current object holder used gone number pad type")
-Holder = collections.namedtuple("Holder", "address tls tid pad")
+Holder = collections.namedtuple("Holder", "address tls tid flags")
 Leak = collections.namedtuple(
     "Leak", "offset id residue retainer count bytes kept kept_bytes extra object holder domain look number pairs type")
 Step = collections.namedtuple(

@@ -58,7 +58,7 @@ register_code(char *code)
 {
     char *block = isan__block_of(code);
     const void *type;
-    memcpy(&type, code + 8, sizeof type);
+    memcpy(&type, code + ISAN__OB_TYPE, sizeof type);
     if (type != isan__py.code_type
         || (block != NULL && (size_t)(code - block) + ISAN__CODE_SITE >= isan__block_size(block))) {
         return 0;                           /* the static code of shim frames */
@@ -72,7 +72,7 @@ register_code(char *code)
     memcpy(&p, code + isan__py.code_qualname, sizeof p);
     isan__copy_str(qualname, sizeof qualname, p, true);
     memcpy(&firstlineno, code + isan__py.code_firstlineno, sizeof firstlineno);
-    memcpy(&units, code + 16, sizeof units);                    /* Py_SIZE */
+    memcpy(&units, code + ISAN__OB_SIZE, sizeof units);
     const char *linetable;
     memcpy(&linetable, code + isan__py.code_linetable, sizeof linetable);
     memcpy(&linetable_size, linetable + isan__py.bytes_size, sizeof linetable_size);

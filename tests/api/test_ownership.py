@@ -198,6 +198,28 @@ class Anywhere:
                 assert owner == finding["owner"]["id"] == 1 and current == (-1 if kind == "leak" else 0)
                 assert variable == bool(finding["holder"] and finding["holder"].get("address"))
 
+    def test_ended_in_the_callback(self, way):
+        """isan_off_finding() in the callback ends it at once: it is called neither for findings that have been made
+        meanwhile nor for later ones.  Other callbacks go on."""
+        run = way.run("""
+            import declare, time
+            assert declare.listen_once() == 0 and declare.listen() == 0
+            other = Interpreter()
+            other.run("import declare; mine = {'a': 1}; declare.put(mine)")
+            declare.use(lambda mine: len(mine))
+            declare.look()
+            until = time.monotonic() + 20
+            while declare.heard_once()[0] == 0 and time.monotonic() < until:
+                time.sleep(0.001)
+            other.run("declare.drop(); import leak_ref; leak_ref.make_object()")
+            other.end()
+            heard = len(declare.heard())
+            time.sleep(0.1)
+            print(heard > 2, *declare.heard_once())
+            print(declare.listen_once())
+        """)
+        assert run.out == "True 1 0\n0\n", run.err
+
 
 class TestInstrumented(Anywhere):
     @pytest.fixture

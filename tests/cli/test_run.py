@@ -45,7 +45,7 @@ def test_exit_status(target, program, options, status):
 ])
 def test_by_hand(target, tmp_path, program, options, status):
     done = target.by_hand(program + "\nprint('done')" if "raise" not in program else program, options,
-                           env={"TMPDIR": str(tmp_path)})
+                          env={"TMPDIR": str(tmp_path)})
     assert done.returncode == status
     assert told(done.stderr) == ("cache_static" in program)
     assert done.stdout == ("done\n" if "raise" not in program else "")

@@ -3,6 +3,7 @@
  * take(), share(), ignore(). */
 #include "../../include/isan/isan.h"
 #include <Python.h>
+#include <unistd.h>
 
 static PyObject *slot;
 static void *memory;
@@ -151,6 +152,33 @@ declare_heard(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return list;
 }
 
+/* Ends itself when there is a finding more than it has been called for. */
+static int once_calls, once_ended;
+
+static void
+tell_once(int number, void *data)
+{
+    while (isan_findings() == number) {
+        usleep(1000);
+    }
+    __atomic_store_n(&once_ended, isan_off_finding(tell_once, data), __ATOMIC_RELAXED);
+    __atomic_add_fetch(&once_calls, 1, __ATOMIC_RELEASE);
+}
+
+static PyObject *
+declare_listen_once(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(isan_on_finding(tell_once, &once_calls));
+}
+
+/* (how often it was called, what isan_off_finding() returned there). */
+static PyObject *
+declare_heard_once(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    int calls = __atomic_load_n(&once_calls, __ATOMIC_ACQUIRE);
+    return Py_BuildValue("(ii)", calls, __atomic_load_n(&once_ended, __ATOMIC_RELAXED));
+}
+
 static PyObject *
 declare_log(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
@@ -176,6 +204,8 @@ static PyMethodDef methods[] = {
     {"raw_free", declare_raw_free, METH_NOARGS, "Free it."},
     {"listen", declare_listen, METH_NOARGS, "Listen to findings."},
     {"heard", declare_heard, METH_NOARGS, "End that; what there was."},
+    {"listen_once", declare_listen_once, METH_NOARGS, "Listen to one finding."},
+    {"heard_once", declare_heard_once, METH_NOARGS, "How often it was called; what ending it returned."},
     {"log", declare_log, METH_NOARGS, "isan_log(): length, the same with no room, path."},
     {NULL, NULL, 0, NULL},
 };

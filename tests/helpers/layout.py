@@ -36,12 +36,12 @@ LAYOUT = {
     "unicode_length": "offsetof(PyASCIIObject, length)",
     "unicode_ascii": "sizeof(PyASCIIObject)",
 }
-# Not in the table: assigned by the source, by release.
-APART = {
+# Of 3.11 and 3.12 in releases.inc, where both have the structure.
+FACTS = {
     "cframe_frame": "offsetof(_PyCFrame, current_frame)",
     "unicode_header": "sizeof(PyCompactUnicodeObject) - sizeof(PyASCIIObject)",
 }
-APART_311 = {
+FACTS_311 = {
     "frame_is_entry": "offsetof(_PyInterpreterFrame, is_entry)",
     "runtime_finalizing": "offsetof(struct pyruntimestate, _finalizing)",
 }
@@ -58,10 +58,17 @@ def written_down():
     return {name: (int(v311), int(v312)) for name, v311, v312 in rows}, text
 
 
+def facts():
+    """Name -> its value in each of the releases."""
+    rows = re.findall(r"^ISAN__PYTHON_FACT\(\w+, (\w+), (-?\d+), (-?\d+), (-?\d+), (-?\d+)\)$",
+                      tree.RELEASES.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: tuple(map(int, values)) for name, *values in rows}
+
+
 def measured(python, version, directory):
-    expressions = {**LAYOUT, **APART}
+    expressions = {**LAYOUT, **FACTS}
     if version == (3, 11):
-        expressions.update(APART_311)
+        expressions.update(FACTS_311)
         del expressions["interp_gil"]
     lines = "\n".join(f'    printf("{name} %zu\\n", (size_t)({expression}));' for name, expression in expressions.items())
     finalizing = "finalizing" if version == (3, 11) else "_finalizing"
@@ -110,15 +117,11 @@ _Static_assert(offsetof(PyInterpreterState, gc) - offsetof(PyInterpreterState, _
     column = version[1] - 11
     for name in LAYOUT:
         assert table[name][column] == of.get(name, 0), name
-    for name in {**APART, **(APART_311 if column == 0 else {})}:
-        pattern = {"cframe_frame": r"cframe_frame = v == V311 \? (\d+) : (\d+);",
-                   "unicode_header": r"unicode_header = v == V311 \? (\d+) : (\d+);",
-                   "frame_is_entry": r"frame_is_entry = v == V311 \? (\d+) : (\d+);",
-                   "runtime_finalizing": r"runtime_finalizing = v == V311 \? (\d+) : (\d+);"}.get(name)
-        if pattern:
-            assert int(re.search(pattern, text)[column + 1]) == of[name], name
+    for name in {**FACTS, **(FACTS_311 if column == 0 else {})}:
+        assert facts()[name][column] == of[name], name
 
 
+# What all releases have in the same place, and what runtime/cpython/releases.inc has for each.
 SHARED = """
 #define Py_BUILD_CORE 1
 #include <Python.h>
@@ -131,7 +134,8 @@ SHARED = """
 #define SAME(a, b) _Static_assert((size_t)(a) == (size_t)(b), #a)
 #define FIELD(name) SAME(offsetof(struct isan__type_object, name), offsetof(PyTypeObject, tp_##name))
 FIELD(name); FIELD(basicsize); FIELD(itemsize); FIELD(dealloc); FIELD(flags); FIELD(traverse); FIELD(clear);
-FIELD(weaklistoffset); FIELD(members); FIELD(base); FIELD(dictoffset); FIELD(finalize);
+FIELD(weaklistoffset); FIELD(members); FIELD(base); FIELD(dict); FIELD(dictoffset); FIELD(bases); FIELD(mro);
+FIELD(cache); FIELD(subclasses); FIELD(weaklist); FIELD(finalize);
 SAME(ISAN__TYPE_MANAGED_DICT, Py_TPFLAGS_MANAGED_DICT);
 SAME(ISAN__TYPE_HEAP, Py_TPFLAGS_HEAPTYPE);
 SAME(ISAN__TYPE_HAVE_GC, Py_TPFLAGS_HAVE_GC);
@@ -140,45 +144,74 @@ SAME(ISAN__TYPE_TUPLE, Py_TPFLAGS_TUPLE_SUBCLASS);
 SAME(ISAN__TYPE_DICT, Py_TPFLAGS_DICT_SUBCLASS);
 SAME(ISAN__MA_KEYS, offsetof(PyDictObject, ma_keys));
 SAME(ISAN__MANAGED_DICT, MANAGED_DICT_OFFSET);
-SAME(sizeof(PyGC_Head), 16);
-SAME(offsetof(PyGC_Head, _gc_prev), 8);
-SAME(_PyGC_PREV_MASK_FINALIZED, 1);
-SAME(offsetof(struct _dictkeysobject, dk_indices), DK_INDICES);
+SAME(sizeof(PyGC_Head), -ISAN__GC_NEXT);
+SAME(offsetof(PyGC_Head, _gc_prev), ISAN__GC_PREV - ISAN__GC_NEXT);
+SAME(_PyGC_PREV_MASK_FINALIZED, ISAN__GC_PREV_FINALIZED);
+SAME(ISAN__OB_TYPE, offsetof(PyObject, ob_type));
+SAME(ISAN__OB_SIZE, offsetof(PyVarObject, ob_size));
+SAME(ISAN__OB_HEAD, sizeof(PyObject));
+SAME(offsetof(struct _dictkeysobject, dk_indices), ISAN__DK_INDICES);
+SAME(offsetof(struct _dictkeysobject, dk_refcnt), 0);
 SAME(offsetof(struct _dictkeysobject, dk_log2_index_bytes), 9);
 SAME(offsetof(struct _dictkeysobject, dk_kind), 10);
 SAME(offsetof(struct _dictkeysobject, dk_nentries), 24);
-SAME(DICT_KEYS_GENERAL, 0);
+SAME(DICT_KEYS_GENERAL, ISAN__DK_GENERAL);
+SAME(DICT_KEYS_SPLIT, ISAN__DK_SPLIT);
 SAME(sizeof(PyDictKeyEntry), 24);
 SAME(offsetof(PyDictKeyEntry, me_key), 8);
 SAME(sizeof(PyDictUnicodeEntry), 16);
 SAME(offsetof(PyDictUnicodeEntry, me_key), 0);
-SAME(offsetof(PyListObject, ob_item), LIST_ITEMS);
-SAME(offsetof(PyDictObject, ma_values), DICT_VALUES);
-SAME(offsetof(PySetObject, table), SET_TABLE);
-SAME(offsetof(PySetObject, smalltable), SET_SMALL);
-SAME(offsetof(PySetObject, smalltable) + sizeof(((PySetObject *)0)->smalltable), SET_SMALL_END);
-SAME(sizeof(setentry), SET_ENTRY);
+SAME(offsetof(PyListObject, ob_item), ISAN__LIST_ITEMS);
+SAME(offsetof(PyDictObject, ma_values), ISAN__MA_VALUES);
+SAME(offsetof(PySetObject, table), ISAN__SET_TABLE);
+SAME(offsetof(PySetObject, smalltable), ISAN__SET_SMALL);
+SAME(offsetof(PySetObject, smalltable) + sizeof(((PySetObject *)0)->smalltable), ISAN__SET_SMALL_END);
+SAME(sizeof(setentry), ISAN__SET_ENTRY);
+SAME(offsetof(PyWeakReference, wr_object), ISAN__WR_OBJECT);
+SAME(offsetof(PyWeakReference, wr_prev), ISAN__WR_PREV);
+SAME(offsetof(PyWeakReference, wr_next), ISAN__WR_NEXT);
+SAME(offsetof(PyModuleDef_Base, m_copy), ISAN__M_COPY);
+SAME(offsetof(PyModuleDef, m_slots), ISAN__M_SLOTS);
+SAME(offsetof(PyDescrObject, d_type), ISAN__D_TYPE);
+SAME(offsetof(PyCFunctionObject, m_self), ISAN__M_SELF);
+SAME(offsetof(struct _PyArg_Parser, keywords), ISAN__ARG_PARSER_KEYWORDS);
+SAME(offsetof(struct _PyArg_Parser, kwtuple), arg_parser_kwtuple);
 SAME(offsetof(PyTupleObject, ob_item), tuple_items);
 SAME(offsetof(PyHeapTypeObject, ht_cached_keys), type_cached_keys);
 SAME(offsetof(struct _dictvalues, values), values_header);
+SAME(sizeof(PyCompactUnicodeObject) - sizeof(PyASCIIObject), unicode_header);
+#if PY_VERSION_HEX < 0x030c0000
+SAME(sizeof(PyObject *) * -4, values_pointer);
+#elif PY_VERSION_HEX < 0x030d0000
+SAME(MANAGED_DICT_OFFSET, values_pointer);
+#endif
+#ifdef Py_mod_multiple_interpreters
+SAME(has_interpreters_slot, 1);
+#else
+SAME(has_interpreters_slot, 0);
+#endif
+#ifdef _Py_IMMORTAL_REFCNT
+SAME(has_immortals, 1);
+#endif
+#if PY_VERSION_HEX >= 0x030c0000
+SAME(ISAN__TYPE_STATIC_BUILTIN, _Py_TPFLAGS_STATIC_BUILTIN);
+SAME(offsetof(PyLongObject, long_value.lv_tag), ISAN__LV_TAG);
+SAME(offsetof(PyLongObject, long_value.ob_digit), ISAN__LV_DIGIT);
+SAME(SSTATE_INTERNED_IMMORTAL, ISAN__STR_INTERNED_IMMORTAL);
+#endif
 #if PY_VERSION_HEX >= 0x030d0000
 SAME(ISAN__TYPE_INLINE_VALUES, Py_TPFLAGS_INLINE_VALUES);
-SAME(offsetof(struct _dictvalues, capacity), 0);
-SAME(offsetof(struct _dictvalues, valid), 3);
+SAME(offsetof(struct _dictvalues, capacity), ISAN__VALUES_CAPACITY);
+SAME(offsetof(struct _dictvalues, valid), ISAN__VALUES_VALID);
 #endif
 """
 
 
 def check_shared(python, directory):
-    """Members at the same offset in all releases, and those that the source assigns by release."""
+    """Members at the same offset in all releases, and those of releases.inc."""
     version = version_of(python)
-    text = written_down()[1]
-    constants = [constant for file in (tree.REFERENCE_NAME, tree.OBJECT) for constant in re.findall(
-        r"\b((?:LIST|SET|DICT|DK)_[A-Z_]+) = (\d+)", file.read_text(encoding="utf-8"))]
-    for name, condition, first in ("type_cached_keys", "v == V311", (3, 12)), ("tuple_items", "v < V314", (3, 14)), \
-            ("values_header", "v < V313", (3, 13)):
-        before, since = re.search(rf"isan__py\.{name} = {condition} \? (\d+) : (\d+);", text).groups()
-        constants.append((name, since if version >= first else before))
+    column = min(version[1] - 11, 3)
+    constants = [(name, values[column]) for name, values in facts().items()]
     source = directory / "shared.c"
     source.write_text(SHARED.replace("LAYOUT_HEADER", tree.LAYOUT_HEADER).replace("#define SAME", "".join("#define %s %s\n" % constant for constant in constants)
                                      + "#define SAME", 1))

@@ -104,7 +104,8 @@ def test_object_files_and_includes_are_read(tmp_path):
             if name.endswith(".c"):
                 built = tmp_path / "build/obj" / name[:-2]
                 built.parent.mkdir(parents=True, exist_ok=True)
-                subprocess.run(["gcc", "-I", tmp_path, "-c", tmp_path / name, "-o", built.with_suffix(".o")], check=True)
+                subprocess.run(["gcc", "-I", tmp_path, "-c", tmp_path / name, "-o", built.with_suffix(".o")],
+                               check=True)
         return subprocess.run([sys.executable, tree.SCRIPTS / "layers.py", "--root", tmp_path, *args],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -167,7 +168,8 @@ def outer():
 def test_functions_are_found():
     assert list(sizes.c_functions(C % "")) == [("first", 10, 5), ("second", 16, 3)]
     assert list(sizes.c_functions(C % "    b++;\n\n    {\n    }\n")) == [("first", 10, 9), ("second", 20, 3)]
-    assert sorted(sizes.python_functions(PYTHON % "    return inner")) == [("inner", 6, 2), ("method", 2, 2), ("outer", 5, 4)]
+    assert sorted(sizes.python_functions(PYTHON % "    return inner")) == [
+        ("inner", 6, 2), ("method", 2, 2), ("outer", 5, 4)]
 
 
 def test_long_functions_and_files_are_refused(tmp_path):
@@ -180,7 +182,8 @@ def test_long_functions_and_files_are_refused(tmp_path):
     (tmp_path / "b.py").write_text("x = 1\n" * sizes.FILE_LINES)
     assert sizes.check(tmp_path, ["b.py"], {}) == ([], ((0, ""), (600, "b.py")))
     (tmp_path / "b.py").write_text("x = 1\n" * (sizes.FILE_LINES + 1))
-    assert sizes.check(tmp_path, ["b.py"], {})[0] == ["b.py has 601 lines; at most 600 are allowed: split it by subject"]
+    assert sizes.check(tmp_path, ["b.py"], {})[0] == [
+        "b.py has 601 lines; at most 600 are allowed: split it by subject"]
 
 
 def test_exceptions_have_a_limit_and_are_needed(tmp_path):
