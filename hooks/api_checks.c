@@ -7,8 +7,6 @@
 #define _GNU_SOURCE
 #include "hooks/api_checks.h"
 
-#include <dlfcn.h>
-#include <link.h>
 
 #include "hooks/instrumented.h"
 #include "runtime/core/attach.h"
@@ -16,7 +14,8 @@
 #include "runtime/core/origin.h"
 #include "runtime/detect/foreign_use.h"
 #include "runtime/detect/gilstate.h"
-#include "runtime/detect/static_scan.h"
+#include "runtime/detect/import_map.h"
+#include "runtime/elf/modules.h"
 
 isan__function isan__api_real[ISAN__API_ROWS];
 
@@ -139,13 +138,12 @@ isan__api_call_checked(isan__word a, isan__word b, isan__word c, isan__word d, i
 void
 isan__api_note_definition(const void *definition, bool made)
 {
-    Dl_info info;
-    struct link_map *map;
+    uintptr_t base = isan__module_base((uint64_t)definition, UINTPTR_MAX);
     isan__sync_thread_state(true);
-    if (dladdr1(definition, &info, (void **)&map, RTLD_DL_LINKMAP) != 0) {
-        isan__import_defined(map->l_addr, definition);
+    if (base != UINTPTR_MAX) {
+        isan__import_defined(base, definition);
         if (made && isan__in_python_frame()) {
-            isan__import_module(map->l_addr);
+            isan__import_module(base);
         }
     }
 }

@@ -23,6 +23,7 @@
 #include "runtime/core/finding.h"
 #include "runtime/detect/gilstate.h"
 #include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 
 /* --- wrappers in C --------------------------------------------------------------- */
 
@@ -249,70 +250,51 @@ find_wrapper(const char *name, bool call, void *unused)
     return (void *)wrappers[i - 1];
 }
 
-/* What is done is known to the next walk; all under dl_iterate_phdr()'s lock. */
-static struct isan__table done = ISAN__TABLE;             /* program headers -> 1 */
-static unsigned long long unloaded;         /* dlpi_subs */
+/* Program headers of the modules that are done -> 1. */
+static struct isan__table done = ISAN__TABLE;
 
-struct walk {
-    unsigned long long adds, subs;          /* of the modules that are loaded, all of them */
-    bool others;                            /* there are others by now */
-};
-
-static int
-count(struct dl_phdr_info *info, size_t size, void *arg)
+static bool
+rewrite_module(const struct isan__module *module, void *unused)
 {
-    struct walk *walk = arg;
-    if (size >= offsetof(struct dl_phdr_info, dlpi_tls_modid)) {
-        walk->adds = info->dlpi_adds;
-        walk->subs = info->dlpi_subs;
-    }
-    return 1;
-}
-
-static int
-rewrite_module(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct walk *walk = arg;
-    (void)size;
-    if (info->dlpi_adds != walk->adds) {
-        walk->others = true;
-        return 1;
-    }
-    if (info->dlpi_subs != unloaded) {
-        unloaded = info->dlpi_subs;
+    static uint64_t unloaded;               /* one thread at a time visits kept modules */
+    uint64_t key = (uint64_t)module->headers;
+    (void)unused;
+    if (isan__modules_unloaded() != unloaded) {
+        unloaded = isan__modules_unloaded();
         isan__table_clear(&done);           /* others may be at the same addresses */
     }
-    uint64_t key = (uint64_t)info->dlpi_phdr;
     if (isan__table_get(&done, key) == 0) {
-        if (!isan__module_has_runtime(info)) {
-            isan__imports_rewrite(info, find_wrapper, NULL);
+        if (!module->has_runtime) {
+            isan__imports_rewrite(module, find_wrapper, NULL);
         }
         isan__table_put_or_drop(&done, key, 1);
     }
-    return 0;
+    return true;
 }
 
-/* A module is listed long before ld.so has written its table and made it
- * read-only (elf/dl-open.c, dl_open_worker()), which another thread may be
- * waiting for.  dladdr() returns when that is over: it takes the lock that
- * dlopen() holds from beginning to end (elf/dl-addr.c, _dl_addr()).  So if no
- * module has been added since before it was called, all of them are ready. */
+/* A module is listed long before ld.so has written its table and made it read-only
+ * (elf/dl-open.c, dl_open_worker()), which another thread may be waiting for.  dladdr()
+ * returns when that is over: it takes the lock that dlopen() holds from beginning to end
+ * (elf/dl-addr.c, _dl_addr()).  So if no module has been added since before dladdr() was
+ * called, all of them are ready. */
 void
-isan__boundary_wrap_modules(void)
+isan__boundary_wrap_modules(const struct link_map *opened)
 {
-    static unsigned long long seen;         /* adds and subs when there was nothing to do */
+    static uint64_t seen;                   /* the generation that is done */
+    uint64_t generation;
     find_functions();
-    struct walk walk = { 0 };
+    /* If dlopen() has loaded nothing, it has not taken the linker's locks that are taken below. */
+    if (opened != NULL && isan__module_is_known(opened->l_addr, opened->l_name)
+        && isan__modules_generation() == __atomic_load_n(&seen, __ATOMIC_ACQUIRE)) {
+        return;
+    }
     do {
-        dl_iterate_phdr(count, &walk);
-        if (walk.adds == 0
-            || walk.adds + walk.subs == __atomic_load_n(&seen, __ATOMIC_RELAXED)) {
+        generation = isan__modules_refresh();
+        if (generation == 0 || generation == __atomic_load_n(&seen, __ATOMIC_ACQUIRE)) {
             return;
         }
         Dl_info info;
         dladdr(isan__py.runtime, &info);
-        walk.others = false;
-        dl_iterate_phdr(rewrite_module, &walk);
-    } while (walk.others);
-    __atomic_store_n(&seen, walk.adds + walk.subs, __ATOMIC_RELAXED);
+    } while (!isan__visit_kept_modules(generation, rewrite_module, NULL));
+    __atomic_store_n(&seen, generation, __ATOMIC_RELEASE);
 }

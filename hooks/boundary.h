@@ -4,6 +4,8 @@
 
 #include "runtime/base/compiler.h"
 
-void isan__boundary_wrap_modules(void);     /* in all modules that are new */
+struct link_map;                            /* <link.h> */
+/* In all modules that are new.  opened: what dlopen() has returned; NULL: the process starts. */
+void isan__boundary_wrap_modules(const struct link_map *opened);
 
 #endif

@@ -1,4 +1,5 @@
-/* dlopen: a host may bring Python in with a plug-in, and Python its extensions. */
+/* dlopen: a host may bring Python in with a plug-in, and Python its extensions.
+ * dlclose: what is unloaded is unknown from then on. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>
@@ -8,10 +9,12 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include "runtime/base/compiler.h"
+#include "runtime/base/os.h"
 #include "runtime/core/events.h"
+#include "runtime/elf/modules.h"
 
 typedef void *open_function(const char *, int);
+typedef int close_function(void *);
 
 /* A name without a slash is looked for along the caller's RUNPATH too, but to
  * the dynamic linker the caller is isan: look there for it, as dlopen(3) says,
@@ -90,4 +93,23 @@ dlopen(const char *name, int flags)
         dlerror();                          /* what isan looked for in vain is no error of the caller's */
     }
     return handle;
+}
+
+__attribute__((visibility("default"))) int
+dlclose(void *handle)
+{
+    static close_function *real;
+    struct link_map *map;
+    const void *dynamic = NULL;
+    if (real == NULL) {
+        real = (close_function *)dlsym(RTLD_NEXT, "dlclose");
+    }
+    if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+        isan__peek(&dynamic, &map->l_ld, sizeof dynamic);
+    }
+    int result = real(handle);
+    if (result == 0 && dynamic != NULL) {
+        isan__modules_closed(dynamic);
+    }
+    return result;
 }

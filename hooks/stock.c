@@ -1,25 +1,24 @@
-/* A stock Python: what its hook points and a look at its thread state tell.
+/* A stock Python: where isan begins.
  *
- * The allocators are installed when the main interpreter gets its GIL: by then
- * PYTHONMALLOC and -X dev have been obeyed (Python/preconfig.c,
- * _PyPreConfig_Write), and no object is there yet (Python/pylifecycle.c,
- * pycore_create_interpreter).  What shows that is its call of
- * pthread_cond_init (Python/ceval_gil.c, create_gil); no audit event does,
- * since there is no thread state that hooks could be called with.
+ * The allocators are installed when the main interpreter gets its GIL.  By then
+ * PYTHONMALLOC and -X dev have been obeyed (Python/preconfig.c, _PyPreConfig_Write), and
+ * no object exists (Python/pylifecycle.c, pycore_create_interpreter).  The runtime's call
+ * of pthread_cond_init shows it (Python/ceval_gil.c, create_gil).  There is no audit event
+ * for it, since hooks need a thread state.
  *
- * Which interpreter a thread runs in is looked up whenever it allocates, calls
- * the C API through boundary.c, or does something that needs a closer look.
+ * A stock Python does not say when a thread changes its interpreter.  isan looks it up
+ * whenever the thread allocates or calls the C API (core/attach.h).
  */
 #define _GNU_SOURCE
 #include "hooks/stock.h"
 
-#include <link.h>
 #include <pthread.h>
 
 #include "hooks/alloc.h"
 #include "runtime/core/lifetime.h"
 #include "runtime/cpython/layout.h"
 #include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 
 static int
 gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
@@ -42,21 +41,20 @@ substitute(const char *name, bool call, void *arg)
     return strcmp(name, "pthread_cond_init") == 0 ? (void *)gil_created : NULL;
 }
 
-static int
-rewrite_runtime(struct dl_phdr_info *info, size_t size, void *arg)
+static bool
+rewrite_runtime(const struct isan__module *module, void *arg)
 {
-    (void)size;
-    if (!isan__module_has_runtime(info)) {
-        return 0;
+    if (module->has_runtime) {
+        isan__imports_rewrite(module, substitute, arg);
     }
-    isan__imports_rewrite(info, substitute, arg);
-    return 1;
+    return !module->has_runtime;
 }
 
 void
 isan__stock_begin(void)
 {
-    dl_iterate_phdr(rewrite_runtime, NULL);
+    while (!isan__visit_kept_modules(isan__modules_refresh(), rewrite_runtime, NULL)) {
+    }
     if (isan__initialized()) {
         isan__say("Python was running before isan was loaded: what there is already is not "
                   "checked; preload libisan.so when the process starts (LD_PRELOAD, isan run)");

@@ -33,13 +33,15 @@
 #include "runtime/core/origin.h"
 #include "runtime/core/thread_registry.h"
 #include "runtime/core/transfer.h"
-#include "runtime/detect/gc_visibility.h"
+#include "runtime/detect/gc_survey.h"
 #include "runtime/detect/gilstate.h"
 #include "runtime/detect/immortal.h"
+#include "runtime/detect/import_map.h"
 #include "runtime/detect/leak.h"
 #include "runtime/detect/race_stores.h"
 #include "runtime/detect/race_tsan.h"
 #include "runtime/detect/static_scan.h"
+#include "runtime/elf/modules.h"
 
 static bool allowed, active;
 
@@ -317,7 +319,7 @@ begin(void)
     if (isan__stock) {
         isan__stock_begin();
     }
-    isan__boundary_wrap_modules();
+    isan__boundary_wrap_modules(NULL);
 }
 
 /* A host has loaded a plug-in, which may have brought Python in, or Python an
@@ -331,8 +333,8 @@ module_loaded(void *handle)
     }
     else if (active) {
         struct link_map *map;
-        isan__boundary_wrap_modules();
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+            isan__boundary_wrap_modules(map);
             const char *slash = strrchr(map->l_name, '/');
             isan__sync_thread_state(true);
             isan__scan_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
@@ -375,11 +377,14 @@ subscribe(void)
     isan__subscribe_noted_block_freed(isan__transfer_block_freed);
     isan__subscribe_noted_block_moved(isan__transfer_block_moved);
 
+    isan__subscribe_module_imported(isan__immortal_add_suspects);
     isan__subscribe_module_imported(isan__race_stores_module_imported);
+    isan__subscribe_module_imported(isan__scan_imported_statics);   /* last, as a finding may end the process */
 
     isan__subscribe_finding_published(isan__findings_changed);
     isan__subscribe_finding_made(halt_if_requested);
 
+    isan__subscribe_forked(isan__modules_forked);
     isan__subscribe_forked(isan__findings_forked);
     isan__subscribe_forked(isan__immortals_forked);
     isan__subscribe_forked(isan__threads_forked);

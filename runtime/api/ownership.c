@@ -22,17 +22,14 @@ block_of_owner(const void *p, isan__slot_t owner)
     return (isan__slot_t)word == owner && !(word & ISAN__FREED) ? block : NULL;
 }
 
-/* Visits the table of a dictionary, unless instances of a class share it (Include/
- * internal/pycore_dict.h, struct _dictkeysobject), and its values. */
+/* Visits the table of a dictionary, unless instances of a class share it, and its values. */
 static void
 visit_dict_memory(const char *op, isan__slot_t owner, void (*visit)(char *, isan__slot_t), isan__slot_t to)
 {
-    enum { DK_SPLIT = 2 };
-    struct { int64_t refcnt; uint8_t log2_size, log2_index_bytes, kind; } keys;
+    struct isan__keys keys;
     const void *const *at = (const void *const *)(op + ISAN__MA_KEYS);
     char *table = block_of_owner(at[0], owner), *values = block_of_owner(at[1], owner);
-    memcpy(&keys, table ? (const char *)at[0] : (const char *)&(char[sizeof keys]){ 0 }, sizeof keys);
-    if (table != NULL && keys.refcnt == 1 && keys.kind != DK_SPLIT) {
+    if (table != NULL && isan__keys_at(&keys, at[0], true) && keys.users == 1 && !keys.split) {
         visit(table, to);
     }
     if (values != NULL && !isan__object_in(values)) {

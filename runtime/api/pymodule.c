@@ -243,7 +243,7 @@ create_definition(void)
     }
     /* 3.11 has neither the slot nor immortal objects.  Later the definition has the count
      * of a static object, which is immortal (PEP 683), as None has it. */
-    if (!isan__py.one_gil) {
+    if (isan__py.has_interpreters_slot) {
         definition.slots = slots;
         memcpy(&definition.head.count, py_api.none, sizeof definition.head.count);
     }

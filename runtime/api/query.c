@@ -11,7 +11,7 @@
 #include "runtime/base/options.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/block.h"
-#include "runtime/detect/gc_visibility.h"
+#include "runtime/detect/gc_survey.h"
 #include "runtime/detect/immortal.h"
 #include "runtime/detect/leak.h"
 #include "runtime/detect/static_scan.h"

@@ -155,12 +155,15 @@ struct isan_object {
 };
 
 /* A static (or other module data) that holds a pointer to the object. */
+enum {
+    ISAN_HOLDER_CUT_SHORT = 1,      /* the search through memory was given up before it had found one */
+};
 struct isan_holder {
     uint64_t address;               /* run-time address within some isan_rec_module; 0: none found */
     uint64_t tls;                   /* not 0: it is thread-local, this less 1 is its offset in the TLS
                                      * block of the module that `address` is in (the start of) */
     uint32_t tid;                   /* whose, if it is */
-    uint32_t pad;
+    uint32_t flags;                 /* ISAN_HOLDER_* */
 };
 
 /* kind and access index runtime/kinds.inc, in order, from 0. */

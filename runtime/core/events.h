@@ -23,6 +23,12 @@ struct isan__moved_block {
     unsigned notes;
 };
 
+struct isan__import {
+    uint32_t serial;                        /* of the interpreter */
+    size_t n;
+    const uintptr_t *modules;               /* the load addresses of the module and of what it needs */
+};
+
 /* Two functions for each event.  isan__subscribe_X() is called while the process starts;
  * isan__publish_X() calls the subscribers in the order in which they subscribed. */
 #define ISAN_EVENT(name, type)                              \

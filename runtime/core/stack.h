@@ -5,6 +5,6 @@
 #include "runtime/base/compiler.h"
 
 int isan__unwind(uint64_t *pcs, int max, void *ucontext);
-void isan__log_modules(void);              /* record modules loaded since */
+void isan__log_modules(void);              /* record the modules that the log does not have */
 
 #endif

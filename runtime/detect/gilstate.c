@@ -19,7 +19,8 @@
 #include "runtime/core/finding.h"
 #include "runtime/core/origin.h"
 #include "runtime/core/thread_registry.h"
-#include "runtime/detect/static_scan.h"
+#include "runtime/detect/import_map.h"
+#include "runtime/elf/modules.h"
 
 /* Tables by the address of a thread state.  An entry that is lost only takes a place from
  * a report, or one finding.
@@ -140,16 +141,20 @@ struct call {
     bool own;                               /* a module of the standard library */
 };
 
+static bool
+note_caller(const struct isan__module *module, void *arg)
+{
+    struct call *call = arg;
+    call->base = module->base;
+    call->own = module->of_stdlib;
+    return true;
+}
+
 static struct call
 describe_call(const char *function, void *pc)
 {
     struct call call = { function, pc, 0, false };
-    Dl_info info;
-    struct link_map *map;
-    if (dladdr1(pc, &info, (void **)&map, RTLD_DL_LINKMAP) != 0 && map != NULL) {
-        call.base = map->l_addr;
-        call.own = info.dli_fname != NULL && strstr(info.dli_fname, "/lib-dynload/") != NULL;
-    }
+    isan__visit_module_at((uint64_t)pc, note_caller, &call);
     return call;
 }
 
@@ -343,7 +348,7 @@ isan__gilstate_check_ensure(void *pc)
     if (isan__gilstate_may_be_foreign(state)) {
         isan__gilstate_check_attach(state, "PyGILState_Ensure", pc);
     }
-    if (isan__py.one_gil) {
+    if (isan__py.keeps_first_tstate) {
         check_kept_state(state, pc);
     }
 }
@@ -393,7 +398,7 @@ isan__gilstate_check_call(const char *function, void *pc)
     }
     isan__sync_thread_state(true);
     /* It may be in an interpreter that has no slot (core/interp.c). */
-    if (self->tstate != NULL || (!isan__py.one_gil && isan__py.current() != NULL)) {
+    if (self->tstate != NULL || (!isan__py.process_wide_tstate && isan__py.current() != NULL)) {
         return;
     }
     const struct call call = describe_call(function, pc);

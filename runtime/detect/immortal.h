@@ -1,14 +1,14 @@
-/* Immortal objects whose reference count has changed. */
+/* Changed reference counts of immortal objects. */
 #ifndef ISAN_DETECT_IMMORTAL_H
 #define ISAN_DETECT_IMMORTAL_H
 
-#include "runtime/base/compiler.h"
+#include "runtime/core/events.h"
 
 void isan__immortals_init(void);
 void isan__immortals_forked(int unused);     /* subscriber of forked */
-struct dl_phdr_info;                        /* <link.h> */
-void isan__immortal_add_suspect(const struct dl_phdr_info *info);    /* this module is imported */
-/* Compare; what this is done for, such as "the import of x.so". */
+/* Subscriber of module_imported: these modules may change counts from now on. */
+void isan__immortal_add_suspects(const struct isan__import *import);
+/* Compares all counts.  The text says at what, such as "the import of x.so". */
 void isan__scan_immortals(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -12,23 +12,22 @@
  * it writes before it and behind it (malloc/malloc.c, struct malloc_chunk); memory of
  * another malloc is not.
  */
-#define _GNU_SOURCE
 #include "runtime/detect/indirect_holder.h"
 
-#include <link.h>
-
+#include "runtime/base/scan.h"
 #include "runtime/core/block.h"
 #include "runtime/core/log.h"
+#include "runtime/elf/modules.h"
 
 enum {
-    MAX_MEMORY = 1 << 16, MAX_BYTES = 16 << 20, MAX_SIZE = 1 << 20, MAX_MODULES = 1 << 12, PIECE = 512,
+    MAX_MEMORY = 1 << 16, MAX_BYTES = 16 << 20, MAX_SIZE = 1 << 20,
     MMAPPED = 2, FLAGS = 7, MIN_CHUNK = 32,
     SEARCH = 1 << 12, MAX_WORK = 1 << 18, WORK_TRAPS = 1 << 19, WORK_LEAKS = 1 << 21,
 };
 
 /* What is left of the work that all searches of the process may make, in reads of
  * memory, of less than a microsecond each, as which a search itself counts, too: half
- * a second for traps, some seconds for the ends of interpreters. */
+ * a second for findings, some seconds for the ends of interpreters. */
 static int work_left[2] = { WORK_TRAPS, WORK_LEAKS };
 
 struct memory {
@@ -39,59 +38,18 @@ struct memory {
     struct isan_holder holder;              /* this one does */
 };
 
-struct module {
-    uint64_t start, end;
-};
-
 struct search {
+    bool untagged;
+    bool (*wanted)(uint64_t value, void *arg);
+    bool (*found)(const struct isan__pointer_path *path, uint64_t value, void *arg);
+    void *arg;
     struct memory *queue;
     size_t n, bytes;
+    size_t i;                               /* what is looked through */
     int work;                               /* reads that are left */
-    struct module *modules;
-    size_t n_modules;
+    bool cut_short, enough;
     struct isan__table seen;
 };
-
-static int
-note_module(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct search *s = arg;
-    struct module m = { UINT64_MAX, 0 };
-    (void)size;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        uint64_t start = info->dlpi_addr + ph->p_vaddr;
-        if (ph->p_type == PT_LOAD) {
-            m.start = start < m.start ? start : m.start;
-            m.end = start + ph->p_memsz > m.end ? start + ph->p_memsz : m.end;
-        }
-    }
-    if (m.end == 0 || s->n_modules == MAX_MODULES) {
-        return 0;
-    }
-    size_t at = s->n_modules++;
-    for (; at > 0 && s->modules[at - 1].start > m.start; at--) {
-        s->modules[at] = s->modules[at - 1];
-    }
-    s->modules[at] = m;
-    return 0;
-}
-
-static bool
-in_module(const struct search *s, uint64_t address)
-{
-    size_t low = 0, high = s->n_modules;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (s->modules[middle].end <= address) {
-            low = middle + 1;
-        }
-        else {
-            high = middle;
-        }
-    }
-    return low < s->n_modules && s->modules[low].start <= address;
-}
 
 /* The size of malloc's memory that begins there; 0: none does. */
 static size_t
@@ -117,7 +75,11 @@ malloced(struct search *s, uint64_t start)
 static void
 reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct isan_holder *holder)
 {
-    if (s->n == MAX_MEMORY || s->bytes >= MAX_BYTES || s->work <= 0 || isan__table_get(&s->seen, value) != 0) {
+    if (isan__table_get(&s->seen, value) != 0) {
+        return;
+    }
+    if (s->n == MAX_MEMORY || s->bytes >= MAX_BYTES || s->work <= 0) {
+        s->cut_short = true;
         return;
     }
     uint32_t word = isan__load_tag((void *)value);
@@ -128,7 +90,7 @@ reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct
         char *block = word & ISAN__START ? isan__block_of((void *)value) : NULL;
         size = block == NULL || isan__object_in(block) != NULL ? 0 : isan__block_size(block);
     }
-    else if (!in_module(s, value)) {
+    else if (!isan__is_in_module(value)) {
         size = malloced(s, value);
     }
     if (!isan__table_put(&s->seen, value, 1) || size == 0 || size > MAX_SIZE) {
@@ -146,79 +108,83 @@ seed(const struct isan_holder *where, uint64_t value, void *arg)
     reach(arg, value, 0, 0, where);
 }
 
-/* The way to the word at `at` of memory i. */
+/* The path to the word at `at` of memory i. */
 static void
-way(const struct search *s, size_t i, uint32_t at, struct isan__pointer_path *behind)
+make_path(const struct search *s, size_t i, uint32_t at, struct isan__pointer_path *path)
 {
     const struct memory *m = &s->queue[i];
-    memset(behind, 0, sizeof *behind);
-    behind->holder = m->holder;
-    behind->hops = 1;
+    memset(path, 0, sizeof *path);
+    path->holder = m->holder;
+    path->hops = 1;
     for (const struct memory *up = m; up->from != 0; up = &s->queue[up->from - 1]) {
-        behind->hops++;
+        path->hops++;
     }
-    for (uint32_t hop = behind->hops; hop-- > 0; at = m->at, m = m->from ? &s->queue[m->from - 1] : NULL) {
+    for (uint32_t hop = path->hops; hop-- > 0; at = m->at, m = m->from ? &s->queue[m->from - 1] : NULL) {
         if (hop < ISAN_HOPS) {
-            behind->at[hop] = at;
+            path->at[hop] = at;
         }
     }
+}
+
+static bool
+look_at_word(size_t at, uint64_t word, void *arg)
+{
+    struct search *s = arg;
+    const struct memory *m = &s->queue[s->i];
+    struct isan__pointer_path path;
+    if (!isan__may_point_at_block(word)) {
+        return true;
+    }
+    if (!(s->untagged && m->tagged) && s->wanted(word, s->arg)) {
+        make_path(s, s->i, (uint32_t)at, &path);
+        if (s->found(&path, word, s->arg)) {
+            s->enough = true;
+            return false;
+        }
+    }
+    reach(s, word, (uint32_t)s->i + 1, (uint32_t)at, &m->holder);
+    return true;
 }
 
 static void
-look_through(struct search *s, bool untagged, bool (*wanted)(uint64_t value, void *arg),
-             bool (*found)(const struct isan__pointer_path *behind, uint64_t value, void *arg), void *arg)
+look_through(struct search *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        const struct memory *m = &s->queue[i];
-        uint64_t words[PIECE];
-        for (uint32_t at = 0; at + 8 <= m->size; at += sizeof words) {
-            size_t n = m->size - at < sizeof words ? m->size - at : sizeof words;
-            if (s->work-- <= 0 || !isan__peek(words, (const void *)(m->start + at), n)) {
-                break;
-            }
-            for (uint32_t j = 0; j < n / 8; j++) {
-                struct isan__pointer_path behind;
-                uint64_t value = words[j];
-                if (!isan__may_point_at_block(value)) {
-                    continue;
-                }
-                if (!(untagged && m->tagged) && wanted(value, arg)) {
-                    way(s, i, at + 8 * j, &behind);
-                    if (found(&behind, value, arg)) {
-                        return;
-                    }
-                }
-                reach(s, value, (uint32_t)i + 1, at + 8 * j, &m->holder);
-            }
+    for (s->i = 0; s->i < s->n && !s->enough; s->i++) {
+        const struct memory *m = &s->queue[s->i];
+        if (s->work <= 0) {
+            s->cut_short = true;
+            return;
         }
+        s->work -= 1 + (int)(m->size / ISAN__PAGE);
+        isan__scan_unstable((const void *)m->start, m->size, look_at_word, s);
     }
 }
 
-void
+bool
 isan__search_indirect(bool untagged, bool (*wanted)(uint64_t value, void *arg),
-                     bool (*found)(const struct isan__pointer_path *behind, uint64_t value, void *arg), void *arg)
+                      bool (*found)(const struct isan__pointer_path *path, uint64_t value, void *arg), void *arg)
 {
     int left = __atomic_load_n(&work_left[untagged], __ATOMIC_RELAXED), most = left < MAX_WORK ? left : MAX_WORK;
     if (most <= 0) {
-        return;
+        return false;
     }
-    struct search s = { .work = most, .queue = isan__map(MAX_MEMORY * sizeof *s.queue),
-                        .modules = isan__map(MAX_MODULES * sizeof *s.modules), .seen = { .unlocked = true } };
-    if (s.queue != NULL && s.modules != NULL) {
+    struct search s = { .untagged = untagged, .wanted = wanted, .found = found, .arg = arg, .work = most,
+                        .queue = isan__map(MAX_MEMORY * sizeof *s.queue), .seen = ISAN__TABLE_UNLOCKED };
+    s.cut_short = s.queue == NULL;
+    if (s.queue != NULL) {
         isan__mark_runtime_reachable(&s.seen);
-        dl_iterate_phdr(note_module, &s);
         isan__visit_statics(seed, &s);
-        look_through(&s, untagged, wanted, found, arg);
+        look_through(&s);
     }
     __atomic_sub_fetch(&work_left[untagged], most - s.work + SEARCH, __ATOMIC_RELAXED);
     isan__unmap(s.queue, MAX_MEMORY * sizeof *s.queue);
-    isan__unmap(s.modules, MAX_MODULES * sizeof *s.modules);
     isan__table_clear(&s.seen);
+    return s.enough || !s.cut_short;
 }
 
 struct wish {
     uint64_t block, object;
-    struct isan__pointer_path *behind;
+    struct isan__pointer_path *path;
 };
 
 static bool
@@ -229,32 +195,32 @@ is_wanted(uint64_t value, void *arg)
 }
 
 static bool
-take(const struct isan__pointer_path *behind, uint64_t value, void *arg)
+take_path(const struct isan__pointer_path *path, uint64_t value, void *arg)
 {
     (void)value;
-    *((struct wish *)arg)->behind = *behind;
+    *((struct wish *)arg)->path = *path;
     return true;
 }
 
 void
-isan__find_holder(const void *block, const void *object, struct isan__pointer_path *behind)
+isan__find_holder(const void *block, const void *object, struct isan__pointer_path *path)
 {
-    struct wish wish = { (uint64_t)block, (uint64_t)object, behind };
-    memset(behind, 0, sizeof *behind);
-    behind->holder = isan__find_static_holder(block, object);
-    if (behind->holder.address == 0) {
-        isan__search_indirect(false, is_wanted, take, &wish);
+    struct wish wish = { (uint64_t)block, (uint64_t)object, path };
+    memset(path, 0, sizeof *path);
+    path->holder = isan__find_static_holder(block, object);
+    if (path->holder.address == 0 && !isan__search_indirect(false, is_wanted, take_path, &wish)) {
+        path->holder.flags = ISAN_HOLDER_CUT_SHORT;
     }
 }
 
 void
-isan__log_path(uint32_t finding, const struct isan__pointer_path *behind)
+isan__log_path(uint32_t finding, const struct isan__pointer_path *path)
 {
-    struct isan_rec_behind *r = behind->hops != 0 ? isan__log_reserve(sizeof *r) : NULL;
+    struct isan_rec_behind *r = path->hops != 0 ? isan__log_reserve(sizeof *r) : NULL;
     if (r != NULL) {
         r->finding = finding;
-        r->hops = behind->hops;
-        memcpy(r->at, behind->at, sizeof r->at);
+        r->hops = path->hops;
+        memcpy(r->at, path->at, sizeof r->at);
         isan__log_publish(r, ISAN_REC_BEHIND);
     }
 }

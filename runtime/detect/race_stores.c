@@ -17,27 +17,23 @@
 
 #ifdef __x86_64__
 
-#include <elf.h>
-#include <link.h>
-
 #include "runtime/base/table.h"
 #include "runtime/core/log.h"
-#include "runtime/cpython/layout.h"
-#include "runtime/detect/static_scan.h"
 #include "runtime/detect/store_pause.h"
 #include "runtime/detect/store_sites.h"
 #include "runtime/detect/store_trampoline.h"
 #include "runtime/detect/store_wrappers.h"
 #include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 
 /* Program headers of a module -> 1: it was loaded before, and is not changed any more. */
 static struct isan__table known_modules = ISAN__TABLE;
 
 static void
-watch_module(const struct dl_phdr_info *info)
+watch_module(const struct isan__module *module)
 {
     struct isan__store_code code;
-    if (isan__store_modules_full() || !isan__store_sites_find(&code, info)) {
+    if (isan__store_modules_full() || !isan__store_sites_find(&code, module)) {
         return;
     }
     uint64_t *gate;
@@ -50,14 +46,14 @@ watch_module(const struct dl_phdr_info *info)
     else if ((gate = isan__store_trampolines_install(&code)) == NULL) {
         isan__store_sites_drop(&code);
         isan__log_note("statics=watch: the code of %s cannot be changed, so its stores into its "
-                       "variables are not seen", info->dlpi_name);
+                       "variables are not seen", module->path);
         return;
     }
     isan__store_module_add(&code, gate);
-    isan__imports_rewrite(info, isan__store_wrapper, NULL);
+    isan__imports_rewrite(module, isan__store_wrapper, NULL);
 }
 
-static int visit_known_module(struct dl_phdr_info *info, size_t size, void *unused);
+static bool visit_known_module(const struct isan__module *module, void *unused);
 
 void
 isan__race_stores_init(void)
@@ -68,7 +64,7 @@ isan__race_stores_init(void)
     isan__store_trampolines_init();
     isan__store_pause_init();
     isan__store_sites_init();
-    dl_iterate_phdr(visit_known_module, NULL);
+    isan__visit_modules(visit_known_module, NULL);
 }
 
 void
@@ -79,9 +75,9 @@ isan__race_stores_forked(int unused)
 }
 
 void
-isan__race_stores_module_imported(uintptr_t base)
+isan__race_stores_module_imported(const struct isan__import *import)
 {
-    (void)base;
+    (void)import;
     isan__store_gates_update();
 }
 
@@ -95,58 +91,69 @@ isan__race_stores_interp_ended(struct isan__interp_end *end)
 /* --- modules that have been loaded ----------------------------------------------------------- */
 
 /* Code of a module that is already there may be running: it is not changed. */
-static int
-visit_known_module(struct dl_phdr_info *info, size_t size, void *unused)
+static bool
+visit_known_module(const struct isan__module *module, void *unused)
 {
-    (void)size;
     (void)unused;
-    isan__table_put_or_drop(&known_modules, (uint64_t)info->dlpi_phdr, 1);
-    return 0;
+    isan__table_put_or_drop(&known_modules, (uint64_t)module->headers, 1);
+    return true;
+}
+
+/* The modules that dlopen() has loaded, or has found loaded. */
+struct opened {
+    uintptr_t base;
+    bool all_known;
+};
+
+static bool
+note_unknown_module(const struct isan__module *module, void *arg)
+{
+    struct opened *opened = arg;
+    opened->all_known &= isan__table_get(&known_modules, (uint64_t)module->headers) != 0;
+    return opened->all_known;
+}
+
+/* The module is noted when its code has been changed: other threads do not wait for
+ * modules that are known. */
+static bool
+watch_new_module(const struct isan__module *module, void *unused)
+{
+    (void)unused;
+    if (isan__table_get(&known_modules, (uint64_t)module->headers) != 0) {
+        return false;
+    }
+    if (!module->is_excluded && !module->has_runtime && module->imports & ISAN__IMPORTS_PYTHON) {
+        watch_module(module);
+    }
+    isan__table_put_or_drop(&known_modules, (uint64_t)module->headers, 1);
+    return true;
+}
+
+/* A visitor of kept modules: the first call does it all. */
+static bool
+watch_opened_modules(const struct isan__module *unused, void *arg)
+{
+    const struct opened *opened = arg;
+    (void)unused;
+    isan__visit_module_closure(opened->base, watch_new_module, NULL);
+    return false;
 }
 
 /* The program runs no code of a module before the dlopen() that loaded it has returned,
  * and each thread that called dlopen() for it comes here first.  The first one may change
- * the code, while the others wait for dl_iterate_phdr()'s lock.  But constructors of the
- * libraries that it needs may have started threads: libraries that use nothing of
- * Python's are left alone. */
-struct loaded_module {
-    uintptr_t base;
-    const char *name;                       /* not NULL: look for this DT_SONAME, not for the base */
-};
-
-static int visit_loaded_module(struct dl_phdr_info *info, size_t size, void *arg);
-
-static void
-visit_needed_name(const char *name, void *unused)
-{
-    (void)unused;
-    dl_iterate_phdr(visit_loaded_module, &(struct loaded_module){ .name = name });
-}
-
-static int
-visit_loaded_module(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    const struct loaded_module *wanted = arg;
-    uint64_t key = (uint64_t)info->dlpi_phdr;
-    (void)size;
-    if (wanted->name != NULL ? !isan__module_has_soname(info, wanted->name) : info->dlpi_addr != wanted->base) {
-        return 0;
-    }
-    if (isan__table_get(&known_modules, key) == 0) {
-        isan__table_put_or_drop(&known_modules, key, 1);
-        isan__visit_dynamic_names(info, DT_NEEDED, visit_needed_name, NULL);
-        if (!isan__module_is_excluded(info) && !isan__module_has_runtime(info) && isan__module_uses_python(info)) {
-            watch_module(info);
-        }
-    }
-    return 1;
-}
-
+ * the code; the others wait for it, since only one thread at a time is in
+ * isan__visit_kept_modules().  But constructors of the libraries that it needs may have
+ * started threads: libraries that use nothing of Python's are left alone. */
 void
 isan__race_stores_module_loaded(uintptr_t base)
 {
-    if (isan__options.statics == ISAN__STATICS_watch) {
-        dl_iterate_phdr(visit_loaded_module, &(struct loaded_module){ .base = base });
+    struct opened opened = { base, true };
+    if (isan__options.statics != ISAN__STATICS_watch) {
+        return;
+    }
+    isan__visit_module_closure(base, note_unknown_module, &opened);
+    while (!opened.all_known
+           && !isan__visit_kept_modules(isan__modules_refresh(), watch_opened_modules, &opened)) {
     }
 }
 
@@ -161,7 +168,7 @@ isan__race_stores_init(void)
 }
 
 void isan__race_stores_module_loaded(uintptr_t base) { (void)base; }
-void isan__race_stores_module_imported(uintptr_t base) { (void)base; }
+void isan__race_stores_module_imported(const struct isan__import *import) { (void)import; }
 void isan__race_stores_interp_ended(struct isan__interp_end *end) { (void)end; }
 void isan__race_stores_forked(int unused) { (void)unused; }
 

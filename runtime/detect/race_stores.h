@@ -10,7 +10,7 @@ void isan__race_stores_module_loaded(uintptr_t base);
 void isan__race_stores_forked(int unused);  /* subscriber of forked */
 /* Subscribers of module_imported and interp_ends: a module may have become one that
  * several interpreters share, or one that they do not share any more. */
-void isan__race_stores_module_imported(uintptr_t base);
+void isan__race_stores_module_imported(const struct isan__import *import);
 void isan__race_stores_interp_ended(struct isan__interp_end *end);
 
 #endif

@@ -22,7 +22,7 @@
 #include "runtime/base/table.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/race.h"
-#include "runtime/elf/imports.h"
+#include "runtime/elf/modules.h"
 
 typedef unsigned long word;                 /* uptr of compiler-rt */
 
@@ -168,26 +168,6 @@ find_block(uint64_t address)
     return NULL;
 }
 
-struct module_query {
-    uint64_t address;
-    bool found;
-};
-
-static int
-visit_module_of_address(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct module_query *query = arg;
-    (void)size;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        if (ph->p_type == PT_LOAD && query->address - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
-            query->found = true;
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* Fills in the memory that the race is about. */
 static void
 find_memory(struct isan__race *race, const void *report, int places, const struct access *a)
@@ -220,9 +200,7 @@ find_memory(struct isan__race *race, const void *report, int places, const struc
             return;
         }
     }
-    struct module_query query = { a->address, false };
-    dl_iterate_phdr(visit_module_of_address, &query);
-    if (query.found) {
+    if (isan__is_in_module(a->address)) {
         race->holder.address = a->address;
         race->memory = (struct isan_object){ 0 };
     }
@@ -305,31 +283,11 @@ isan__race_tsan_report(const void *report)
 
 /* --- modules without ThreadSanitizer -------------------------------------------- */
 
-struct module_check {
-    uintptr_t base;
-    bool instrumented;
-};
-
-static void *
-visit_import(const char *name, bool call, void *arg)
+static bool
+note_imports(const struct isan__module *module, void *imports)
 {
-    (void)call;
-    if (strncmp(name, "__tsan_", 7) == 0) {
-        ((struct module_check *)arg)->instrumented = true;
-    }
-    return NULL;
-}
-
-static int
-visit_checked_module(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct module_check *check = arg;
-    (void)size;
-    if (info->dlpi_addr != check->base) {
-        return 0;
-    }
-    isan__imports_rewrite(info, visit_import, check);
-    return 1;
+    *(uint32_t *)imports = module->imports;
+    return true;
 }
 
 /* Has it an init function of a Python module?  Other libraries need not be instrumented. */
@@ -347,14 +305,14 @@ void
 isan__race_tsan_check_module(void *handle, const struct link_map *map)
 {
     static struct isan__table checked = ISAN__TABLE;        /* base of a module -> 1 */
-    struct module_check check = { map->l_addr, false };
+    uint32_t imports = 0;
     if (map->l_addr == 0 || isan__table_get(&checked, map->l_addr) != 0
         || !is_extension(handle, map->l_name)) {
         return;
     }
     isan__table_put_or_drop(&checked, map->l_addr, 1);
-    dl_iterate_phdr(visit_checked_module, &check);
-    if (!check.instrumented) {
+    isan__visit_module_at((uint64_t)map->l_ld, note_imports, &imports);
+    if (!(imports & ISAN__IMPORTS_TSAN)) {
         isan__log_note("%s was not built with ThreadSanitizer: its races are not seen (isan env --flavor tsan)",
                        map->l_name);
     }

@@ -1,24 +1,21 @@
 /* Who holds it: pointers in the writable data of loaded modules.
  *
- * The walk runs inside dl_iterate_phdr, so that no module can be unmapped
- * under it.  What it finds is told when that has let go of its lock: to find out
- * where one is, libunwind takes a lock of its own, within which other threads
- * call dl_iterate_phdr.  Left out are isan itself, the C library and the dynamic linker,
- * which hold addresses for reasons of their own, and - as the culprit of
+ * A module may be unloaded while it is walked, so all is read through copies.  What a
+ * walk finds is reported after it.  Left out are isan itself, the C library and the
+ * dynamic linker, which hold addresses for reasons of their own, and - as the culprit of
  * anything - _PyRuntime and the runtime's thread-local variables, which are the
  * runtime's state and no variables anybody can move.
  */
-#define _GNU_SOURCE
 #include "runtime/detect/static_scan.h"
 
-#include <link.h>
-
-#include "runtime/core/attach.h"
+#include "runtime/base/scan.h"
 #include "runtime/core/block.h"
 #include "runtime/core/thread_registry.h"
-#include "runtime/detect/immortal.h"
+#include "runtime/cpython/layout.h"
+#include "runtime/detect/import_map.h"
 #include "runtime/detect/static_finding.h"
-#include "runtime/elf/imports.h"
+#include "runtime/detect/static_types.h"
+#include "runtime/elf/modules.h"
 #include "runtime/elf/tls.h"
 
 struct walk {
@@ -27,200 +24,115 @@ struct walk {
     bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
     bool imported_only;                     /* by an interpreter that has not ended */
     bool users_only;                        /* of Python, but for the runtime's own modules */
-    bool own;                               /* of the standard library, this one */
-    uintptr_t base;                         /* this one; 0: any */
-    uintptr_t at, end;                      /* the one being walked */
-    uintptr_t thread;                       /* pointer of that whose variables are; 0: all threads' */
+    const struct isan__import *import;      /* its modules; NULL: all */
+    /* What is being walked: */
+    const struct isan__module *module;
+    struct isan__range segment;
+    uintptr_t thread;                       /* its variables in this thread; 0: those of all threads */
+    uint32_t tid;
+    uint64_t from;                          /* the scan's first word; of thread-local ones the offset */
 };
 
-/* A module's load address with the serial of an interpreter that has imported
- * it and not ended -> 1; with 0 -> the serial of the last that has, ended or
- * not, but for the main one.  A thread's pointer with that of one that has run on
- * it, likewise. */
-static struct isan__table imports = ISAN__TABLE;
-uint32_t isan__n_imports;
-
-static uint64_t
-import_key(uintptr_t base, uint32_t serial)
+/* The runtime's own module, and the standard library's extensions. */
+static bool
+is_of_runtime(const struct isan__module *m)
 {
-    struct { uint64_t base, serial; } key = { base, serial };
-    return isan__table_key(ISAN__KEY_IMPORT, &key, sizeof key);
+    return m->has_runtime || m->of_stdlib;
 }
 
 static bool
-has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
+see_static(size_t at, uint64_t word, void *arg)
 {
-    uint32_t serial = isan__interp_of(slot)->serial;
-    return serial != 0 && serial != but && isan__table_get(&imports, import_key(base, serial)) != 0;
+    const struct walk *walk = arg;
+    if (isan__may_point_at_block(word)) {
+        walk->word(&(struct isan_holder){ .address = walk->from + at }, word, walk->arg);
+    }
+    return true;
 }
 
-uint32_t
-isan__importers_of(uintptr_t base, bool *by_main)
-{
-    *by_main = isan__main_slot != 0 && has_imported(isan__main_slot, base, 0);
-    return (uint32_t)isan__table_get(&imports, import_key(base, 0));
-}
-
-/* Can this interpreter reach what is being walked?  A thread's variables only
- * if it has run there. */
 static bool
-reaches(isan__slot_t slot, const struct walk *walk, uint32_t but)
+see_thread_local(size_t at, uint64_t word, void *arg)
 {
-    return has_imported(slot, walk->at, but)
-        && (walk->thread == 0 || has_imported(slot, walk->thread, but));
-}
-
-/* The serial of one that can, the current one if it is one, but not `but`.
- * 0: there is none. */
-static uint32_t
-importer(const struct walk *walk, uint32_t but)
-{
-    isan__slot_t slot = isan__slot;
-    if (!reaches(slot, walk, but)) {
-        for (slot = isan__next_live_slot(0); slot != 0 && !reaches(slot, walk, but);) {
-            slot = isan__next_live_slot(slot);
-        }
+    const struct walk *walk = arg;
+    if (isan__may_point_at_block(word)) {
+        walk->word(&(struct isan_holder){ .address = walk->module->start, .tls = at + 1, .tid = walk->tid },
+                   word, walk->arg);
     }
-    return isan__interp_of(slot)->serial;
+    return true;
 }
-
-bool
-isan__is_imported_in_parallel(uintptr_t base)
-{
-    isan__slot_t first = 0;
-    for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
-        if (has_imported(slot, base, 0)) {
-            if (first != 0 && !isan__share_gil(first, slot)) {
-                return true;
-            }
-            first = slot;
-        }
-    }
-    return false;
-}
-
-void
-isan__imports_ran_on_thread(uint32_t serial)
-{
-    uintptr_t pointer = isan__thread_pointer();
-    if (pointer != 0) {
-        isan__table_put_or_drop(&imports, import_key(pointer, serial), 1);
-    }
-}
-
-void
-isan__imports_new_thread(uintptr_t pointer)
-{
-    for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
-        isan__table_take(&imports, import_key(pointer, isan__interp_of(slot)->serial));
-    }
-}
-
-/* That, and the standard library's extensions. */
-static bool
-of_runtime(const struct dl_phdr_info *info)
-{
-    return isan__module_has_runtime(info)
-        || (info->dlpi_name != NULL && strstr(info->dlpi_name, "/lib-dynload/") != NULL);
-}
-
-static void
-see(struct walk *walk, const struct isan_holder *where, uint64_t value)
-{
-    if (isan__may_point_at_block(value)) {
-        walk->word(where, value, walk->arg);
-    }
-}
-
-/* A module's thread-local variables. */
-struct tls {
-    struct walk *walk;
-    size_t module, size;
-    uint64_t start;                         /* of the module, as its record has it */
-};
 
 static void
 walk_thread(uint32_t tid, uintptr_t pointer, void *arg)
 {
-    const struct tls *tls = arg;
-    const char *block = isan__tls_block(pointer, tls->module);
-    uint64_t words[512];
-    if (block == NULL) {
-        return;
-    }
-    tls->walk->thread = pointer;
-    for (size_t at = 0; at + 8 <= tls->size; at += sizeof words) {
-        size_t size = tls->size - at < sizeof words ? tls->size - at : sizeof words;
-        if (!isan__peek(words, block + at, size)) {
-            break;
-        }
-        for (size_t i = 0; i < size / 8; i++) {
-            see(tls->walk, &(struct isan_holder){ .address = tls->start, .tls = at + 8 * i + 1,
-                                                  .tid = tid }, words[i]);
-        }
-    }
-    tls->walk->thread = 0;
-}
-
-static int
-walk_module(struct dl_phdr_info *info, size_t size, void *arg)
-{
     struct walk *walk = arg;
-    struct tls tls = { .walk = walk, .start = UINT64_MAX };
-    walk->at = info->dlpi_addr;
-    if (walk->runtime_only ? !of_runtime(info) : isan__module_is_excluded(info)) {
-        return 0;
+    const char *block = isan__tls_block(pointer, walk->module->tls_id);
+    if (block != NULL) {
+        walk->thread = pointer;
+        walk->tid = tid;
+        isan__scan_unstable(block, walk->module->tls_size, see_thread_local, walk);
+        walk->thread = 0;
     }
-    if (walk->users_only && (isan__module_has_runtime(info) || !isan__module_uses_python(info))) {
-        return 0;
-    }
-    if (walk->imported_only && ((walk->base != 0 && walk->base != info->dlpi_addr)
-                                || importer(walk, 0) == 0)) {
-        return 0;
-    }
-    walk->own = of_runtime(info);
-    uintptr_t runtime = (uintptr_t)isan__py.runtime;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        uint64_t start = info->dlpi_addr + ph->p_vaddr;
-        if (ph->p_type == PT_TLS && size > offsetof(struct dl_phdr_info, dlpi_tls_modid)) {
-            tls.module = info->dlpi_tls_modid;
-            tls.size = ph->p_memsz;
-        }
-        if (ph->p_type == PT_LOAD && start < tls.start) {
-            tls.start = start;
-        }
-        if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_W)) {
-            continue;
-        }
-        uintptr_t p = (start + 7) & ~(uintptr_t)7, end = start + ph->p_memsz;
-        walk->end = end;
-        for (; p + 8 <= end; p += 8) {
-            if (!walk->runtime_only && p - runtime < isan__py.runtime_size) {
-                p = ((runtime + isan__py.runtime_size + 7) & ~(uintptr_t)7) - 8;
-                continue;
-            }
-            see(walk, &(struct isan_holder){ .address = p }, *(const volatile uint64_t *)p);
-        }
-    }
-    if (tls.module != 0 && !isan__module_has_runtime(info)) {
-        isan__visit_threads(walk_thread, &tls);
-    }
-    return 0;
 }
 
 static void
-go(struct walk *walk)
+walk_words(struct walk *walk, uintptr_t start, uintptr_t end)
+{
+    walk->from = (start + 7) & ~(uintptr_t)7;
+    if (walk->from < end) {
+        isan__scan_unstable((const void *)walk->from, end - walk->from, see_static, walk);
+    }
+}
+
+static bool
+is_walked(const struct walk *walk, const struct isan__module *m)
+{
+    if (walk->runtime_only ? !is_of_runtime(m) : m->is_excluded) {
+        return false;
+    }
+    if (walk->users_only && (m->has_runtime || !(m->imports & ISAN__IMPORTS_PYTHON))) {
+        return false;
+    }
+    return !walk->imported_only || ((walk->import == NULL || isan__import_has(walk->import, m->base))
+                                    && isan__importer_of(m->base, 0, 0) != 0);
+}
+
+static bool
+walk_module(const struct isan__module *m, void *arg)
+{
+    struct walk *walk = arg;
+    if (!is_walked(walk, m)) {
+        return true;
+    }
+    walk->module = m;
+    for (size_t i = 0; i < m->n_data; i++) {
+        uintptr_t runtime = (uintptr_t)isan__py.runtime, end = m->data[i].end;
+        walk->segment = m->data[i];
+        if (!walk->runtime_only && runtime - m->data[i].start < end - m->data[i].start) {
+            walk_words(walk, m->data[i].start, runtime);
+            walk_words(walk, runtime + isan__py.runtime_size, end);
+        }
+        else {
+            walk_words(walk, m->data[i].start, end);
+        }
+    }
+    if (m->tls_id != 0 && !m->has_runtime) {
+        isan__visit_threads(walk_thread, walk);
+    }
+    return true;
+}
+
+static void
+walk_modules(struct walk *walk)
 {
     isan__threads_forget_ended();
-    dl_iterate_phdr(walk_module, walk);
+    isan__visit_modules(walk_module, walk);
 }
 
 void
 isan__visit_statics(void (*word)(const struct isan_holder *where, uint64_t value, void *arg), void *arg)
 {
     struct walk walk = { .word = word, .arg = arg, .users_only = true };
-    go(&walk);
+    walk_modules(&walk);
 }
 
 struct search {
@@ -242,7 +154,7 @@ isan__find_static_holder(const void *block, const void *object)
 {
     struct search s = { (uint64_t)block, (uint64_t)object, { 0 } };
     struct walk walk = { .word = match, .arg = &s };
-    go(&walk);
+    walk_modules(&walk);
     return s.found;
 }
 
@@ -301,7 +213,7 @@ holds(const struct isan_holder *where, uint64_t value, void *arg)
 {
     const struct holders *h = arg;
     points(h, where, value);
-    if (isan__py.one_gil && type_at(value) == isan__py.dict_type) {
+    if (isan__py.shares_runtime_statics && type_at(value) == isan__py.dict_type) {
         points_with_keys(h, where, (const char *)value);
     }
 }
@@ -312,48 +224,10 @@ isan__visit_statics_of(isan__slot_t slot,
 {
     struct holders h = { slot, visit, arg };
     struct walk walk = { .word = holds, .arg = &h };
-    go(&walk);
+    walk_modules(&walk);
 }
 
-/* Include/cpython/object.h, PyTypeObject. */
-enum { OB_TYPE = 8, TP_BASICSIZE = 32, TP_DICT = 264, TP_MRO = 344, TYPE_NEEDS = TP_MRO + 8 };
-#define TYPE_MAX_SIZE (1l << 24)            /* of its instances, to be believed */
-
-/* `type`, or a subclass of it that this module or an interpreter has made. */
-static bool
-is_type_of_types(const struct walk *walk, uint64_t meta)
-{
-    const void *type;
-    unsigned long flags;
-    return meta == (uint64_t)isan__py.type_type
-        || ((meta - walk->at < walk->end - walk->at || isan__load_tag((void *)meta) != 0)
-            && isan__peek(&type, (const char *)meta + OB_TYPE, sizeof type)
-            && type == isan__py.type_type
-            && isan__peek(&flags, (const char *)meta + isan__py.type_flags, sizeof flags)
-            && flags & ISAN__TYPE_TYPE);
-}
-
-/* A static type that PyType_Ready has been called for, the word of whose
- * ob_type this is, or NULL. */
-static const char *
-static_type(const struct walk *walk, uint64_t where, uint64_t meta)
-{
-    const char *type = (const char *)where - OB_TYPE;
-    unsigned long flags;
-    int64_t basicsize;
-    uint64_t mro;
-    if (where + TYPE_NEEDS - OB_TYPE > walk->end) {
-        return NULL;
-    }
-    memcpy(&flags, type + isan__py.type_flags, sizeof flags);
-    memcpy(&basicsize, type + TP_BASICSIZE, sizeof basicsize);
-    memcpy(&mro, type + TP_MRO, sizeof mro);
-    return (flags & (ISAN__TYPE_READY | ISAN__TYPE_HEAP)) == ISAN__TYPE_READY && isan__may_point_at_block(mro)
-        && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE
-        && is_type_of_types(walk, meta) ? type : NULL;
-}
-
-/* What a look has found: an object in a static, or a static type. */
+/* What a walk has found: an object in a static, or a static type. */
 struct find {
     struct isan_holder where;
     void *object;
@@ -365,6 +239,7 @@ struct find {
 
 struct finds {
     struct walk walk;
+    struct isan__type_search types;
     struct find *all;
     size_t n, room;
 };
@@ -388,34 +263,38 @@ note(struct finds *finds, const struct find *find)
     finds->all[finds->n++] = *find;
 }
 
-/* Several interpreters use the type if one has made it ready, and its
- * dictionary, and another has imported the module; or, should nobody know which
- * made it, if two have imported it. */
-static void
-look_at_type(const struct walk *walk, const char *type, struct finds *finds)
+static bool
+note_type(const struct isan_holder *where, uint64_t value, struct finds *finds)
 {
-    uint64_t dict;
-    memcpy(&dict, type + TP_DICT, sizeof dict);
-    char *block = isan__may_point_at_block(dict) ? isan__block_of((void *)dict) : NULL;
-    const struct isan__interp *maker = isan__interp_of(block ? (isan__slot_t)isan__load_tag(block) : 0);
-    uint32_t owner = maker->serial ? maker->serial : importer(walk, 0);
-    uint32_t other = importer(walk, owner);
-    if (other != 0) {
+    const struct walk *walk = &finds->walk;
+    struct isan__static_type type;
+    struct isan__type_users users;
+    if (where->tls != 0) {
+        return false;
+    }
+    if (finds->types.segment.start != walk->segment.start) {
+        finds->types.base = walk->module->base;
+        finds->types.segment = walk->segment;
+        finds->types.n = 0;
+    }
+    if (!isan__find_static_type(&finds->types, where->address, value, &type)) {
+        return false;
+    }
+    if (isan__find_type_users(&type, walk->module->base, &users)) {
         note(finds, &(struct find){
-            .type = type, .owner = owner, .other = other, .own = walk->own,
-            .again = maker->kind == ISAN_INTERP_MAIN && other == isan__interp_of(isan__main_slot)->serial,
+            .type = type.type, .owner = users.owner, .other = users.other, .own = is_of_runtime(walk->module),
+            .again = users.again,
         });
     }
+    return true;
 }
 
 static void
-look_at(const struct isan_holder *where, uint64_t value, void *arg)
+note_shared(const struct isan_holder *where, uint64_t value, void *arg)
 {
     struct finds *finds = arg;
     const struct walk *walk = &finds->walk;
-    const char *type = where->tls == 0 ? static_type(walk, where->address, value) : NULL;
-    if (type != NULL) {
-        look_at_type(walk, type, finds);
+    if (note_type(where, value, finds)) {
         return;
     }
     uint32_t word = isan__load_tag((void *)value);
@@ -427,21 +306,14 @@ look_at(const struct isan_holder *where, uint64_t value, void *arg)
     if (block == NULL || isan__object_in(block) != (void *)value) {
         return;
     }
-    uint32_t other = importer(walk, isan__interp_of(owner)->serial);
+    uint32_t other = isan__importer_of(walk->module->base, walk->thread, isan__interp_of(owner)->serial);
     if (other != 0) {
         note(finds, &(struct find){ .where = *where, .object = (void *)value, .block = block, .other = other });
     }
 }
 
 static void
-look(uintptr_t base, struct finds *finds)
-{
-    finds->walk = (struct walk){ .word = look_at, .arg = finds, .imported_only = true, .base = base };
-    go(&finds->walk);
-}
-
-static void
-tell(struct finds *finds)
+report_finds(struct finds *finds)
 {
     for (size_t i = 0; i < finds->n; i++) {
         const struct find *f = &finds->all[i];
@@ -456,177 +328,18 @@ tell(struct finds *finds)
 }
 
 void
+isan__scan_imported_statics(const struct isan__import *import)
+{
+    struct finds finds = { .walk = { .word = note_shared, .imported_only = true, .import = import } };
+    finds.walk.arg = &finds;
+    walk_modules(&finds.walk);
+    report_finds(&finds);
+}
+
+void
 isan__scan_statics(void)
 {
-    struct finds finds = { 0 };
-    look(0, &finds);
-    tell(&finds);
-}
-
-/* Modules by their load address, or by the name under which others need them. */
-struct module {
-    uintptr_t base;
-    const char *name;
-    uint32_t serial;                        /* of whom imports it */
-    struct finds *finds;
-};
-
-static int import_module(struct dl_phdr_info *info, size_t size, void *arg);
-
-/* A library without a symbol of Python's holds no objects, as far as it knows:
- * the C++ library and the like are left out. */
-static int
-import_library(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct module *m = arg;
-    if (!isan__module_has_soname(info, m->name)) {
-        return 0;
-    }
-    if (isan__module_uses_python(info) && isan__table_get(&imports, import_key(info->dlpi_addr, m->serial)) == 0) {
-        m->base = info->dlpi_addr;
-        import_module(info, size, m);
-    }
-    return 1;
-}
-
-static void
-import_needed(const char *name, void *arg)
-{
-    struct module m = *(struct module *)arg;
-    m.name = name;
-    dl_iterate_phdr(import_library, &m);
-}
-
-/* The runtime's own module is nobody's: dlopen(NULL) gives it. */
-static int
-import_module(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    const struct module *m = arg;
-    (void)size;
-    if (info->dlpi_addr != m->base) {
-        return 0;
-    }
-    if (!isan__module_is_excluded(info) && !isan__module_has_runtime(info)) {
-        isan__table_put_or_drop(&imports, import_key(m->base, m->serial), 1);
-        isan__immortal_add_suspect(info);
-        if (m->serial != isan__interp_of(isan__main_slot)->serial) {
-            isan__table_put_or_drop(&imports, import_key(m->base, 0), m->serial);
-        }
-        isan__visit_dynamic_names(info, DT_NEEDED, import_needed, arg);
-        look(m->base, m->finds);
-    }
-    return 1;
-}
-
-/* A module's load address -> the definition its PyInit function has given. */
-static struct isan__table definitions = ISAN__TABLE;
-/* What this thread has loaded last, and for whom: the main interpreter may call the
- * PyInit function for it (Python/import.c, import_run_extension). */
-static __thread struct { uintptr_t base; uint32_t serial; isan__slot_t slot; } loading;
-
-/* May it import what says nothing of its GIL?  By struct _import_state
- * (Include/internal/pycore_import.h), which begins with sys.modules. */
-static bool
-is_lenient(const struct isan__interp *i)
-{
-    enum { STATE = 1 << 14, OVERRIDE_CHECK = 28 };
-    const void *(*get)(void) = (const void *(*)(void))isan__python_symbol("PyImport_GetModuleDict");
-    const void *modules = get(), *word = NULL;
-    const char *here = isan__interp_of(isan__slot)->interp;
-    uint32_t at = 0;
-    int32_t override;
-    for (; at < STATE; at += sizeof word) {
-        memcpy(&word, here + at, sizeof word);
-        if (word == modules) {
-            break;
-        }
-    }
-    if (at == STATE) {
-        return true;
-    }
-    memcpy(&override, (const char *)i->interp + at + OVERRIDE_CHECK, sizeof override);
-    return override < 0;
-}
-
-/* Python/import.c, _PyImport_CheckSubinterpIncompatibleExtensionAllowed, and
- * Objects/moduleobject.c, PyModule_FromDefAndSpec2: one with a GIL and an obmalloc of
- * its own takes what says that it is for such. */
-static bool
-is_refused(isan__slot_t slot, const void *definition)
-{
-    enum { M_SLOTS = 72, MULTIPLE_INTERPRETERS = 3, PER_INTERPRETER_GIL = 2 };
-    const struct isan__interp *i = isan__interp_of(slot);
-    const char *at;
-    struct { int64_t slot; uint64_t value; } s;
-    if (definition == NULL || i->kind != ISAN_INTERP_OWN_GIL || i->ended || i->shares_main || is_lenient(i)
-        || !isan__peek(&at, (const char *)definition + M_SLOTS, sizeof at)) {
-        return false;
-    }
-    for (; at != NULL && isan__peek(&s, at, sizeof s) && (int)s.slot != 0; at += sizeof s) {
-        if ((int)s.slot == MULTIPLE_INTERPRETERS) {
-            return s.value != PER_INTERPRETER_GIL;
-        }
-    }
-    return true;
-}
-
-void
-isan__import_defined(uintptr_t base, const void *definition)
-{
-    isan__table_put_or_drop(&definitions, base, (uint64_t)definition);
-    uint32_t serial = loading.serial;
-    if (loading.base == base && serial == isan__interp_of(loading.slot)->serial && isan__slot != 0
-        && is_refused(loading.slot, definition)) {
-        isan__table_take(&imports, import_key(base, serial));
-        if (isan__table_get(&imports, import_key(base, 0)) == serial) {
-            isan__table_take(&imports, import_key(base, 0));
-        }
-    }
-}
-
-/* An interpreter has called dlopen, as it does for every import of an
- * extension, the first or not (Python/dynload_shlib.c). */
-void
-isan__import_module(uintptr_t base)
-{
-    isan__sync_thread_state(true);
-    uint32_t serial = isan__slot ? isan__interp_of(isan__slot)->serial : 0;
-    if (serial != 0) {
-        loading.base = base;
-        loading.serial = serial;
-        loading.slot = isan__slot;
-        if (is_refused(isan__slot, (const void *)isan__table_get(&definitions, base))) {
-            return;
-        }
-        __atomic_add_fetch(&isan__n_imports, 1, __ATOMIC_RELAXED);
-        struct finds finds = { 0 };
-        dl_iterate_phdr(import_module, &(struct module){ .base = base, .serial = serial, .finds = &finds });
-        isan__publish_module_imported(base);
-        tell(&finds);
-    }
-}
-
-static int
-forget_import(struct dl_phdr_info *info, size_t size, void *serial)
-{
-    (void)size;
-    isan__table_take(&imports, import_key(info->dlpi_addr, *(uint32_t *)serial));
-    return 0;
-}
-
-static void
-forget_thread(uint32_t tid, uintptr_t pointer, void *serial)
-{
-    (void)tid;
-    isan__table_take(&imports, import_key(pointer, *(uint32_t *)serial));
-}
-
-void
-isan__forget_imports(struct isan__interp_end *end)
-{
-    uint32_t serial = isan__interp_of(end->slot)->serial;
-    dl_iterate_phdr(forget_import, &serial);
-    isan__visit_threads(forget_thread, &serial);
+    isan__scan_imported_statics(NULL);
 }
 
 /* Raw blocks the runtime can reach, breadth first.  They may be any thread's
@@ -650,6 +363,16 @@ reached(const struct isan_holder *where, uint64_t value, void *arg)
     }
 }
 
+static bool
+reached_from_block(size_t at, uint64_t word, void *arg)
+{
+    (void)at;
+    if (isan__may_point_at_block(word)) {
+        reached(NULL, word, arg);
+    }
+    return true;
+}
+
 void
 isan__mark_runtime_reachable(struct isan__table *seen)
 {
@@ -658,7 +381,7 @@ isan__mark_runtime_reachable(struct isan__table *seen)
     if (r.queue == NULL) {
         return;
     }
-    go(&walk);
+    walk_modules(&walk);
     /* They are linked, but the pointers may be to behind their blocks' starts
      * (3.14, Python/pystate.c, alloc_interpreter). */
     for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
@@ -668,20 +391,8 @@ isan__mark_runtime_reachable(struct isan__table *seen)
     for (size_t i = 0; i < r.n; i++) {
         const char *block = (const char *)r.queue[i];
         size_t size = isan__block_size(block);
-        uint64_t words[512];
-        if (size > MAX_BLOCK) {
-            continue;                       /* data, not structure */
-        }
-        for (size_t at = 0; at < size; at += sizeof words) {
-            size_t n = size - at < sizeof words ? size - at : sizeof words;
-            if (!isan__peek(words, block + at, n)) {
-                break;
-            }
-            for (size_t j = 0; j < n / 8; j++) {
-                if (isan__may_point_at_block(words[j])) {
-                    reached(NULL, words[j], &r);
-                }
-            }
+        if (size <= MAX_BLOCK) {            /* a larger one is data, not structure */
+            isan__scan_unstable(block, size, reached_from_block, &r);
         }
     }
     isan__unmap(r.queue, MAX_REACH * sizeof *r.queue);

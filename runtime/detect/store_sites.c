@@ -8,11 +8,10 @@
 
 #ifdef __x86_64__
 
-#include <link.h>
 
 #include "runtime/base/os.h"
 #include "runtime/base/table.h"
-#include "runtime/detect/static_scan.h"
+#include "runtime/detect/import_map.h"
 #include "runtime/elf/x86_decode.h"
 
 enum { MAX_SITES = 1 << 20, MAX_MODULES = 1024 };
@@ -78,12 +77,11 @@ isan__store_gate_is_open(uintptr_t address)
 /* --- the stores in a module's code --------------------------------------------------------- */
 
 static bool
-is_writable_data(const struct dl_phdr_info *info, uint64_t address)
+is_writable_data(const struct isan__module *module, uint64_t address)
 {
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        if (ph->p_type == PT_LOAD && ph->p_flags & PF_W
-            && address - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz) {
+    for (size_t i = 0; i < module->n_data; i++) {
+        const struct isan__range *data = &module->data[i];
+        if (address - data->start < data->end - data->start) {
             return true;
         }
     }
@@ -105,7 +103,7 @@ is_decodable(const uint8_t *p, const uint8_t *end)
 /* Decodes the function from its beginning, one instruction after the other: compilers
  * keep data out of code. */
 static void
-find_stores_of_function(const struct dl_phdr_info *info, const uint8_t *p, const uint8_t *end)
+find_stores_of_function(const struct isan__module *module, const uint8_t *p, const uint8_t *end)
 {
     struct isan__x86 x;
     bool after_site = false;                /* the instruction before is the last site */
@@ -119,7 +117,7 @@ find_stores_of_function(const struct dl_phdr_info *info, const uint8_t *p, const
         }
         after_site = false;
         uint64_t address = (uint64_t)(p + x.length) + (uint64_t)(int64_t)x.disp;
-        if (!x.relative || x.size == 0 || !is_writable_data(info, address)) {
+        if (!x.relative || x.size == 0 || !is_writable_data(module, address)) {
             continue;
         }
         if (x.atomic) {
@@ -137,10 +135,12 @@ find_stores_of_function(const struct dl_phdr_info *info, const uint8_t *p, const
 /* Linux Standard Base, .eh_frame_hdr and .eh_frame: one entry for each function that an
  * exception could leave.  gcc and clang write one for every function. */
 static void
-find_stores(const struct isan__store_code *code, const struct dl_phdr_info *info, const uint8_t *header, size_t size)
+find_stores(const struct isan__store_code *code, const struct isan__module *module)
 {
     enum { PCREL_SDATA4 = 0x1b, UDATA4 = 0x03, DATAREL_SDATA4 = 0x3b };
     struct { int32_t function, entry; } row;
+    const uint8_t *header = (const uint8_t *)module->unwind.start;
+    size_t size = module->unwind.end - module->unwind.start;
     uint32_t n;
     if (size < 12 || header[0] != 1 || header[1] != PCREL_SDATA4 || header[2] != UDATA4
         || header[3] != DATAREL_SDATA4) {
@@ -155,7 +155,7 @@ find_stores(const struct isan__store_code *code, const struct dl_phdr_info *info
         /* An entry with another encoding names another address: it is left out. */
         if (header + row.entry + 8 + entry.begin == p && (uintptr_t)p >= code->text
             && (uintptr_t)p < code->text_end && entry.range <= code->text_end - (uintptr_t)p) {
-            find_stores_of_function(info, p, p + entry.range);
+            find_stores_of_function(module, p, p + entry.range);
         }
     }
 }
@@ -177,30 +177,20 @@ drop_excused_sites(uint32_t first)
 }
 
 bool
-isan__store_sites_find(struct isan__store_code *code, const struct dl_phdr_info *info)
+isan__store_sites_find(struct isan__store_code *code, const struct isan__module *module)
 {
-    *code = (struct isan__store_code){ .base = info->dlpi_addr, .data = UINTPTR_MAX, .first_site = n_sites };
-    const ElfW(Phdr) *header = NULL, *text = NULL;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + ph->p_vaddr, end = start + ph->p_memsz;
-        if (ph->p_type == PT_LOAD && ph->p_flags & PF_W) {
-            code->data = start < code->data ? start : code->data;
-            code->data_end = end > code->data_end ? end : code->data_end;
-        }
-        if (ph->p_type == PT_LOAD && ph->p_flags & PF_X) {
-            text = text == NULL ? ph : NULL;    /* NULL: two segments of code */
-            code->text = start;
-            code->text_end = end;
-        }
-        if (ph->p_type == PT_GNU_EH_FRAME) {
-            header = ph;
-        }
+    *code = (struct isan__store_code){
+        .base = module->base, .data = UINTPTR_MAX, .text = module->text.start, .text_end = module->text.end,
+        .first_site = n_sites,
+    };
+    for (size_t i = 0; i < module->n_data; i++) {
+        code->data = module->data[i].start < code->data ? module->data[i].start : code->data;
+        code->data_end = module->data[i].end > code->data_end ? module->data[i].end : code->data_end;
     }
-    if (header == NULL || text == NULL || code->data_end == 0) {
+    if (module->unwind.start == 0 || module->n_text != 1 || code->data_end == 0) {
         return false;
     }
-    find_stores(code, info, (const uint8_t *)info->dlpi_addr + header->p_vaddr, header->p_memsz);
+    find_stores(code, module);
     drop_excused_sites(code->first_site);
     code->n_sites = n_sites - code->first_site;
     return true;

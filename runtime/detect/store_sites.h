@@ -3,8 +3,7 @@
 #define ISAN_DETECT_STORE_SITES_H
 
 #include "runtime/detect/store_pause.h"
-
-struct dl_phdr_info;                        /* <link.h> */
+#include "runtime/elf/module.h"
 
 /* An instruction that stores into a variable of its own module. */
 struct isan__store_site {
@@ -26,7 +25,7 @@ struct isan__store_code {
     uint32_t first_site, n_sites;
 };
 /* False: the module is not one that can be watched. */
-bool isan__store_sites_find(struct isan__store_code *code, const struct dl_phdr_info *info);
+bool isan__store_sites_find(struct isan__store_code *code, const struct isan__module *module);
 void isan__store_sites_drop(const struct isan__store_code *code);      /* the ones that were found last */
 
 /* A watched module has a gate, a word in memory.  Its stores are checked while the gate

@@ -1,5 +1,5 @@
-/* The functions a module calls in others: its GOT, as the relocations of its
- * dynamic section describe it (System V ABI, x86-64 supplement, 4.4 and 5.2).
+/* A module's dynamic section, and its global offset table (GOT), as the relocations
+ * describe it (System V ABI, x86-64 supplement, 4.4 and 5.2).
  */
 #define _GNU_SOURCE
 #include "runtime/elf/imports.h"
@@ -17,59 +17,38 @@ struct relocations {
 /* glibc relocates the addresses in most modules' dynamic sections, but not in
  * all (the vDSO's). */
 static uintptr_t
-address(const struct dl_phdr_info *info, uintptr_t value)
+address(uintptr_t base, uintptr_t value)
 {
-    return value < info->dlpi_addr ? value + info->dlpi_addr : value;
+    return value < base ? value + base : value;
 }
 
 /* RELRO has made the page read-only, unless binding is lazy. */
 static void
-store(const struct dl_phdr_info *info, uintptr_t at, void *value)
+store(const struct isan__module *module, uintptr_t at, void *value)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = at & ~(page - 1);
-    bool relro = false;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        relro |= ph->p_type == PT_GNU_RELRO && at - (info->dlpi_addr + ph->p_vaddr) < ph->p_memsz;
-    }
+    const struct isan__range *r = &module->relro;
+    bool relro = at - r->start < r->end - r->start;
     if (relro && mprotect((void *)start, page, PROT_READ | PROT_WRITE) != 0) {
         return;
     }
     __atomic_store_n((void **)at, value, __ATOMIC_RELAXED);
     /* Writable before it is read-only: a page that RELRO shares with other
      * data keeps what it had. */
-    if (relro) {
-        for (int i = 0; i < info->dlpi_phnum; i++) {
-            const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-            uintptr_t from = info->dlpi_addr + ph->p_vaddr;
-            if (ph->p_type == PT_GNU_RELRO && start >= (from & ~(page - 1))
-                && start + page <= from + ph->p_memsz) {
-                mprotect((void *)start, page, PROT_READ);
-            }
-        }
+    if (relro && start >= (r->start & ~(page - 1)) && start + page <= r->end) {
+        mprotect((void *)start, page, PROT_READ);
     }
-}
-
-static const ElfW(Dyn) *
-dynamic_of(const struct dl_phdr_info *info)
-{
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
-            return (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-        }
-    }
-    return NULL;
 }
 
 void
-isan__visit_dynamic_names(const struct dl_phdr_info *info, long tag,
-                void (*visit)(const char *name, void *arg), void *arg)
+isan__visit_dynamic_names(uintptr_t base, const void *dynamic, long tag,
+                          void (*visit)(const char *name, void *arg), void *arg)
 {
-    const ElfW(Dyn) *dynamic = dynamic_of(info), *d;
+    const ElfW(Dyn) *d;
     const char *strings = NULL;
     for (d = dynamic; d != NULL && d->d_tag != DT_NULL; d++) {
         if (d->d_tag == DT_STRTAB) {
-            strings = (const char *)address(info, d->d_un.d_ptr);
+            strings = (const char *)address(base, d->d_un.d_ptr);
         }
     }
     for (d = dynamic; strings != NULL && d->d_tag != DT_NULL; d++) {
@@ -79,16 +58,17 @@ isan__visit_dynamic_names(const struct dl_phdr_info *info, long tag,
     }
 }
 
-void
-isan__imports_rewrite(const struct dl_phdr_info *info,
-                  void *(*substitute)(const char *name, bool call, void *arg), void *arg)
+/* Each entry of the GOT that is to lead to a function or variable of another module. */
+static void
+visit_imports(uintptr_t base, const void *of,
+              void (*visit)(const char *name, bool call, uintptr_t at, void *arg), void *arg)
 {
-    const ElfW(Dyn) *dynamic = dynamic_of(info);
+    const ElfW(Dyn) *dynamic = of;
     const ElfW(Sym) *symbols = NULL;
     const char *strings = NULL;
     struct relocations table[2] = { { NULL, 0 }, { NULL, 0 } };
     for (; dynamic != NULL && dynamic->d_tag != DT_NULL; dynamic++) {
-        uintptr_t value = dynamic->d_un.d_val, pointer = address(info, value);
+        uintptr_t value = dynamic->d_un.d_val, pointer = address(base, value);
         switch (dynamic->d_tag) {
         case DT_SYMTAB: symbols = (const ElfW(Sym) *)pointer; break;
         case DT_STRTAB: strings = (const char *)pointer; break;
@@ -107,73 +87,60 @@ isan__imports_rewrite(const struct dl_phdr_info *info,
         for (size_t i = 0; i < n; i++) {
             const ElfW(Rela) *r = &table[t].first[i];
             unsigned long type = ELF64_R_TYPE(r->r_info), symbol = ELF64_R_SYM(r->r_info);
-            /* Not a function of the module's own that happens to have the name,
-             * and none that is not there (a weak one). */
+            /* Not a function of the module's own that happens to have the name. */
             if ((type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT) && symbol != 0
                 && symbols[symbol].st_shndx == SHN_UNDEF) {
-                uintptr_t at = info->dlpi_addr + r->r_offset;
-                void *to = substitute(strings + symbols[symbol].st_name,
-                                      type == R_X86_64_JUMP_SLOT, arg);
-                if (to != NULL && *(void **)at != NULL && *(void **)at != to) {
-                    store(info, at, to);
-                }
+                visit(strings + symbols[symbol].st_name, type == R_X86_64_JUMP_SLOT, base + r->r_offset, arg);
             }
         }
     }
 }
 
-static const char *
-base_name(const char *path)
+static void
+note_import(const char *name, bool call, uintptr_t at, void *arg)
 {
-    const char *slash = path ? strrchr(path, '/') : NULL;
-    return slash ? slash + 1 : path ? path : "";
-}
-
-bool
-isan__module_is_excluded(const struct dl_phdr_info *info)
-{
-    static const char *const names[] = { "libisan.so", "libc.so.", "ld-linux", "libunwind" };
-    const char *name = base_name(info->dlpi_name);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strncmp(name, names[i], strlen(names[i])) == 0) {
-            return true;
-        }
+    uint32_t *imports = arg;
+    (void)call;
+    (void)at;
+    if (strncmp(name, "Py", 2) == 0 || strncmp(name, "_Py", 3) == 0) {
+        *imports |= ISAN__IMPORTS_PYTHON;
     }
-    return false;
+    if (strcmp(name, "Py_IncRef") == 0 || strcmp(name, "_Py_IncRef") == 0) {
+        *imports |= ISAN__IMPORTS_INCREF;
+    }
+    if (strncmp(name, "__tsan_", 7) == 0) {
+        *imports |= ISAN__IMPORTS_TSAN;
+    }
 }
 
-struct soname {
-    const char *name;
-    bool found;
+uint32_t
+isan__imports_of(uintptr_t base, const void *dynamic)
+{
+    uint32_t imports = 0;
+    visit_imports(base, dynamic, note_import, &imports);
+    return imports;
+}
+
+struct rewriting {
+    const struct isan__module *module;
+    void *(*substitute)(const char *name, bool call, void *arg);
+    void *arg;
 };
 
 static void
-match_soname(const char *name, void *arg)
+rewrite_import(const char *name, bool call, uintptr_t at, void *arg)
 {
-    struct soname *soname = arg;
-    soname->found |= strcmp(name, soname->name) == 0;
+    const struct rewriting *r = arg;
+    void *to = r->substitute(name, call, r->arg), *now = *(void **)at;
+    if (to != NULL && now != NULL && now != to) {       /* NULL: a weak one, which is not there */
+        store(r->module, at, to);
+    }
 }
 
-bool
-isan__module_has_soname(const struct dl_phdr_info *info, const char *name)
+void
+isan__imports_rewrite(const struct isan__module *module,
+                      void *(*substitute)(const char *name, bool call, void *arg), void *arg)
 {
-    struct soname soname = { name, strcmp(base_name(info->dlpi_name), name) == 0 };
-    isan__visit_dynamic_names(info, DT_SONAME, match_soname, &soname);
-    return soname.found;
-}
-
-static void *
-note_python(const char *name, bool call, void *arg)
-{
-    (void)call;
-    *(bool *)arg |= strncmp(name, "Py", 2) == 0 || strncmp(name, "_Py", 3) == 0;
-    return NULL;
-}
-
-bool
-isan__module_uses_python(const struct dl_phdr_info *info)
-{
-    bool python = false;
-    isan__imports_rewrite(info, note_python, &python);
-    return python;
+    struct rewriting r = { module, substitute, arg };
+    visit_imports(module->base, module->dynamic, rewrite_import, &r);
 }

@@ -1,6 +1,6 @@
-/* Hands objects from one interpreter to another through statics, as isan/isan.h
- * lets a program declare.  Bug: put() and use() alone tell nobody; the healthy
- * ways are give() and take(), share(), and ignore(). */
+/* Passes objects between interpreters through statics, with the declarations of
+ * isan/isan.h.  Bug: put() and use() without a declaration.  Healthy: give() and
+ * take(), share(), ignore(). */
 #include "../../include/isan/isan.h"
 #include <Python.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@ declare_put(PyObject *Py_UNUSED(module), PyObject *object)
     Py_RETURN_NONE;
 }
 
-/* Its only reference goes with it. */
+/* The static has the only reference to the object. */
 static PyObject *
 declare_give(PyObject *Py_UNUSED(module), PyObject *make)
 {
@@ -109,7 +109,7 @@ declare_raw_free(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Runs in isan's thread: it may only note what it is told. */
+/* Runs in isan's thread, and may only record the finding. */
 enum { MANY = 64 };
 static struct isan_finding told[MANY];
 static int n_told, numbers[MANY];
@@ -132,7 +132,7 @@ declare_listen(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(isan_on_finding(tell, &n_told));
 }
 
-/* What was told: (number, kind, access, owner, current, type, has a variable). */
+/* The recorded findings: (number, kind, access, owner, current, type, has a variable). */
 static PyObject *
 declare_heard(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
@@ -198,7 +198,7 @@ static PyMethodDef methods[] = {
     {"ignore", declare_ignore, METH_O, "Call a function; its findings do not count."},
     {"look", declare_look, METH_NOARGS, "isan_look()."},
     {"raw", declare_raw, METH_NOARGS, "Allocate memory."},
-    {"raw_owner", declare_raw_owner, METH_NOARGS, "Whose it is."},
+    {"raw_owner", declare_raw_owner, METH_NOARGS, "Its owner."},
     {"raw_take", declare_raw_take, METH_NOARGS, "isan_transfer() of it."},
     {"raw_share", declare_raw_share, METH_NOARGS, "isan_share() of it."},
     {"raw_free", declare_raw_free, METH_NOARGS, "Free it."},

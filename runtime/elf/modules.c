@@ -1,0 +1,616 @@
+/* The registry of loaded modules: see modules.h. */
+#define _GNU_SOURCE
+#include "runtime/elf/modules.h"
+
+#include <elf.h>
+#include <limits.h>
+#include <link.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "runtime/base/lock.h"
+#include "runtime/base/os.h"
+#include "runtime/elf/imports.h"
+
+/* Memory of isan__map() that readers may have. */
+struct memory {
+    struct memory *next;                    /* of those that have been replaced */
+    size_t size;
+};
+
+struct record {
+    struct memory memory;
+    struct isan__module module;
+};
+
+struct snapshot {
+    struct memory memory;
+    uint64_t generation, unloaded;
+    size_t n;
+    const struct record **by_address;
+    const struct record *all[];             /* in the linker's order */
+};
+
+static const void *runtime;
+static struct isan__lock lock = { .rank = ISAN__RANK_MODULES };
+static struct snapshot *current;            /* changed with the lock held */
+static struct memory *replaced;             /* likewise */
+static int readers;
+
+/* A reader counts itself before it takes the snapshot, and free_replaced() looks at the
+ * count after the snapshot was replaced, both in the one order of all SEQ_CST accesses: a
+ * reader that is not counted there takes the newer one. */
+static const struct snapshot *
+begin_reading(void)
+{
+    __atomic_add_fetch(&readers, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&current, __ATOMIC_SEQ_CST);
+}
+
+static void
+end_reading(void)
+{
+    __atomic_sub_fetch(&readers, 1, __ATOMIC_SEQ_CST);
+}
+
+static void
+free_all(struct memory *memory)
+{
+    while (memory != NULL) {
+        struct memory *next = memory->next;
+        isan__unmap(memory, memory->size);
+        memory = next;
+    }
+}
+
+static void
+free_replaced(void)
+{
+    struct memory *unused = NULL;
+    isan__lock(&lock);
+    if (__atomic_load_n(&readers, __ATOMIC_SEQ_CST) == 0) {
+        unused = replaced;
+        replaced = NULL;
+    }
+    isan__unlock(&lock);
+    free_all(unused);
+}
+
+/* --- a record ------------------------------------------------------------------------- */
+
+/* Room within a record, taken from its end. */
+struct room {
+    char *next, *end;
+};
+
+static const char *
+put_string(struct room *room, const char *string)
+{
+    size_t n = strlen(string) + 1;
+    if (n > (size_t)(room->end - room->next)) {
+        return "";
+    }
+    char *at = room->next;
+    room->next += n;
+    return memcpy(at, string, n);
+}
+
+struct names {
+    struct room *room;                      /* NULL: they are only measured */
+    const char **to;
+    size_t n, size;
+};
+
+static void
+note_name(const char *name, void *arg)
+{
+    struct names *names = arg;
+    names->size += strlen(name) + 1;
+    if (names->room != NULL) {
+        names->to[names->n] = put_string(names->room, name);
+    }
+    names->n++;
+}
+
+static void
+find_build_id(const struct dl_phdr_info *info, char *hex, size_t size)
+{
+    hex[0] = 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type != PT_NOTE) {
+            continue;
+        }
+        const char *p = (const char *)info->dlpi_addr + ph->p_vaddr;
+        const char *end = p + ph->p_memsz;
+        while (p + sizeof(ElfW(Nhdr)) < end) {
+            const ElfW(Nhdr) *note = (const void *)p;
+            const char *name = p + sizeof *note;
+            const char *desc = name + ((note->n_namesz + 3) & ~3u);
+            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4
+                && memcmp(name, "GNU", 4) == 0 && note->n_descsz * 2 < size) {
+                for (unsigned j = 0; j < note->n_descsz; j++) {
+                    snprintf(hex + 2 * j, 3, "%02x", (unsigned char)desc[j]);
+                }
+                return;
+            }
+            p = desc + ((note->n_descsz + 3) & ~3u);
+        }
+    }
+}
+
+static const char *
+file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static bool
+is_excluded(const char *path)
+{
+    static const char *const names[] = { "libisan.so", "libc.so.", "ld-linux", "libunwind" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strncmp(file_name(path), names[i], strlen(names[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct isan__range
+range_of(const struct dl_phdr_info *info, const ElfW(Phdr) *ph)
+{
+    uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+    return (struct isan__range){ start, start + ph->p_memsz };
+}
+
+/* What the program headers say.  `data` has room for as many as there are. */
+static void
+read_headers(struct isan__module *m, const struct dl_phdr_info *info, struct isan__range *data)
+{
+    m->start = UINTPTR_MAX;
+    m->data = data;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        struct isan__range range = range_of(info, ph);
+        switch (ph->p_type) {
+        case PT_LOAD:
+            m->start = range.start < m->start ? range.start : m->start;
+            m->end = range.end > m->end ? range.end : m->end;
+            if (ph->p_flags & PF_W) {
+                data[m->n_data++] = range;
+                m->has_runtime |= (uintptr_t)runtime - range.start < ph->p_memsz;
+            }
+            if (ph->p_flags & PF_X) {
+                m->text = range;
+                m->n_text++;
+            }
+            break;
+        case PT_DYNAMIC: m->dynamic = (const void *)range.start; break;
+        case PT_GNU_RELRO: m->relro = range; break;
+        case PT_GNU_EH_FRAME: m->unwind = range; break;
+        case PT_TLS: m->tls_size = ph->p_memsz; break;
+        default: break;
+        }
+    }
+}
+
+/* Called by the linker, which keeps the module meanwhile.  It has read the dynamic section
+ * before it lists a module (elf/dl-load.c, _dl_map_object_from_fd). */
+static struct record *
+make_record(const struct dl_phdr_info *info, size_t info_size)
+{
+    char path[PATH_MAX], id[128];
+    struct isan__range data[64];
+    struct isan__module m = { .base = info->dlpi_addr, .headers = info->dlpi_phdr, .n_headers = info->dlpi_phnum };
+    if (info->dlpi_phnum > sizeof data / sizeof *data) {
+        return NULL;                        /* compilers make a dozen */
+    }
+    read_headers(&m, info, data);
+    if (m.start >= m.end) {
+        return NULL;
+    }
+    if (info->dlpi_name == NULL || info->dlpi_name[0] == 0) {       /* the executable */
+        ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+        path[n > 0 ? n : 0] = 0;
+    }
+    else {
+        snprintf(path, sizeof path, "%s", info->dlpi_name);
+    }
+    find_build_id(info, id, sizeof id);
+    struct names needed = { .room = NULL }, soname = { .room = NULL };
+    isan__visit_dynamic_names(m.base, m.dynamic, DT_NEEDED, note_name, &needed);
+    isan__visit_dynamic_names(m.base, m.dynamic, DT_SONAME, note_name, &soname);
+    size_t arrays = sizeof(struct record) + m.n_data * sizeof *data + needed.n * sizeof *needed.to;
+    size_t size = arrays + needed.size + soname.size + strlen(path) + strlen(id) + 2;
+    struct record *r = isan__map(size);
+    if (r == NULL) {
+        return NULL;
+    }
+    r->memory.size = size;
+    struct room room = { (char *)r + arrays, (char *)r + size };
+    struct isan__range *to = (struct isan__range *)(r + 1);
+    const char **names = (const char **)(to + m.n_data), *one = "";
+    memcpy(to, data, m.n_data * sizeof *data);
+    m.data = to;
+    m.needed = names;
+    m.n_needed = needed.n;
+    needed = (struct names){ .room = &room, .to = names };
+    isan__visit_dynamic_names(m.base, m.dynamic, DT_NEEDED, note_name, &needed);
+    if (soname.n == 1) {
+        soname = (struct names){ .room = &room, .to = &one };
+        isan__visit_dynamic_names(m.base, m.dynamic, DT_SONAME, note_name, &soname);
+    }
+    m.soname = one;
+    m.path = put_string(&room, path);
+    m.build_id = put_string(&room, id);
+    m.tls_id = info_size > offsetof(struct dl_phdr_info, dlpi_tls_modid) ? info->dlpi_tls_modid : 0;
+    m.imports = isan__imports_of(m.base, m.dynamic);
+    m.is_excluded = is_excluded(info->dlpi_name != NULL ? info->dlpi_name : "");
+    m.of_stdlib = strstr(path, "/lib-dynload/") != NULL;
+    r->module = m;
+    return r;
+}
+
+/* --- a snapshot ----------------------------------------------------------------------- */
+
+struct listing {
+    const struct snapshot *old;             /* NULL: there is none yet */
+    uint64_t generation, unloaded;
+    const struct record **all;
+    struct memory *made;                    /* the records that `old` does not have */
+    size_t n, room;
+};
+
+static const struct record *
+find_old(const struct snapshot *old, const struct dl_phdr_info *info)
+{
+    for (size_t i = 0; old != NULL && i < old->n; i++) {
+        const struct isan__module *m = &old->all[i]->module;
+        if (m->base == info->dlpi_addr && m->headers == info->dlpi_phdr && m->n_headers == info->dlpi_phnum
+            && (info->dlpi_name == NULL || info->dlpi_name[0] == 0 || strcmp(m->path, info->dlpi_name) == 0)) {
+            return old->all[i];
+        }
+    }
+    return NULL;
+}
+
+static bool
+make_room(struct listing *l)
+{
+    if (l->n == l->room) {
+        size_t room = l->room ? 2 * l->room : 512;
+        const struct record **all = isan__map(room * sizeof *all);
+        if (all == NULL) {
+            return false;
+        }
+        if (l->n != 0) {
+            memcpy(all, l->all, l->n * sizeof *all);
+        }
+        isan__unmap(l->all, l->room * sizeof *all);
+        l->all = all;
+        l->room = room;
+    }
+    return true;
+}
+
+/* A module that there is no memory for is left out. */
+static int
+list_module(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct listing *l = arg;
+    l->generation = info->dlpi_adds + info->dlpi_subs;
+    l->unloaded = info->dlpi_subs;
+    if (l->old != NULL && l->old->generation == l->generation) {
+        return 1;
+    }
+    const struct record *r = find_old(l->old, info);
+    if (!make_room(l)) {
+        return 1;
+    }
+    if (r == NULL) {
+        struct record *made = make_record(info, size);
+        if (made == NULL) {
+            return 0;
+        }
+        made->memory.next = l->made;
+        l->made = &made->memory;
+        r = made;
+    }
+    l->all[l->n++] = r;
+    return 0;
+}
+
+static struct snapshot *
+make_snapshot(const struct listing *l)
+{
+    size_t size = sizeof(struct snapshot) + 2 * l->n * sizeof *l->all;
+    struct snapshot *s = isan__map(size);
+    if (s == NULL) {
+        return NULL;
+    }
+    s->memory.size = size;
+    s->generation = l->generation;
+    s->unloaded = l->unloaded;
+    s->n = l->n;
+    s->by_address = s->all + l->n;
+    for (size_t i = 0; i < l->n; i++) {
+        size_t at = i;
+        s->all[i] = l->all[i];
+        for (; at > 0 && s->by_address[at - 1]->module.start > l->all[i]->module.start; at--) {
+            s->by_address[at] = s->by_address[at - 1];
+        }
+        s->by_address[at] = l->all[i];
+    }
+    return s;
+}
+
+/* The old snapshot, with the records that the new one does not have.  It is the current one,
+ * so nothing else links them. */
+static struct memory *
+replaced_by(const struct snapshot *new, struct snapshot *old)
+{
+    struct memory *first = &old->memory;
+    first->next = NULL;
+    for (size_t i = 0, from = 0; i < old->n; i++) {
+        size_t j = from;
+        while (j < new->n && new->all[j] != old->all[i]) {
+            j++;
+        }
+        if (j < new->n) {
+            from = j + 1;                   /* the linker keeps their order */
+        }
+        else {
+            struct memory *record = (struct memory *)&old->all[i]->memory;
+            record->next = first;
+            first = record;
+        }
+    }
+    return first;
+}
+
+/* False: another refresh was first. */
+static bool
+publish(struct snapshot *new, struct snapshot *old)
+{
+    isan__lock(&lock);
+    bool first = current == old;
+    if (first) {
+        __atomic_store_n(&current, new, __ATOMIC_SEQ_CST);
+        if (old != NULL) {
+            struct memory *memory = replaced_by(new, old), *last = memory;
+            while (last->next != NULL) {
+                last = last->next;
+            }
+            last->next = replaced;
+            replaced = memory;
+        }
+    }
+    isan__unlock(&lock);
+    return first;
+}
+
+uint64_t
+isan__modules_refresh(void)
+{
+    bool done = runtime == NULL;
+    uint64_t generation = 0;
+    while (!done) {
+        struct listing l = { .old = begin_reading() };
+        struct snapshot *new = NULL;
+        dl_iterate_phdr(list_module, &l);
+        generation = l.generation;
+        done = l.old != NULL && l.old->generation == generation;
+        if (!done) {
+            new = make_snapshot(&l);
+            done = new != NULL && publish(new, (struct snapshot *)l.old);
+            if (!done) {                    /* no memory, or another refresh was first */
+                free_all(l.made);
+                isan__unmap(new, new ? new->memory.size : 0);
+                generation = 0;
+            }
+        }
+        end_reading();
+        isan__unmap(l.all, l.room * sizeof *l.all);
+        free_replaced();
+        done |= new == NULL;
+    }
+    return generation;
+}
+
+void
+isan__modules_begin(const void *of_python)
+{
+    runtime = of_python;
+    isan__modules_refresh();
+}
+
+/* Other threads, which may have been reading, are not there any more. */
+void
+isan__modules_forked(int unused)
+{
+    (void)unused;
+    readers = 0;
+}
+
+/* The caller has closed a handle of its own, so that the module is not mapped if it was the
+ * last one.  If another was loaded to the same place, its dlopen() refreshes. */
+void
+isan__modules_closed(const void *dynamic)
+{
+    uint64_t word;
+    if (runtime != NULL && !isan__peek(&word, dynamic, sizeof word)) {
+        isan__modules_refresh();
+    }
+}
+
+/* --- readers -------------------------------------------------------------------------- */
+
+uint64_t
+isan__modules_generation(void)
+{
+    const struct snapshot *s = begin_reading();
+    uint64_t generation = s != NULL ? s->generation : 0;
+    end_reading();
+    return generation;
+}
+
+uint64_t
+isan__modules_unloaded(void)
+{
+    const struct snapshot *s = begin_reading();
+    uint64_t unloaded = s != NULL ? s->unloaded : 0;
+    end_reading();
+    return unloaded;
+}
+
+static void
+visit_all(const struct snapshot *s, isan__module_visitor *visit, void *arg)
+{
+    for (size_t i = 0; s != NULL && i < s->n && visit(&s->all[i]->module, arg); i++) {
+    }
+}
+
+void
+isan__visit_modules(isan__module_visitor *visit, void *arg)
+{
+    visit_all(begin_reading(), visit, arg);
+    end_reading();
+}
+
+struct keeping {
+    uint64_t generation;
+    isan__module_visitor *visit;
+    void *arg;
+    bool same;
+};
+
+static int
+visit_kept(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct keeping *k = arg;
+    const struct snapshot *s = begin_reading();
+    (void)size;
+    k->same = s != NULL && s->generation == k->generation && info->dlpi_adds + info->dlpi_subs == k->generation;
+    if (k->same) {
+        visit_all(s, k->visit, k->arg);
+    }
+    end_reading();
+    return 1;
+}
+
+bool
+isan__visit_kept_modules(uint64_t generation, isan__module_visitor *visit, void *arg)
+{
+    struct keeping k = { generation, visit, arg, false };
+    if (generation == 0) {
+        return true;
+    }
+    dl_iterate_phdr(visit_kept, &k);
+    return k.same;
+}
+
+static void
+need(const struct snapshot *s, const char *name, uint32_t *queue, size_t *n, bool *seen)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct isan__module *m = &s->all[i]->module;
+        if (strcmp(m->soname, name) == 0 || strcmp(file_name(m->path), name) == 0) {
+            if (!seen[i]) {
+                seen[i] = true;
+                queue[(*n)++] = (uint32_t)i;
+            }
+            return;
+        }
+    }
+}
+
+static void
+visit_closure(const struct snapshot *s, uintptr_t base, uint32_t *queue, isan__module_visitor *visit, void *arg)
+{
+    bool *seen = (bool *)(queue + s->n);
+    size_t n = 0;
+    for (size_t i = 0; n == 0 && i < s->n; i++) {
+        if (s->all[i]->module.base == base) {
+            seen[i] = true;
+            queue[n++] = (uint32_t)i;
+        }
+    }
+    for (size_t at = 0; at < n; at++) {
+        const struct isan__module *m = &s->all[queue[at]]->module;
+        for (size_t i = visit(m, arg) ? 0 : m->n_needed; i < m->n_needed; i++) {
+            need(s, m->needed[i], queue, &n, seen);
+        }
+    }
+}
+
+void
+isan__visit_module_closure(uintptr_t base, isan__module_visitor *visit, void *arg)
+{
+    const struct snapshot *s = begin_reading();
+    size_t size = s != NULL ? s->n * (sizeof(uint32_t) + sizeof(bool)) : 0;
+    uint32_t *queue = size != 0 ? isan__map(size) : NULL;
+    if (queue != NULL) {
+        visit_closure(s, base, queue, visit, arg);
+    }
+    end_reading();
+    isan__unmap(queue, size);
+}
+
+static const struct record *
+find_at(const struct snapshot *s, uint64_t address)
+{
+    size_t low = 0, high = s != NULL ? s->n : 0;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (s->by_address[middle]->module.end <= address) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    return s != NULL && low < s->n && s->by_address[low]->module.start <= address ? s->by_address[low] : NULL;
+}
+
+bool
+isan__visit_module_at(uint64_t address, isan__module_visitor *visit, void *arg)
+{
+    const struct record *r = find_at(begin_reading(), address);
+    if (r != NULL) {
+        visit(&r->module, arg);
+    }
+    end_reading();
+    return r != NULL;
+}
+
+bool
+isan__is_in_module(uint64_t address)
+{
+    bool inside = find_at(begin_reading(), address) != NULL;
+    end_reading();
+    return inside;
+}
+
+uintptr_t
+isan__module_base(uint64_t address, uintptr_t otherwise)
+{
+    const struct record *r = find_at(begin_reading(), address);
+    uintptr_t base = r != NULL ? r->module.base : otherwise;
+    end_reading();
+    return base;
+}
+
+bool
+isan__module_is_known(uintptr_t base, const char *path)
+{
+    const struct snapshot *s = begin_reading();
+    bool known = false;
+    for (size_t i = 0; s != NULL && i < s->n && !known; i++) {
+        const struct isan__module *m = &s->all[i]->module;
+        known = m->base == base && (path[0] == 0 || strcmp(m->path, path) == 0);
+    }
+    end_reading();
+    return known;
+}
