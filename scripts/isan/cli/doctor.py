@@ -108,7 +108,9 @@ PROBES = {
     "chromium": command("chromium"),
     "parallel": command("parallel"),
     "cppcheck": command("cppcheck"),
+    "clang-format-19": command("clang-format-19"),
     "pyflakes3": module("pyflakes"),
+    "python3-pycodestyle": module("pycodestyle"),
     "shellcheck": command("shellcheck"),
     "debootstrap": lambda: bool(shutil.which("debootstrap", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")),
 }
