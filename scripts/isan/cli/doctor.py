@@ -125,7 +125,8 @@ MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 0x2, 0x20, 0x40
 got = mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
 sys.exit(got != at)
 """
-SHADOW_NOTE = "32 TiB (none of it used) for the owner tags: raise 'ulimit -v', and set sysctl vm.overcommit_memory to 0 or 1"
+SHADOW_NOTE = ("32 TiB (none of it used) for the owner tags: raise 'ulimit -v', and set sysctl vm.overcommit_memory to 0"
+               " or 1")
 
 
 def packages():
