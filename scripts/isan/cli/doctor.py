@@ -107,8 +107,10 @@ PROBES = {
     "npm": command("npm"),
     "chromium": command("chromium"),
     "parallel": command("parallel"),
+    "clang-format-19": command("clang-format-19"),
     "cppcheck": command("cppcheck"),
     "pyflakes3": module("pyflakes"),
+    "python3-pycodestyle": module("pycodestyle"),
     "shellcheck": command("shellcheck"),
     "debootstrap": lambda: bool(shutil.which("debootstrap", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")),
 }
