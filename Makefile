@@ -17,9 +17,24 @@ cc = $(if $(shell command -v $(firstword $(CC))),$(CC),$(error isan: there is no
 LIBC_CFLAGS = -fno-builtin -fno-tree-loop-distribute-patterns
 
 RUNTIME_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard runtime/*.c runtime/*/*.c hooks/*.c))
-SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py reports/*.py tests/*.py tests/*/*.py tests/bench/workloads/*.py)
+SYMBOLIZE_OBJ := $(patsubst %.c,build/obj/%.o,$(wildcard reports/symbolize/*.c))
+# The C tables that Python needs, too: of kinds of findings, and of options.
+C_TABLES    := runtime/core/kinds.inc runtime/base/options.inc
+SCRIPTS     := $(wildcard scripts/*.py scripts/isan/*.py scripts/isan/*/*.py reports/*.py reports/*/*.py \
+                          tests/*.py tests/*/*.py tests/unit/c/*.py tests/bench/workloads/*.py)
 SHELL_FILES := .ci/run scripts/isan.sh $(filter-out scripts/isan.sh,$(wildcard scripts/*.sh scripts/ci/*.sh tests/fuzz/*.sh))
-LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/*.c)
+LINT_C      := $(wildcard runtime/*.c runtime/*/*.c hooks/*.c reports/symbolize/*.c scripts/cpython/launcher.c)
+# C that clang-format keeps as it is, and what `make format` formats.
+FORMATTED_C := $(wildcard reports/symbolize/*.[ch] scripts/cpython/launcher.c tests/unit/c/*.[ch])
+CLANG_FORMAT ?= clang-format-19
+# Allowed besides what pycodestyle allows itself: tabs in texts (E101, W191), any indentation of continuation lines (E127,
+# E128), imports after sys.path is set (E402), long lines (E501), short lambdas (E731), and the name `l` (E741).
+PYCODESTYLE = --ignore=E101,E121,E123,E126,E127,E128,E226,E24,E402,E501,E704,E731,E741,W191,W503,W504
+
+# The unit tests to run: all, or those of the name in UNIT.
+UNIT_NAMES    := $(patsubst tests/unit/c/%_test.c,%,$(wildcard tests/unit/c/*_test.c))
+UNIT_PROGRAMS := $(patsubst %,build/unit/%_test,$(if $(UNIT),$(filter $(UNIT),$(UNIT_NAMES)),$(UNIT_NAMES)))
+UNIT_PYTHON   := $(if $(UNIT),$(wildcard tests/unit/test_$(UNIT).py),tests/unit)
 
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
 JOBS    ?= auto
@@ -36,17 +51,17 @@ hash := \#
 pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN__CONFIGURE_CACHE="$$cache"; \
     for p in $(1); do $(call python,$${p$(hash)*-},$${p%-*}); done
 
-.PHONY: all help deps python demo test cpython races bench fuzz soak lint install wheel clean
+.PHONY: all help deps python demo test unit fresh cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
 .DEFAULT_GOAL := all
 
-all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/bin/isan ## build the recorder, the symbolizer and the isan command
+all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/generated/_c_tables.py build/bin/isan ## build the recorder, the symbolizer and the isan command
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 deps: ## install what is missing through apt (DEPS="build test lint")
-	@scripts/deps.sh $(or $(DEPS),build test)
+	@PYTHON='$(PYTHON)' scripts/deps.sh $(or $(DEPS),build test)
 
 python: all ## build a CPython (FLAVOR=fast|debug|tsan|plain VERSION=3.13|3.14 SOURCE=tree or tarball)
 	$(isan) python $(if $(FLAVOR),--flavor $(FLAVOR)) $(if $(VERSION),--version $(VERSION)) $(if $(SOURCE),--source '$(SOURCE)')
@@ -59,8 +74,20 @@ demo: deps ## two programs under the fast interpreter (LOG=DIR keeps their logs)
 
 test: deps ## run the tests (PYTEST_ARGS=, JOBS=, PYTHONS="3.13-fast ...")
 	$(MAKE) all
+	$(MAKE) --no-print-directory unit UNIT_PYTHON=
 	$(call pythons,$(PYTHONS))
 	$(PYTHON) -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile tests $(PYTEST_ARGS)
+
+unit: ## the unit tests, of C under AddressSanitizer and UBSan, and of Python (UNIT=NAME: only those of that name)
+	$(if $(UNIT_PROGRAMS)$(UNIT_PYTHON),,$(error isan: there is neither tests/unit/c/$(UNIT)_test.c nor tests/unit/test_$(UNIT).py))
+	@[ -z '$(UNIT_PROGRAMS)' ] || $(MAKE) --no-print-directory --silent -j$$(nproc) $(UNIT_PROGRAMS)
+	@[ -z '$(UNIT_PROGRAMS)' ] || $(PYTHON) tests/unit/c/run.py $(UNIT_PROGRAMS)
+	@[ -z '$(UNIT_PYTHON)' ] || $(PYTHON) -m pytest -q -n $(JOBS) --maxprocesses 4 $(UNIT_PYTHON)
+
+# What the other variables of make test say is passed on.
+fresh: ## make demo and make test on a new Debian, removed afterwards (RELEASE=bookworm|trixie CACHE=1 TARGETS="demo test" FRESH_ARGS=)
+	@scripts/fresh.sh --release $(or $(RELEASE),bookworm) $(if $(CACHE),--cache) $(FRESH_ARGS) -- \
+	    $(foreach target,$(or $(TARGETS),demo test),'make $(target)')
 
 # The same results as without isan, and no finding but of the defects that are known.
 cpython: deps ## CPython's own tests under fast and debug, compared with plain (CPYTHON_TESTS= CPYTHON_LOG=)
@@ -107,21 +134,34 @@ soak: deps ## thousands of interpreters, isan's own memory flat (SOAK_ARGS=)
 
 # Of the checks left out two take isan__die() for a function that returns and do
 # not see that process_vm_readv() fills what it is given; gcc does the third better.
-lint: ## warnings as errors in C, cppcheck, pyflakes, sh -n, shellcheck
+lint: $(RUNTIME_OBJ) ## warnings as errors in C, cppcheck, formatting, pyflakes, pycodestyle, shellcheck, layers, lengths
 	set -e; for f in $(LINT_C); do echo "$(CC) -Werror $$f"; \
 	    case $$f in */libc.c) more='$(LIBC_CFLAGS)';; *) more=;; esac; \
 	    $(cc) $(filter-out -MMD -MP,$(ISAN_CFLAGS)) $$more -Werror -c -o /dev/null $$f; done
 	cppcheck -j $$(nproc) --quiet --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppress=missingInclude --suppress=nullPointerArithmeticRedundantCheck \
 	    --suppress=ctuuninitvar --suppress=pointerSize --error-exitcode=1 -I. -Iinclude $(LINT_C)
+	$(CLANG_FORMAT) --dry-run --Werror $(FORMATTED_C)
 	$(PYTHON) -m pyflakes $(SCRIPTS)
+	$(MAKE) --no-print-directory pycodestyle
 	set -e; for f in $(SHELL_FILES); do sh -n $$f; done
 	shellcheck scripts/ci/*.sh
+	$(PYTHON) scripts/layers.py --quiet
+	$(PYTHON) scripts/sizes.py
+
+layers: $(RUNTIME_OBJ) ## print the ladder of layers; fail on what goes up it, and on cycles of files
+	@$(PYTHON) scripts/layers.py
+
+pycodestyle:
+	$(PYTHON) -m pycodestyle $(PYCODESTYLE) $(SCRIPTS)
+
+format: ## format C with clang-format (FILES= others than those that are formatted)
+	$(CLANG_FORMAT) -i $(or $(FILES),$(FORMATTED_C))
 
 install: all ## install under PREFIX= (and DESTDIR=)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/isan' '$(DESTDIR)$(PREFIX)/lib/pkgconfig'
-	tar -cf - --exclude=__pycache__ build/lib build/libexec build/bin \
-	    scripts/isan scripts/packages.txt reports include scripts/cpython $(wildcard runtime/*/*.inc) \
+	tar -cf - --exclude=__pycache__ build/lib build/libexec build/generated build/bin \
+	    scripts/isan scripts/packages.txt reports include scripts/cpython \
 	    | tar -xf - --no-same-owner -C '$(DESTDIR)$(PREFIX)/lib/isan'
 	ln -sf ../lib/isan/build/bin/isan '$(DESTDIR)$(PREFIX)/bin/isan'
 	install -D -m 644 docs/isan.1 '$(DESTDIR)$(PREFIX)/share/man/man1/isan.1'
@@ -142,13 +182,16 @@ build/lib/libisan.so.0: $(RUNTIME_OBJ)
 	@mkdir -p $(@D)
 	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -o $@ $(RUNTIME_OBJ) -lunwind -ldl -lpthread
 
-build/libexec/isan-symbolize: build/obj/reports/symbolize.o
+build/libexec/isan-symbolize: $(SYMBOLIZE_OBJ)
 	@mkdir -p $(@D)
 	$(cc) $(LDFLAGS) -o $@ $^ -ldw -lelf
 
-build/libexec/isan-python: build/obj/reports/embed.o
+build/libexec/isan-python: build/obj/scripts/cpython/launcher.o
 	@mkdir -p $(@D)
 	$(cc) $(LDFLAGS) -o $@ $^ -ldl
+
+build/generated/_c_tables.py: scripts/generate_c_tables.py $(C_TABLES)
+	$(PYTHON) $< $@ $(C_TABLES)
 
 build/bin/isan: scripts/isan.sh Makefile
 	@mkdir -p $(@D)
@@ -160,4 +203,20 @@ build/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(cc) $(ISAN_CFLAGS) -c -o $@ $<
 
--include $(RUNTIME_OBJ:.o=.d) $(patsubst %.c,build/obj/%.d,$(wildcard reports/*.c))
+# Unit tests in C: build/unit/NAME_test, of tests/unit/c/NAME_test.c and of the files that objects.mk names.
+include tests/unit/c/objects.mk
+UNIT_CFLAGS = -std=gnu11 -O1 -g -Wall -Wextra -Werror -fno-omit-frame-pointer -fsanitize=address,undefined \
+              -fno-sanitize-recover=all -ftls-model=initial-exec -DISAN_CHECKED -I. -Iinclude -MMD -MP
+unit_objects = $(patsubst %.c,build/unit/obj/%.o,tests/unit/c/$(1)_test.c $($(1)_FILES))
+define unit_program
+build/unit/$(1)_test: $(call unit_objects,$(1))
+	$$(cc) -fsanitize=address,undefined -o $$@ $$^ $$($(1)_LIBS)
+endef
+$(foreach name,$(UNIT_NAMES),$(eval $(call unit_program,$(name))))
+
+build/unit/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(cc) $(UNIT_CFLAGS) $(if $(filter runtime/base/libc.c,$<),$(LIBC_CFLAGS)) -c -o $@ $<
+
+-include $(RUNTIME_OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) build/obj/scripts/cpython/launcher.d \
+         $(foreach name,$(UNIT_NAMES),$(patsubst %.o,%.d,$(call unit_objects,$(name))))

@@ -1,10 +1,10 @@
-/* The allocators: PyMem_SetAllocator for all three domains, around whatever
- * is installed (Doc/c-api/memory.rst, Objects/obmalloc.c).
+/* The allocators: PyMem_SetAllocator for all three domains, around those that are
+ * installed (Doc/c-api/memory.rst, Objects/obmalloc.c).
  *
- * Contract checked: the MEM and OBJECT domains belong to the interpreter that
- * allocates, the RAW domain to the process.  A block given to the wrong
- * interpreter's allocator would be taken for malloc's and end the process, so
- * it is kept instead, and shows up as its owner's leak.
+ * The MEM and OBJECT domains belong to the interpreter that allocates, the RAW domain to
+ * the process.  The allocator of another interpreter would take a block for one of
+ * malloc's and end the process.  So isan keeps such a block, and it shows up as a leak of
+ * its owner.
  */
 #include "hooks/alloc.h"
 
@@ -36,18 +36,18 @@ static struct domain {
 } domains[3] = { { .id = 0 }, { .id = 1 }, { .id = 2 } };
 enum { RAW = 0, MEM = 1, OBJ = 2 };
 
-/* A block needs two granules (owner.h), so 17 bytes are asked for at least.
- * But the debug hooks (_PyMem_DebugRawAlloc) put 16 bytes before a block and 8
- * after it, room enough, and must know its real size to guard it. */
+/* A block needs two granules (core/shadow.h), so isan asks for at least 17 bytes.  The
+ * debug hooks (_PyMem_DebugRawAlloc) put 16 bytes before a block and 8 after it, which is
+ * enough.  They must know the real size to guard it. */
 enum { LEAST = ISAN__GRANULE + 1 };
 static size_t least;                        /* LEAST or 0 */
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Whose a new block is, after refreshing. Without a thread state only the RAW
- * domain may be used, and the block is nobody's. */
+/* The owner of a new block, after the thread state was looked up.  Without a thread state
+ * only the RAW domain may be used; such a block belongs to no interpreter. */
 INLINE isan__slot_t
-current(bool raw)
+new_owner(bool raw)
 {
     isan__slot_t slot = isan__slot;
     if (raw) {
@@ -56,9 +56,9 @@ current(bool raw)
     return slot;
 }
 
-/* The MEM and OBJECT domains' allocator takes large blocks and its own
- * bookkeeping from the RAW domain (Objects/obmalloc.c, pymalloc_alloc and
- * new_arena), whose hook lets those pass. */
+/* The allocator of the MEM and OBJECT domains takes large blocks and its own bookkeeping
+ * from the RAW domain (Objects/obmalloc.c, pymalloc_alloc and new_arena).  The hook of
+ * the RAW domain lets nested calls pass. */
 #define REAL(raw, call) __extension__ ({                                \
     if (!(raw)) {                                                       \
         isan__self.nested = 1;                                          \
@@ -69,13 +69,13 @@ current(bool raw)
     }                                                                   \
     p_; })
 
-/* Without a thread state the allocators of MEM and OBJECT have no interpreter to
- * take memory of, and from 3.12 on no pointer to one (Objects/obmalloc.c,
- * get_state).  Before, the GIL is all that they need, which any thread may have. */
+/* Without a thread state the allocators of MEM and OBJECT find no interpreter (3.12,
+ * Objects/obmalloc.c, get_state).  Before 3.12 they need the GIL only, which any thread
+ * may have. */
 static void __attribute__((noinline, cold))
-unattached(const struct domain *d, void *pc)
+check_unattached(const struct domain *d, void *pc)
 {
-    if (!isan__py.one_gil) {
+    if (!isan__py.allocates_without_tstate) {
         isan__gilstate_check_call(d->id == OBJ ? "PyObject_Malloc" : "PyMem_Malloc", pc);
     }
 }
@@ -86,14 +86,13 @@ taggable(const void *p)
     return p != NULL && ((uintptr_t)p & (ISAN__GRANULE - 1)) == 0;
 }
 
-/* Memory that is filled little by little, such as the arena of a program's
- * syntax tree while the program runs (Python/pyarena.c, 8 KiB), must not seem to
- * keep what was there before; and none must be recognised as an object by an
- * old one's type (stock.c). */
+/* Old pointers in new memory must not seem to keep an object.  That matters for memory
+ * that is filled little by little, such as the arena of a syntax tree (Python/pyarena.c,
+ * 8 KiB).  Nor may the memory be recognised as an object by the type of an old one. */
 INLINE void
-forget(char *p, size_t size)
+clear_old_pointers(char *p, size_t size)
 {
-    enum { SMALL = 512, LARGE = 1 << 16 };  /* less is filled at once, more takes its time */
+    enum { SMALL = 512, LARGE = 1 << 16 };  /* smaller blocks are filled at once, larger take too long */
     if (ISAN__UNLIKELY(size > SMALL && size <= LARGE)) {
         memset(p, 0, size);
         return;
@@ -103,9 +102,9 @@ forget(char *p, size_t size)
     }
 }
 
-/* The hooks of each domain are compiled apart: `id` is a constant, and so is
- * `raw`.  So is `lean`: a stock Python with origin=none and without the debug
- * hooks, where checks and tags are all there is to pay for. */
+/* The hooks of each domain are compiled apart, so `id` and `raw` are constants.  `lean` is
+ * one too: a stock Python with origin=none and without the debug hooks needs checks and
+ * tags only. */
 INLINE void *
 do_malloc(struct domain *d, size_t size, int id, bool lean)
 {
@@ -115,21 +114,21 @@ do_malloc(struct domain *d, size_t size, int id, bool lean)
     }
     size_t smallest = lean ? LEAST : least;
     if (!raw && ISAN__UNLIKELY(isan__self.tstate == NULL)) {
-        unattached(d, __builtin_return_address(0));
+        check_unattached(d, __builtin_return_address(0));
     }
     void *p = REAL(raw, d->real.malloc(d->real.ctx, size < smallest ? smallest : size));
-    isan__slot_t slot = current(raw);
+    isan__slot_t slot = new_owner(raw);
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
-        /* Where pymalloc had the link to its next free block: a leaked block
-         * that was never filled must not seem to keep that one (leak.c).  The
-         * debug hooks, which may have put less than a pointer there, fill it. */
+        /* pymalloc had the link to its next free block here.  A leaked block that was
+         * never filled must not seem to keep that one (detect/leak.c).  The debug hooks
+         * may have asked for less than a pointer; they fill the block themselves. */
         if (ISAN__LIKELY(smallest != 0)) {
             *(void **)p = NULL;
             if (id == MEM) {
-                forget(p, size);
+                clear_old_pointers(p, size);
             }
         }
-        /* Whatever is less than two granules, they are what has a tag. */
+        /* Smaller blocks have two granules as well. */
         isan__tag_block(p, size, slot, lean ? 0 : isan__current_origin(), raw ? ISAN__RAW : 0);
     }
     return p;
@@ -145,10 +144,10 @@ do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
         elsize = size = least;
     }
     if (!raw && ISAN__UNLIKELY(isan__self.tstate == NULL)) {
-        unattached(d, __builtin_return_address(0));
+        check_unattached(d, __builtin_return_address(0));
     }
     void *p = REAL(raw, d->real.calloc(d->real.ctx, nelem, elsize));
-    isan__slot_t slot = current(raw);
+    isan__slot_t slot = new_owner(raw);
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
         isan__tag_block(p, size, slot, isan__current_origin(), raw ? ISAN__RAW : 0);
     }
@@ -180,9 +179,9 @@ hook_raw_calloc(void *ctx, size_t nelem, size_t elsize)
     return do_calloc(ctx, nelem, elsize, true);
 }
 
-/* What a block must carry to be freed without further ado. */
+/* The tag of a block that can be freed at once. */
 static inline bool
-plain(uint32_t word)
+is_plain(uint32_t word)
 {
     return (word & (0xffff | ISAN__START | ISAN__NOTED | ISAN__FREED))
         == (ISAN__START | isan__self.free_slot);
@@ -197,7 +196,7 @@ slow_free(struct domain *d, void *p, void *pc)
         isan__scan_if_requested();
     }
     if (!(word & ISAN__START)) {
-        d->real.free(d->real.ctx, p);       /* from before isan, or no multiple of 16 */
+        d->real.free(d->real.ctx, p);       /* allocated before isan, or not at a multiple of 16 */
         return;
     }
     isan__slot_t slot = isan__slot, owner = word & ISAN__NOTED && d->id != RAW
@@ -239,7 +238,7 @@ hook_free(void *ctx, void *p)
 {
     struct domain *d = ctx;
     uint32_t word = isan__load_tag(p);
-    if (ISAN__LIKELY(plain(word))) {
+    if (ISAN__LIKELY(is_plain(word))) {
         isan__untag_block(p, word);
         d->real.free(d->real.ctx, p);
     }
@@ -250,9 +249,9 @@ hook_free(void *ctx, void *p)
 
 /* A foreign block: its owner keeps it, the caller gets a copy. */
 static void *
-copy(struct domain *d, void *p, size_t size)
+copy_foreign(struct domain *d, void *p, size_t size)
 {
-    char *q = hook_malloc(d, size);         /* never RAW's, which has no owner */
+    char *q = hook_malloc(d, size);         /* d is not RAW: blocks of that have no owner */
     if (q != NULL) {
         size_t old = isan__block_size(p);
         memcpy(q, p, old < size ? old : size);
@@ -282,11 +281,11 @@ hook_realloc(void *ctx, void *p, size_t size)
     if (d->id != RAW && (word & ISAN__FREED || (owner != slot && slot != 0))) {
         isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_realloc, p, __builtin_return_address(0));
         if (word & ISAN__FREED || !isan__share_obmalloc(owner, slot)) {
-            return copy(d, p, size);
+            return copy_foreign(d, p, size);
         }
     }
-    /* Whoever gets the old address next may tag it before realloc is back
-     * here, so its tags go first. */
+    /* Another thread may get the old address and tag it before realloc returns, so the
+     * old tags go first. */
     size_t old = isan__block_size(p);
     uint32_t origin = isan__block_origin(p);
     char *op = isan__marked_object_in(p);
@@ -294,8 +293,8 @@ hook_realloc(void *ctx, void *p, size_t size)
     char *q = REAL(d->id == RAW, d->real.realloc(d->real.ctx, p, size));
     char *now = q != NULL ? q : p;
     if (taggable(now)) {
-        /* A foreign block of a shared obmalloc is whose it would be had it
-         * been copied to a new one. */
+        /* A foreign block of a shared obmalloc gets the owner that a copy in a new block
+         * would have. */
         bool taken = q != NULL && d->id != RAW && slot != 0 && slot != owner;
         isan__tag_block(now, q != NULL ? size : old, taken ? slot : owner,
                   taken ? isan__current_origin() : origin, word & (ISAN__RAW | ISAN__NOTED));
@@ -319,17 +318,16 @@ free_really(int domain, void *p)
 }
 
 static void
-get(int domain, allocator *a)
+get_allocator(int domain, allocator *a)
 {
     void (*f)(int, allocator *) = (void (*)(int, allocator *))isan__python_symbol("PyMem_GetAllocator");
     f(domain, a);
 }
 
-/* The debug hooks are on all domains or none (PyMem_SetupDebugHooks), and known
- * by the letter before a block and the bytes in it; the RAW domain needs no
- * thread state. */
+/* The debug hooks are on all domains or on none (PyMem_SetupDebugHooks).  They put a
+ * letter before a block and fill it.  The RAW domain can be asked without a thread state. */
 static bool
-debug_hooks(const allocator *raw)
+has_debug_hooks(const allocator *raw)
 {
     unsigned char *p = raw->malloc(raw->ctx, 1);
     bool debug = p != NULL && p[0] == 0xcd && p[-8] == 'r';
@@ -341,22 +339,22 @@ static bool
 is_wrapped(void)
 {
     allocator now;
-    get(RAW, &now);
+    get_allocator(RAW, &now);
     return now.malloc != hook_raw_malloc;
 }
 
-/* Python has been initialised again and has its own allocators back
- * (Python/pystate.c, _PyRuntimeState_Init). */
+/* Python was initialised again and has its own allocators back (Python/pystate.c,
+ * _PyRuntimeState_Init). */
 static bool
 were_reset(void)
 {
     allocator now;
-    get(RAW, &now);
+    get_allocator(RAW, &now);
     return now.malloc == domains[RAW].real.malloc;
 }
 
-/* Python sets its allocators when it is initialised (PYTHONMALLOC, -X dev),
- * so this is called when a main interpreter begins. */
+/* Called when a main interpreter begins: Python sets its own allocators when it is
+ * initialised (PYTHONMALLOC, -X dev). */
 void
 isan__alloc_install(void)
 {
@@ -366,18 +364,18 @@ isan__alloc_install(void)
     isan__allocator_is_wrapped = is_wrapped;
     isan__allocators_were_reset = were_reset;
     allocator now;
-    get(RAW, &now);
+    get_allocator(RAW, &now);
     if (now.malloc == hook_raw_malloc) {
         return;
     }
-    least = debug_hooks(&now) ? 0 : LEAST;
+    least = has_debug_hooks(&now) ? 0 : LEAST;
     static void *(*const mallocs[2][3])(void *, size_t) = {
         { hook_raw_malloc, hook_mem_malloc, hook_malloc },
         { hook_raw_malloc, hook_lean_mem_malloc, hook_lean_malloc },
     };
     bool lean = isan__stock && isan__options.origin == ISAN__ORIGIN_none && least != 0;
     for (int i = 0; i < 3; i++) {
-        get(i, &domains[i].real);
+        get_allocator(i, &domains[i].real);
         set(i, &(allocator){
             &domains[i], mallocs[lean][i],
             i == RAW ? hook_raw_calloc : hook_calloc, hook_realloc, hook_free,

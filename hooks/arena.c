@@ -1,12 +1,10 @@
 /* Arenas, from which pymalloc cuts its blocks (Objects/obmalloc.c, new_arena;
  * PyObject_SetArenaAllocator).
  *
- * An interpreter with an obmalloc of its own that ends with a block still
- * allocated leaves its arenas for good, and a release build always does
- * (interned strings).  Nobody can allocate from them any more, so once the
- * quarantine has let go of what was in them, isan gives back what they cost:
- * the pages of tags that say nothing, and the whole arena where no block is
- * left, which only the quarantine has kept from being freed.
+ * An interpreter with an obmalloc of its own leaves its arenas for good if it ends with a
+ * block still allocated.  In a release build it always does (interned strings).  Its
+ * arenas are not allocated from any more.  When the quarantine holds none of their blocks,
+ * isan gives back the pages of tags without a tag, and the arenas without a block.
  */
 #include "hooks/arena.h"
 
@@ -36,7 +34,7 @@ static size_t n, room;
 static struct isan__lock lock = { .rank = ISAN__RANK_ARENAS };
 
 static void
-keep(struct arena a)
+remember(struct arena a)
 {
     isan__lock(&lock);
     if (n == room) {
@@ -44,7 +42,7 @@ keep(struct arena a)
         struct arena *to = isan__map(bigger * sizeof *to);
         if (to == NULL) {
             isan__unlock(&lock);
-            return;                         /* then it is as without isan */
+            return;                         /* the arena stays, as it does without isan */
         }
         if (n > 0) {
             memcpy(to, arenas, n * sizeof *to);
@@ -64,7 +62,7 @@ hook_alloc(void *ctx, size_t size)
     void *p = real.alloc(real.ctx, size);
     const struct isan__interp *i = isan__interp_of(isan__self.slot);
     if (p != NULL && i->serial != 0 && !i->shares_main) {
-        keep((struct arena){ p, size, i->serial });
+        remember((struct arena){ p, size, i->serial });
     }
     return p;
 }

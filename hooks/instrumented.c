@@ -1,5 +1,6 @@
-/* What the checks and edits of an instrumented Python call (include/isan/
- * refcount.h and anchors.txt); on a stock Python stock.c and boundary.c do. */
+/* The functions that the checks and edits of an instrumented Python call
+ * (include/isan/refcount.h, scripts/cpython/anchors.txt).  On a stock Python the wrappers
+ * of boundary.c and reftrace.c call them. */
 #include "hooks/instrumented.h"
 
 #include "runtime/core/attach.h"
@@ -8,9 +9,9 @@
 #include "runtime/detect/foreign_use.h"
 #include "runtime/detect/race_tsan.h"
 
-/* ISAN_SCOPE: the scope before and the new one, or 0 where there are none. */
+/* ISAN_SCOPE.  Returns the scope before, or 0 in interpreters without scopes. */
 static int
-enter(int scope)
+enter_scope(int scope)
 {
     struct isan__thread *self = &isan__self;
     if (!isan__interp_of(self->slot)->shares_main) {
@@ -23,29 +24,29 @@ enter(int scope)
 }
 
 static void
-leave(int before)
+leave_scope(int before)
 {
     isan__self.scope = (uint8_t)before;
     isan__thread_update_slots();
 }
 
 static void
-incref(const void *op)
+check_incref(const void *op)
 {
     isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_incref, op, __builtin_return_address(0));
 }
 
 static void
-attribute(const void *op)
+check_attribute(const void *op)
 {
     isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_attribute, op, __builtin_return_address(0));
 }
 
-/* Before the count goes down.  The last reference is not given up here: the
- * object is another interpreter's to deallocate, and running its tp_dealloc
- * here would put its memory into this interpreter's free lists. */
+/* Called before the count goes down.  The last reference is not dropped: the owner has to
+ * deallocate the object.  Its tp_dealloc would put the memory into the free lists of this
+ * interpreter. */
 static void
-decref(void *op)
+check_decref(void *op)
 {
     uint32_t *count = op;                   /* the low half of ob_refcnt */
     if (*count == 1) {
@@ -58,9 +59,9 @@ decref(void *op)
     }
 }
 
-/* _Py_Dealloc, for counts that fell to 0 unchecked. */
+/* _Py_Dealloc, for counts that fell to 0 without a check. */
 static int
-dealloc(void *op)
+check_dealloc(void *op)
 {
     if (!isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0))) {
         return 0;
@@ -69,10 +70,10 @@ dealloc(void *op)
     return 1;
 }
 
-/* new_reference: an object from a free list is a new one in an old block.  On
- * a stock Python the one before may have been another interpreter's. */
+/* new_reference.  An object from a free list is a new object in an old block.  On a stock
+ * Python the old one may have belonged to another interpreter. */
 static void
-create(void *op)
+mark_created(void *op)
 {
     char *block = isan__block_of(op);
     if (block == NULL) {
@@ -91,7 +92,7 @@ create(void *op)
 
 /* ISAN_WITHIN */
 static unsigned int
-serial(const void *interp)
+serial_of_interp(const void *interp)
 {
     isan__slot_t slot = isan__self.slot;
     if (isan__interp_of(slot)->interp != interp) {
@@ -101,8 +102,8 @@ serial(const void *interp)
 }
 
 const struct isan__hooks isan__hook_table = {
-    .incref = incref, .decref = decref, .attribute = attribute,
-    .create = create, .dealloc = dealloc,
+    .incref = check_incref, .decref = check_decref, .attribute = check_attribute,
+    .create = mark_created, .dealloc = check_dealloc,
     .attach = isan__attach, .detach = isan__detach, .finalize = isan__finalize,
-    .enter = enter, .leave = leave, .serial = serial, .race = isan__race_tsan_report,
+    .enter = enter_scope, .leave = leave_scope, .serial = serial_of_interp, .race = isan__race_tsan_report,
 };

@@ -2,9 +2,9 @@
  * of every object, those from free lists included, which no allocator sees.
  *
  * There is one tracer for the process, and tracemalloc uses it too
- * (Python/tracemalloc.c, _PyTraceMalloc_TraceRef): whoever comes later takes
- * the place of the other.  So isan looks from time to time whether it is still
- * there, and passes on to whom it finds instead.
+ * (Python/tracemalloc.c, _PyTraceMalloc_TraceRef).  The later one replaces the other.  So
+ * isan looks from time to time whether its tracer is still installed.  If not, isan
+ * installs it again and passes the calls on to the one that it found.
  */
 #include "hooks/reftrace.h"
 
@@ -36,8 +36,8 @@ foreign_dies(void *op)
     }
 }
 
-/* A new object in a fresh block has no mark yet.  One from a free list has its
- * own; that of a type without a GC head, such as float, is at its block's start. */
+/* A new object in a fresh block has no mark yet.  One from a free list has its old mark.
+ * An object of a type without a GC head, such as float, is at the start of its block. */
 static int
 trace(void *op, int event, void *data)
 {
@@ -89,8 +89,8 @@ isan__reftrace_install(int unused)
         check = (int (*)(void))isan__python_symbol("PyGILState_Check");
         looked = true;
     }
-    /* Nothing but where an object of a free list was created depends on it;
-     * a pydebug build aborts if it is not called with the GIL. */
+    /* It tells the creation sites of objects from free lists, so origin=none does without.
+     * A pydebug build aborts if these functions are called without the GIL. */
     if (!isan__stock || set == NULL || isan__options.origin == ISAN__ORIGIN_none || !check()) {
         return;
     }
@@ -101,7 +101,7 @@ isan__reftrace_install(int unused)
         next.function = now;
         set(now != NULL ? trace_and_pass_on : trace, NULL);
         if (isan__reftrace_active) {
-            isan__interps_clear_marked();       /* while it was another's */
+            isan__interps_clear_marked();       /* another tracer was installed meanwhile */
         }
         isan__reftrace_active = true;
     }
@@ -111,5 +111,5 @@ void
 isan__reftrace_interp_finalizes(isan__slot_t slot)
 {
     (void)slot;
-    isan__reftrace_install(0);              /* or its marks are not to be relied on */
+    isan__reftrace_install(0);              /* without it, marks may be missing */
 }

@@ -1,14 +1,13 @@
-/* A stock Python: what its hook points and a look at its thread state tell.
+/* A stock Python: where isan begins.
  *
- * The allocators are installed when the main interpreter gets its GIL: by then
- * PYTHONMALLOC and -X dev have been obeyed (Python/preconfig.c,
- * _PyPreConfig_Write), and no object is there yet (Python/pylifecycle.c,
- * pycore_create_interpreter).  What shows that is its call of
- * pthread_cond_init (Python/ceval_gil.c, create_gil); no audit event does,
- * since there is no thread state that hooks could be called with.
+ * The allocators are installed when the main interpreter gets its GIL.  By then
+ * PYTHONMALLOC and -X dev have been obeyed (Python/preconfig.c, _PyPreConfig_Write), and
+ * no object exists (Python/pylifecycle.c, pycore_create_interpreter).  The runtime's call
+ * of pthread_cond_init shows it (Python/ceval_gil.c, create_gil).  There is no audit event
+ * for it, since hooks need a thread state.
  *
- * Which interpreter a thread runs in is looked up whenever it allocates, calls
- * the C API through boundary.c, or does something that needs a closer look.
+ * A stock Python does not say when a thread changes its interpreter.  isan looks it up
+ * whenever the thread allocates or calls the C API (core/attach.h).
  */
 #define _GNU_SOURCE
 #include "hooks/stock.h"

@@ -1,9 +1,9 @@
-/* pthread_create: on whose behalf a thread was started.
+/* pthread_create(): the interpreter for which a thread was started.
  *
- * A library's callback thread knows nothing of Python, so what PyGILState_Ensure
- * is called for in it is not to be seen there.  But the call that started it was
- * made in an interpreter, or in a thread that was.  What the main interpreter
- * starts is left alone: that is where PyGILState_Ensure leads.
+ * A thread that a C library starts for its callbacks has nothing of Python's, so it does
+ * not show for which interpreter it calls PyGILState_Ensure().  But pthread_create() was
+ * called in an interpreter, or in a thread that was started in one.  Threads of the main
+ * interpreter are left alone: PyGILState_Ensure() leads there.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,26 +15,26 @@
 
 typedef int create_function(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-struct birth {
+struct new_thread {
     void *(*start)(void *);
     void *arg;
-    uint32_t maker, stack, tid;
+    uint32_t creator, stack, tid;           /* of the interpreter (serial) and thread that started it */
 };
 
 static void *
-run(void *arg)
+run_thread(void *arg)
 {
-    struct birth birth = *(struct birth *)arg;
+    struct new_thread thread = *(struct new_thread *)arg;
     free(arg);
-    isan__self.creator_serial = birth.maker;
-    isan__self.creator_stack = birth.stack;
-    isan__self.creator_tid = birth.tid;
-    return birth.start(birth.arg);
+    isan__self.creator_serial = thread.creator;
+    isan__self.creator_stack = thread.stack;
+    isan__self.creator_tid = thread.tid;
+    return thread.start(thread.arg);
 }
 
-/* False: it is of the main interpreter, or of none. */
+/* False: it is the main interpreter, or none. */
 static bool
-find_maker(struct birth *birth)
+find_creator(struct new_thread *thread)
 {
     if (isan__main_slot == 0) {
         return false;
@@ -43,35 +43,35 @@ find_maker(struct birth *birth)
     const struct isan__thread *self = &isan__self;
     const struct isan__interp *last = isan__interp_of(self->slot);
     if (last->serial != 0 && last->kind != ISAN_INTERP_MAIN) {
-        birth->maker = last->serial;
-        birth->stack = isan__record_stack(NULL);
-        birth->tid = isan__tid();
+        thread->creator = last->serial;
+        thread->stack = isan__record_stack(NULL);
+        thread->tid = isan__tid();
     }
-    else if (last->serial == 0) {           /* a library's thread that starts more of them */
-        birth->maker = self->creator_serial;
-        birth->stack = self->creator_stack;
-        birth->tid = self->creator_tid;
+    else if (last->serial == 0) {           /* a library's thread that starts other threads */
+        thread->creator = self->creator_serial;
+        thread->stack = self->creator_stack;
+        thread->tid = self->creator_tid;
     }
-    return birth->maker != 0;
+    return thread->creator != 0;
 }
 
 __attribute__((visibility("default"))) int
 pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *arg)
 {
     static create_function *real;
-    struct birth here = { start, arg, 0, 0, 0 }, *birth = NULL;
+    struct new_thread here = { start, arg, 0, 0, 0 }, *started = NULL;
     if (real == NULL) {
         real = (create_function *)dlsym(RTLD_NEXT, "pthread_create");
     }
-    if (find_maker(&here) && (birth = malloc(sizeof *birth)) != NULL) {
-        *birth = here;
+    if (find_creator(&here) && (started = malloc(sizeof *started)) != NULL) {
+        *started = here;
     }
-    if (birth == NULL) {
+    if (started == NULL) {
         return real(thread, attributes, start, arg);
     }
-    int error = real(thread, attributes, run, birth);
+    int error = real(thread, attributes, run_thread, started);
     if (error != 0) {
-        free(birth);
+        free(started);
     }
     return error;
 }

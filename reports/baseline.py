@@ -1,10 +1,8 @@
-"""A saved report (isan report --format json) as the baseline of another: what is
-in it already is known, what is in it only has gone.
+"""A saved report (isan report --format json) as the baseline of another.
 
-What interpreters do with the object in a static may differ from run to run: the bug is
-the static, and where that is known so is what comes of it.
+Findings that the baseline has are known; findings that only the baseline has are gone. What interpreters do with the
+object in a static may differ from run to run. The bug is the static: if that is known, so is what comes of it.
 """
-
 import json
 
 from .fingerprints import variable
@@ -14,20 +12,23 @@ _KEPT = ("fingerprint", "kind", "headline")
 
 
 class Unusable(Exception):
-    """A sentence that names the file."""
+    """A file is no baseline. The sentence names it."""
 
 
 def read(path):
-    """The findings of a saved report: fingerprint -> what is told of one that has gone."""
+    """The findings of a saved report: fingerprint -> what a report says of one that is gone."""
     return _findings(path, _load(path))
 
 
 def read_check(path):
-    """What `isan check --format json` has saved: its findings, each with the module that was `checked`, and its verdicts
-    by module."""
+    """(findings, verdicts) of what `isan check --format json` has saved.
+
+    Each finding has the module that was `checked`; the verdicts are by module.
+    """
     saved = _load(path)
     modules = saved.get("modules") if isinstance(saved, dict) else None
-    if not isinstance(modules, list) or not all(isinstance(m, dict) and isinstance(m.get("name"), str) for m in modules):
+    if not isinstance(modules, list) or not all(
+            isinstance(m, dict) and isinstance(m.get("name"), str) for m in modules):
         raise Unusable("%s is nothing that isan check has saved: save it with isan check --format json" % path)
     found = {}
     for module in modules:
@@ -41,7 +42,8 @@ def _load(path):
         try:
             return json.load(file)
         except (ValueError, RecursionError) as error:
-            raise Unusable("%s is no saved report (%s): save one with isan report --format json -o FILE" % (path, error))
+            raise Unusable("%s is no saved report (%s): save one with isan report --format json -o FILE" % (
+                path, error))
 
 
 def _findings(path, saved):
@@ -53,19 +55,22 @@ def _findings(path, saved):
 
 
 def knows(saved):
-    """A function that says whether a finding is known."""
+    """A function that says whether the saved report has a finding."""
     variables = {one["variable"] for one in saved.values() if one.get("kind") == "static" and one.get("variable")}
     return lambda f: f["fingerprint"] in saved or f["kind"] in _COMES_OF_IT and variable(f) in variables
 
 
 def gone(saved, seen):
-    """What was saved, but for what has these fingerprints."""
+    """The saved findings, but for those with a fingerprint in `seen`."""
     return [{key: value for key, value in saved[fingerprint].items() if key != "variable"}
             for fingerprint in saved if fingerprint not in seen]
 
 
 def compare(report, path, saved):
-    """Mark each finding "new" or "known", the new ones first, and list what has gone; what is suppressed now has not."""
+    """Mark each finding "new" or "known", put the new ones first, and list those that are gone.
+
+    A finding that is suppressed now is not gone.
+    """
     known = knows(saved)
     for finding in report["findings"]:
         finding["baseline"] = "known" if known(finding) else "new"
@@ -76,5 +81,5 @@ def compare(report, path, saved):
 
 
 def is_new(finding):
-    """Whether it is to fail the run: all are where there is no baseline."""
+    """Whether a finding fails the run. Without a baseline all do."""
     return finding["baseline"] != "known"

@@ -1,13 +1,10 @@
-"""What a finding is known by: in one report, and from one report to the next.
+"""What identifies a finding: in one report, and from one report to the next.
 
-`identity` tells which records of the logs are one finding.  It counts lines from
-the start of their function, since two places in one function are two bugs.
-`fingerprint` must outlive edits, rebuilds and other machines, so there is neither
-a line in it nor an address, a serial or a directory: only the kind, the access,
-and names of modules, functions, variables and types.  Findings of one report
-that are alike in all of that are numbered, in the order of their lines.
+`identity` decides which records of the logs are one finding. It counts lines from the start of their function, since
+two places in one function are two bugs. `fingerprint` must outlive edits, rebuilds and other machines. So it has no
+line, no address, no serial and no directory: only the kind, the access, and names of modules, functions, variables and
+types. Findings of one report that are alike in all of these are numbered, in the order of their lines.
 """
-
 import hashlib
 import os
 import re
@@ -19,12 +16,12 @@ _OFFSET = re.compile(r"(?<=\S) \(offset \d+\)$")
 
 
 def users(frames):
-    """The innermost frame that is not CPython's own, else the innermost."""
+    """The innermost frame that is not CPython's own; if there is none, the innermost."""
     return next((f for f in frames if not f["cpython"]), frames[0] if frames else None)
 
 
 def module_name(path):
-    """The file name of a module, without what names the Python it is built for."""
+    """The file name of a module, without the tag of the Python that it is built for."""
     return _ABI_TAG.sub("", os.path.basename(path or ""))
 
 
@@ -43,24 +40,26 @@ def _may_be_missed(holder):
 
 
 def _holder(finding, lines):
-    """What holds it, but for what differs from one round of a loop to the next."""
+    """What holds the object, without what differs from one round of a loop to the next."""
     holder = finding["holder"]
     if holder is None or not lines and _may_be_missed(holder):
         return None
     parts = [holder["kind"]]
-    if holder["address"] is not None:       # whatever element of an array, and of all that have no name
-        path = "" if holder.get("behind") else re.sub("->.*", "", holder["path"] or "")     # other keys, other ways
+    if holder["address"] is not None:       # all elements of an array are one, and all variables without a name
+        # The way through memory may depend on keys and hashes, so the path ends at the first pointer.
+        path = "" if holder.get("behind") else re.sub("->.*", "", holder["path"] or "")
         parts += [module_name(holder["module"]), holder["symbol"] or holder["section"],
                   holder["symbol"] and re.sub(r"\[\d+\]", "[]", path)]
     if "object" in holder:
         label = holder["path"] if holder["edge"] in ("attribute", "field") else None
         maker = users(finding["stacks"].get("holder", []))
-        parts += [holder["object"]["type"], holder["edge"], label and _OFFSET.sub("", label), maker and _place(maker, lines)]
+        parts += [holder["object"]["type"], holder["edge"], label and _OFFSET.sub("", label),
+                  maker and _place(maker, lines)]
     return parts
 
 
 def variable(finding):
-    """What names the static that a finding is about, without its elements; None if it is about none, or one without a name."""
+    """(module, symbol) of the static that a finding is about; None if it is about none, or one without a name."""
     holder = finding.get("holder")
     if not isinstance(holder, dict) or holder.get("address") is None or not holder.get("symbol"):
         return None
@@ -70,22 +69,23 @@ def variable(finding):
 def _parts(finding, lines):
     holder = finding["holder"]
     parts = [finding["kind"], finding["access"], _holder(finding, lines)]
-    if finding["kind"] == "race":                   # one for each variable, from wherever it is accessed
+    if finding["kind"] == "race":                   # one for each variable, however many places access it
         parts.append(finding["gil"])
         if finding["object"]["size"] or not holder or not holder["symbol"]:     # not the variable itself
             parts += [finding["object"]["type"], sorted(
                 str(_place(users(place["stack"]), lines)) for place in finding["places"]
                 if place["role"] == "access" and place["stack"])]
-    elif finding["kind"] == "static" and holder:    # one for each variable, whatever it holds
+    elif finding["kind"] == "static" and holder:    # one for each variable, however many objects it holds
         parts += [finding["object"]["static_type"], not holder["symbol"] and finding["object"]["type"]]
-    elif finding["kind"] == "immortal":             # one for each culprit, whatever it changes
+    elif finding["kind"] == "immortal":             # one for each culprit, however many objects it changes
         parts += [sorted(module_name(suspect["module"]) for suspect in finding["suspects"])]
     else:
         parts += [finding["object"]["type"] or finding.get("function"), finding.get("domain"),
                   [finding[who] and finding[who]["kind"] for who in ("owner", "current")]]
         for name in ("created", "used"):
             frames = finding["stacks"].get(name, [])
-            # CPython has several ways to make an object, with and without a free list.
+            # CPython can make one object in several ways, with and without a free list. So its own innermost frame
+            # counts in the stack of the use only.
             parts.append([_place(f, lines) for f in frames[:name == "used"] + [users(frames)] * bool(frames)
                           + [f for f in frames if f["kind"] == "python"][:1]])
     return parts
@@ -101,7 +101,7 @@ def digest(parts):
 
 
 def assign(findings):
-    """Give each its `fingerprint`: 16 hexadecimal digits, and -2, -3, ... for those alike."""
+    """Give each finding its `fingerprint`: 16 hexadecimal digits, and -2, -3, ... where several are alike."""
     alike = {}
     for finding in findings:
         base = digest(_parts(finding, False))
@@ -113,5 +113,5 @@ def assign(findings):
 
 
 def _order(identity):
-    """Line 9 before line 10."""
+    """A key that sorts line 9 before line 10."""
     return re.sub(r"\d+", lambda number: number[0].zfill(12), identity)

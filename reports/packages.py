@@ -1,5 +1,4 @@
 """What to install, or to do, where a file has no debug information."""
-
 import os
 import re
 import subprocess

@@ -33,7 +33,7 @@
 #include "runtime/core/origin.h"
 #include "runtime/core/thread_registry.h"
 #include "runtime/core/transfer.h"
-#include "runtime/detect/gc_visibility.h"
+#include "runtime/detect/gc_survey.h"
 #include "runtime/detect/gilstate.h"
 #include "runtime/detect/immortal.h"
 #include "runtime/detect/import_map.h"

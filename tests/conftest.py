@@ -5,11 +5,14 @@ import signal
 
 import pytest
 
+pytest.register_assert_rewrite("helpers")       # a failing assert in a helper shows its values, too
+
 from helpers.product import Problem, pythons
-from helpers.programs import FAST, STOCK, TSAN, VERSIONS, Subject
+from helpers.programs import FAST, STOCK, SYSTEM, TSAN, VERSIONS, Target
 from helpers.tree import ISAN, ROOT
 
-# A shell without job control has what it starts with & ignore it (POSIX, 2.11), and so would what tests interrupt.
+# A shell without job control starts background commands with SIGINT ignored (POSIX, 2.11).  Programs that tests interrupt
+# would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -47,10 +50,19 @@ def plain(flavor_python):
 
 
 @pytest.fixture(scope="session")
-def subject_of(isan, flavor_python, tmp_path_factory):
-    """subject_of(name) -> that Subject: "3.13-fast", -debug or -tsan, "3.13-plain", "system", or the path of a stock
-    Python."""
-    # Each process that the tests run in has a directory of its own there (pytest-xdist).
+def python_of(flavor_python):
+    """python_of(name) -> the executable of an interpreter; for names see target_of."""
+    def find(name):
+        version, _, flavor = name.partition("-")
+        return SYSTEM if name == "system" else flavor_python(flavor, version) if version in VERSIONS else name
+    return find
+
+
+@pytest.fixture(scope="session")
+def target_of(isan, python_of, tmp_path_factory):
+    """target_of(name) -> a Target.  Names are "3.13-fast", "3.13-debug", "3.13-tsan", "3.13-plain", "system", and paths of
+    stock Pythons."""
+    # pytest-xdist gives each of its worker processes a directory inside the one of the session.
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
 
@@ -58,47 +70,44 @@ def subject_of(isan, flavor_python, tmp_path_factory):
     def make(name):
         version, _, flavor = name.partition("-")
         directory = shared / ("ext-" + name.replace("/", "_"))
-        if flavor in ("fast", "debug", "tsan"):
-            return Subject(isan, flavor_python(flavor, version), tmp_path_factory.mktemp, directory, version, flavor)
-        python = ("/usr/bin/python3" if name == "system"
-                  else flavor_python(flavor, version) if version in VERSIONS else name)
-        return Subject(isan, python, tmp_path_factory.mktemp, directory)
+        instrumented = (version, flavor) if flavor in ("fast", "debug", "tsan") else ()
+        return Target(isan, python_of(name), tmp_path_factory.mktemp, directory, *instrumented)
     return make
 
 
 @pytest.fixture(scope="session", params=FAST)
-def subject(request, subject_of):
+def target(request, target_of):
     """The fast interpreter of each release, to run programs under isan with."""
-    return subject_of(request.param)
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=TSAN)
-def tsan(request, subject_of):
-    """The interpreter built with ThreadSanitizer, of 3.13 and what ISAN_TEST_PYTHONS names."""
-    return subject_of(request.param)
+def tsan(request, target_of):
+    """The interpreters built with ThreadSanitizer: of 3.13, and those in ISAN_TEST_PYTHONS."""
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=STOCK)
-def stock(request, subject_of):
-    """Stock Pythons: Debian's own, plain builds, and those ISAN_TEST_PYTHONS names."""
-    return subject_of(request.param)
+def stock(request, target_of):
+    """Stock Pythons: Debian's own, plain builds, and those in ISAN_TEST_PYTHONS."""
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=FAST + STOCK)
-def either(request, subject_of):
-    """All of them."""
-    return subject_of(request.param)
+def either(request, target_of):
+    """The fast interpreters and the stock Pythons."""
+    return target_of(request.param)
 
 
 @pytest.fixture(scope="session", params=FAST + ["3.13-debug"] + STOCK)
-def every(request, subject_of):
-    """And the debug interpreter, which takes its time."""
-    return subject_of(request.param)
+def every(request, target_of):
+    """The fast interpreters, the debug interpreter (it is slow) and the stock Pythons."""
+    return target_of(request.param)
 
 
-# What Debian's pytest consists of.
+# Packages and modules of Debian's pytest.
 PYTEST = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging"]
-OLDER = ["attr", "attrs", "py"]         # newer ones do without
+OLDER = ["attr", "attrs", "py"]         # newer releases of pytest do not need them
 
 
 @pytest.fixture(scope="session")

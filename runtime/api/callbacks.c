@@ -1,6 +1,7 @@
-/* Who is told of each finding (include/isan/isan.h).  A finding is made in a
- * trap, where nothing of the program's may run: that only wakes those who
- * wait, each in a thread of its own. */
+/* User callbacks for new findings (isan_on_finding(), include/isan/isan.h).
+ *
+ * A finding is made in a check, where no code of the program may run.  So each callback
+ * has a thread of its own, which waits for findings, and making one only wakes it. */
 #define _GNU_SOURCE
 #include "runtime/api/callbacks.h"
 
@@ -18,14 +19,14 @@
 #include "runtime/core/kinds.h"
 #include "runtime/core/log.h"
 
-static uint32_t event;                      /* goes up with each finding, and when waiting is to end */
-static uint32_t waiting;                    /* threads */
+static uint32_t event;                      /* a futex; goes up with each finding and each wake */
+static uint32_t n_waiting;                  /* threads that wait for it */
 
-static const char *const kinds[] = {
+static const char *const kind_names[] = {
 #define ISAN_KIND(name, title, hint) #name,
 #include "runtime/core/kinds.inc"
 };
-static const char *const accesses[] = {
+static const char *const access_names[] = {
 #define ISAN_ACCESS(name) #name,
 #include "runtime/core/kinds.inc"
 };
@@ -34,7 +35,7 @@ void
 isan__callbacks_wake(void)
 {
     __atomic_add_fetch(&event, 1, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST) != 0) {
+    if (__atomic_load_n(&n_waiting, __ATOMIC_SEQ_CST) != 0) {
         syscall(SYS_futex, &event, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
     }
 }
@@ -55,25 +56,26 @@ isan__callbacks_event(void)
 void
 isan__callbacks_wait(uint32_t seen)
 {
-    __atomic_add_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&n_waiting, 1, __ATOMIC_SEQ_CST);
     while (isan__callbacks_event() == seen) {
         syscall(SYS_futex, &event, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     }
-    __atomic_sub_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
+    __atomic_sub_fetch(&n_waiting, 1, __ATOMIC_SEQ_CST);
 }
 
 /* --- what is known of a finding ------------------------------------------------------- */
 
 static uint32_t
-number_of(const struct isan_rec *rec)
+finding_number(const struct isan_rec *rec)
 {
     return rec->type == ISAN_REC_FINDING ? ((const struct isan_rec_finding *)rec)->number
         : rec->type == ISAN_REC_LEAK ? ((const struct isan_rec_leak *)rec)->number : 0;
 }
 
-/* The interpreter's id; -1: none.  It has its record before any finding about it. */
+/* The id of the interpreter with that serial; -1: none.  An interpreter's record comes
+ * before any finding about it. */
 static long long
-id_of(uint32_t serial)
+interp_id(uint32_t serial)
 {
     if (serial != 0) {
         for (const struct isan_rec *rec = NULL; (rec = isan__log_next(rec)) != NULL;) {
@@ -87,28 +89,28 @@ id_of(uint32_t serial)
 }
 
 static void
-describe(struct isan_finding *f, const struct isan_rec *rec)
+fill_finding(struct isan_finding *f, const struct isan_rec *rec)
 {
     const struct isan_object *object;
     const struct isan_holder *holder;
     const char *type;
     if (rec->type == ISAN_REC_FINDING) {
         const struct isan_rec_finding *r = (const void *)rec;
-        f->kind = kinds[r->kind];
-        f->access = accesses[r->access];
-        f->current = id_of(r->current);
+        f->kind = kind_names[r->kind];
+        f->access = access_names[r->access];
+        f->current = interp_id(r->current);
         f->count = __atomic_load_n(&r->count, __ATOMIC_RELAXED);
         object = &r->object, holder = &r->holder, type = r->text;
     }
     else {
         const struct isan_rec_leak *r = (const void *)rec;
-        f->kind = kinds[ISAN__KIND_leak];
-        f->access = accesses[ISAN__ACCESS_none];
+        f->kind = kind_names[ISAN__KIND_leak];
+        f->access = access_names[ISAN__ACCESS_none];
         f->current = -1;
         f->count = r->count;
         object = &r->object, holder = &r->holder, type = r->text;
     }
-    f->owner = id_of(object->owner);
+    f->owner = interp_id(object->owner);
     f->object = (const void *)object->address;
     f->variable = holder->tls ? NULL : (const void *)holder->address;
     strncpy(f->type, type, sizeof f->type - 1);
@@ -120,12 +122,12 @@ int
     if (number <= 0 || (uint32_t)number > isan__log_findings()) {
         return -1;
     }
-    /* Whoever makes it has counted it, and publishes it now. */
+    /* The number is given before the record is published: retry for a while. */
     for (int tries = 0; tries < 1000; tries++, sched_yield()) {
         for (const struct isan_rec *rec = NULL; (rec = isan__log_next(rec)) != NULL;) {
-            if (number_of(rec) == (uint32_t)number) {
+            if (finding_number(rec) == (uint32_t)number) {
                 struct isan_finding f = { .size = sizeof f, .number = number };
-                describe(&f, rec);
+                fill_finding(&f, rec);
                 f.size = to->size < sizeof f ? to->size : sizeof f;
                 memcpy(to, &f, f.size);
                 return 0;
@@ -137,31 +139,36 @@ int
 
 /* --- callbacks ------------------------------------------------------------------------- */
 
-enum { MAX_LISTENERS = 16 };
-static struct listener {
+enum { MAX_CALLBACKS = 16 };
+static struct registration {
     isan_callback *callback;
     void *data;
     pthread_t thread;
-    uint32_t told;                          /* the last finding it was called for */
-    uint8_t used, over, detached;           /* detached: it ends in its own callback */
-} listeners[MAX_LISTENERS];
+    uint32_t last;                          /* the last finding that it was called for */
+    uint8_t used;
+    uint8_t ending;                         /* isan_off_finding() has been called, */
+    uint8_t ended_by_itself;                /* in the callback */
+} registrations[MAX_CALLBACKS];
 static struct isan__lock lock = { .rank = ISAN__RANK_CALLBACKS };
 
+/* A callback that ends itself is called for no other finding, even if one has been made
+ * meanwhile.  Only this thread sets `ended_by_itself`. */
 static void *
-listen(void *arg)
+run_callback(void *arg)
 {
-    struct listener *l = arg;
+    struct registration *r = arg;
     for (;;) {
         uint32_t seen = isan__callbacks_event();
-        bool over = __atomic_load_n(&l->over, __ATOMIC_SEQ_CST);
+        bool ending = __atomic_load_n(&r->ending, __ATOMIC_SEQ_CST);
         uint32_t n = isan__log_findings();
-        while (l->told < n) {
-            l->callback((int)++l->told, l->data);
+        while (r->last < n && !r->ended_by_itself) {
+            r->callback((int)++r->last, r->data);
         }
-        if (over) {
-            if (l->detached) {
-                __atomic_store_n(&l->used, 0, __ATOMIC_RELEASE);
-            }
+        if (r->ended_by_itself) {
+            __atomic_store_n(&r->used, 0, __ATOMIC_RELEASE);
+            return NULL;
+        }
+        if (ending) {
             return NULL;
         }
         isan__callbacks_wait(seen);
@@ -171,26 +178,26 @@ listen(void *arg)
 int
 (isan_on_finding)(isan_callback *callback, void *data)
 {
-    struct listener *l = NULL;
+    struct registration *r = NULL;
     isan__lock(&lock);
-    for (int i = 0; i < MAX_LISTENERS && l == NULL; i++) {
-        l = isan__recording && !listeners[i].used ? &listeners[i] : NULL;
+    for (int i = 0; i < MAX_CALLBACKS && r == NULL; i++) {
+        r = isan__recording && !registrations[i].used ? &registrations[i] : NULL;
     }
-    if (l != NULL) {
-        *l = (struct listener){ callback, data, .told = isan__log_findings(), .used = 1 };
+    if (r != NULL) {
+        *r = (struct registration){ callback, data, .last = isan__log_findings(), .used = 1 };
     }
     isan__unlock(&lock);
-    if (l == NULL) {
+    if (r == NULL) {
         return -1;
     }
-    /* No signal handler of the program's runs there. */
+    /* The thread inherits the mask: no signal handler of the program's runs in it. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&l->thread, NULL, listen, l);
+    int failed = pthread_create(&r->thread, NULL, run_callback, r);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed) {
-        l->used = 0;
+        r->used = 0;
         return -1;
     }
     return 0;
@@ -199,35 +206,35 @@ int
 int
 (isan_off_finding)(isan_callback *callback, void *data)
 {
-    struct listener *l = NULL;
+    struct registration *r = NULL;
     isan__lock(&lock);
-    for (int i = 0; i < MAX_LISTENERS && l == NULL; i++) {
-        if (listeners[i].used && !listeners[i].over && listeners[i].callback == callback
-            && listeners[i].data == data) {
-            l = &listeners[i];
-            l->detached = pthread_equal(pthread_self(), l->thread) != 0;
-            __atomic_store_n(&l->over, 1, __ATOMIC_SEQ_CST);
+    for (int i = 0; i < MAX_CALLBACKS && r == NULL; i++) {
+        if (registrations[i].used && !registrations[i].ending && registrations[i].callback == callback
+            && registrations[i].data == data) {
+            r = &registrations[i];
+            r->ended_by_itself = pthread_equal(pthread_self(), r->thread) != 0;
+            __atomic_store_n(&r->ending, 1, __ATOMIC_SEQ_CST);
         }
     }
     isan__unlock(&lock);
-    if (l == NULL) {
+    if (r == NULL) {
         return -1;
     }
-    if (l->detached) {
-        pthread_detach(l->thread);
+    if (r->ended_by_itself) {
+        pthread_detach(r->thread);
         return 0;
     }
     isan__callbacks_wake();
-    pthread_join(l->thread, NULL);
-    __atomic_store_n(&l->used, 0, __ATOMIC_RELEASE);
+    pthread_join(r->thread, NULL);
+    __atomic_store_n(&r->used, 0, __ATOMIC_RELEASE);
     return 0;
 }
 
-/* In the child, where the threads are not. */
+/* A child has none of the threads. */
 void
 isan__callbacks_forked(int unused)
 {
     (void)unused;
-    memset(listeners, 0, sizeof listeners);
-    waiting = 0;
+    memset(registrations, 0, sizeof registrations);
+    n_waiting = 0;
 }

@@ -5,9 +5,9 @@
 #include "runtime/base/compiler.h"
 
 void isan__findings_changed(uint32_t id);   /* subscriber of finding_published */
-void isan__callbacks_wake(void);            /* lets all return that are in isan__callbacks_wait() */
+void isan__callbacks_wake(void);            /* every isan__callbacks_wait() returns */
 uint32_t isan__callbacks_event(void);       /* a number that changes with each finding and wake */
-void isan__callbacks_wait(uint32_t seen);   /* until it is another number than that */
+void isan__callbacks_wait(uint32_t seen);   /* until the number is another one */
 void isan__callbacks_forked(int unused);    /* subscriber of forked */
 
 #endif

@@ -1,4 +1,5 @@
-/* Findings that do not count for a while (include/isan/isan.h). */
+/* isan_ignore_begin() and isan_ignore_end() (include/isan/isan.h): what this thread does
+ * in between is no finding. */
 #include "isan/isan.h"
 #include "runtime/core/thread.h"
 

@@ -1,5 +1,5 @@
-/* What a program declares about blocks (include/isan/isan.h): that a block belongs to
- * another interpreter from now on, or that all interpreters may use it. */
+/* isan_transfer() and isan_share() (include/isan/isan.h): a block belongs to another
+ * interpreter from now on, or all interpreters may use it. */
 #include "isan/isan.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/block.h"
@@ -7,32 +7,29 @@
 #include "runtime/core/transfer.h"
 
 static void
-share(char *block, isan__slot_t unused)
+share_block(char *block, isan__slot_t unused)
 {
     (void)unused;
     isan__note_block(block, ISAN__NOTE_SHARED, 0);
 }
 
-/* A block that the object at `op` points at, of the same owner. */
+/* The block at `p`, which may have flags in its low bits, if it has that owner; else NULL. */
 static char *
-own_block(const void *p, isan__slot_t owner)
+block_of_owner(const void *p, isan__slot_t owner)
 {
     char *block = isan__block_of_checked((void *)((uintptr_t)p & ~(uintptr_t)7));
     uint32_t word = block ? isan__load_tag(block) : 0;
     return (isan__slot_t)word == owner && !(word & ISAN__FREED) ? block : NULL;
 }
 
-/* The table of a dictionary, unless instances of a class share it (Include/
- * internal/pycore_dict.h, struct _dictkeysobject), and its values. */
+/* Visits the table of a dictionary, unless instances of a class share it, and its values. */
 static void
-each_of_dict(const char *op, isan__slot_t owner, void (*visit)(char *, isan__slot_t), isan__slot_t to)
+visit_dict_memory(const char *op, isan__slot_t owner, void (*visit)(char *, isan__slot_t), isan__slot_t to)
 {
-    enum { DK_SPLIT = 2 };
-    struct { int64_t refcnt; uint8_t log2_size, log2_index_bytes, kind; } keys;
+    struct isan__keys keys;
     const void *const *at = (const void *const *)(op + ISAN__MA_KEYS);
-    char *table = own_block(at[0], owner), *values = own_block(at[1], owner);
-    memcpy(&keys, table ? (const char *)at[0] : (const char *)&(char[sizeof keys]){ 0 }, sizeof keys);
-    if (table != NULL && keys.refcnt == 1 && keys.kind != DK_SPLIT) {
+    char *table = block_of_owner(at[0], owner), *values = block_of_owner(at[1], owner);
+    if (table != NULL && isan__keys_at(&keys, at[0], true) && keys.users == 1 && !keys.split) {
         visit(table, to);
     }
     if (values != NULL && !isan__object_in(values)) {
@@ -40,10 +37,10 @@ each_of_dict(const char *op, isan__slot_t owner, void (*visit)(char *, isan__slo
     }
 }
 
-/* The block that has the object, and the memory and dictionary that only the
- * object uses, as far as its type says so.  Nothing else uses the object now. */
+/* Visits the block that has the object, and the memory and the dictionary that only the
+ * object uses, as far as its type names them.  Meanwhile no other thread uses the object. */
 static void
-each_of(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__slot_t to)
+visit_object_memory(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__slot_t to)
 {
     isan__slot_t owner = (isan__slot_t)isan__load_tag(block);
     struct isan__type_object type;
@@ -53,15 +50,15 @@ each_of(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__
             : type.flags & ISAN__TYPE_MANAGED_DICT ? op + ISAN__MANAGED_DICT
             : type.dictoffset > 0 ? op + type.dictoffset : NULL;
         if (type.flags & ISAN__TYPE_DICT) {
-            each_of_dict(op, owner, visit, to);
+            visit_dict_memory(op, owner, visit, to);
         }
         if (at >= block && at + 8 <= block + isan__block_size(block)) {
-            part = own_block(*(void *const *)at, owner);
+            part = block_of_owner(*(void *const *)at, owner);
         }
         if (part != NULL && part != block) {
             const char *dict = isan__object_in(part);
             if (dict != NULL && isan__read_type(&type, isan__object_type(dict)) && type.flags & ISAN__TYPE_DICT) {
-                each_of_dict(dict, owner, visit, to);
+                visit_dict_memory(dict, owner, visit, to);
             }
             if (dict == NULL || type.flags & ISAN__TYPE_DICT) {
                 visit(part, to);
@@ -84,7 +81,7 @@ int
     if (!isan__shares_heap(heap, to) && isan__interp_of(heap)->ended) {
         return -1;
     }
-    each_of(object, block, isan__transfer_block, to);
+    visit_object_memory(object, block, isan__transfer_block, to);
     return !isan__shares_heap(heap, to);
 }
 
@@ -96,6 +93,6 @@ int
     if (block == NULL || isan__load_tag(block) & ISAN__FREED) {
         return -1;
     }
-    each_of(object, block, share, 0);
+    visit_object_memory(object, block, share_block, 0);
     return 0;
 }

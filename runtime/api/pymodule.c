@@ -1,11 +1,11 @@
-/* The built-in module `_isan`, what isan.h has for Python code (scripts/isan/
+/* The built-in module `_isan`: the functions of isan.h for Python code (scripts/isan/
  * __init__.py wraps it).
  *
- * isan is compiled without Python's headers, so what a module is made of is
- * written down here: it is part of the stable ABI, the same in all releases
- * (Include/object.h, moduleobject.h, methodobject.h; PEP 384).  The functions of
- * Python's that it calls are looked up when it is imported, which is when Python
- * runs; if one is not there, the import fails and isan goes on.
+ * isan is compiled without Python's headers, so the structures that make a module are
+ * declared here.  They are part of the stable ABI, the same in all releases
+ * (Include/object.h, moduleobject.h, methodobject.h; PEP 384).  Python's functions are
+ * looked up when the module is imported.  If one is not there, the import fails, and
+ * isan goes on.
  */
 #include "runtime/api/pymodule.h"
 
@@ -35,7 +35,7 @@ struct definition {
     void *traverse, *clear, *free;
 };
 
-/* Python's functions, and None. */
+/* Python's functions that are called here, and None. */
 static struct {
     object *(*define)(struct definition *);
     object *(*number)(long long);
@@ -49,164 +49,164 @@ static struct {
     void (*restore)(void *);
     void (*take)(object *);
     object *none;
-} py;
+} py_api;
 
-static const struct { void *to; const char *name; } wanted[] = {
-    { &py.define,    "PyModuleDef_Init" },
-    { &py.number,    "PyLong_FromLongLong" },
-    { &py.number_in, "PyLong_AsLongLong" },
-    { &py.decode,    "PyUnicode_DecodeUTF8" },
-    { &py.path,      "PyUnicode_DecodeFSDefault" },
-    { &py.utf8,      "PyUnicode_AsUTF8AndSize" },
-    { &py.build,     "Py_BuildValue" },
-    { &py.error,     "PyErr_Occurred" },
-    { &py.save,      "PyEval_SaveThread" },
-    { &py.restore,   "PyEval_RestoreThread" },
-    { &py.take,      "Py_IncRef" },
-    { &py.none,      "_Py_NoneStruct" },
+static const struct { void *to; const char *name; } needed[] = {
+    { &py_api.define,    "PyModuleDef_Init" },
+    { &py_api.number,    "PyLong_FromLongLong" },
+    { &py_api.number_in, "PyLong_AsLongLong" },
+    { &py_api.decode,    "PyUnicode_DecodeUTF8" },
+    { &py_api.path,      "PyUnicode_DecodeFSDefault" },
+    { &py_api.utf8,      "PyUnicode_AsUTF8AndSize" },
+    { &py_api.build,     "Py_BuildValue" },
+    { &py_api.error,     "PyErr_Occurred" },
+    { &py_api.save,      "PyEval_SaveThread" },
+    { &py_api.restore,   "PyEval_RestoreThread" },
+    { &py_api.take,      "Py_IncRef" },
+    { &py_api.none,      "_Py_NoneStruct" },
 };
 
 static object *
-none(void)
+new_none(void)
 {
-    py.take(py.none);
-    return py.none;
+    py_api.take(py_api.none);
+    return py_api.none;
 }
 
 static object *
-look(object *module, object *unused)
-{
-    (void)module, (void)unused;
-    return py.number(isan_look());
-}
-
-static object *
-owned(object *module, object *unused)
+module_look(object *module, object *unused)
 {
     (void)module, (void)unused;
-    return py.number(isan_owned());
+    return py_api.number(isan_look());
 }
 
 static object *
-findings(object *module, object *unused)
+module_owned(object *module, object *unused)
 {
     (void)module, (void)unused;
-    return py.number(isan_findings());
+    return py_api.number(isan_owned());
 }
 
 static object *
-owner(object *module, object *of)
+module_findings(object *module, object *unused)
+{
+    (void)module, (void)unused;
+    return py_api.number(isan_findings());
+}
+
+static object *
+module_owner(object *module, object *of)
 {
     (void)module;
-    return py.number(isan_owner(of));
+    return py_api.number(isan_owner(of));
 }
 
 static object *
-log_path(object *module, object *unused)
+module_log(object *module, object *unused)
 {
     char path[4096];
     (void)module, (void)unused;
-    return isan_log(path, sizeof path) > 0 ? py.path(path) : none();
+    return isan_log(path, sizeof path) > 0 ? py_api.path(path) : new_none();
 }
 
 static object *
-transfer(object *module, object *what)
+module_transfer(object *module, object *what)
 {
     (void)module;
-    return py.number(isan_transfer(what));
+    return py_api.number(isan_transfer(what));
 }
 
 static object *
-share(object *module, object *what)
+module_share(object *module, object *what)
 {
     (void)module;
-    return py.number(isan_share(what));
+    return py_api.number(isan_share(what));
 }
 
-/* The text of a str is kept in it: the caller keeps that until ignore_end(). */
+/* The text belongs to the str, which the caller keeps until ignore_end(). */
 static object *
-ignore_begin(object *module, object *reason)
+module_ignore_begin(object *module, object *reason)
 {
     (void)module;
-    const char *text = py.utf8(reason, NULL);
+    const char *text = py_api.utf8(reason, NULL);
     if (text == NULL) {
         return NULL;
     }
     isan_ignore_begin(text);
-    return none();
+    return new_none();
 }
 
 static object *
-ignore_end(object *module, object *unused)
+module_ignore_end(object *module, object *unused)
 {
     (void)module, (void)unused;
     isan_ignore_end();
-    return none();
+    return new_none();
 }
 
 static object *
-finding(object *module, object *which)
+module_finding(object *module, object *which)
 {
     (void)module;
     struct isan_finding f = { .size = sizeof f };
-    long long number = py.number_in(which);
-    if (number == -1 && py.error() != NULL) {
+    long long number = py_api.number_in(which);
+    if (number == -1 && py_api.error() != NULL) {
         return NULL;
     }
     if (number != (int)number || isan_get_finding((int)number, &f) < 0) {
-        return none();
+        return new_none();
     }
-    object *type = py.decode(f.type, (int64_t)strlen(f.type), "backslashreplace");
+    object *type = py_api.decode(f.type, (int64_t)strlen(f.type), "backslashreplace");
     return type == NULL ? NULL
-        : py.build("{s:i,s:s,s:s,s:N,s:L,s:L,s:K,s:K}", "number", f.number, "kind", f.kind,
+        : py_api.build("{s:i,s:s,s:s,s:N,s:L,s:L,s:K,s:K}", "number", f.number, "kind", f.kind,
                    "access", f.access, "type", type, "owner", f.owner, "current", f.current,
                    "address", (unsigned long long)(uintptr_t)f.object, "count", f.count);
 }
 
-/* Waits until event() is another number. */
+/* Returns when event() is another number than that. */
 static object *
-wait_for(object *module, object *event)
+module_wait(object *module, object *event)
 {
     (void)module;
-    long long seen = py.number_in(event);
-    if (seen == -1 && py.error() != NULL) {
+    long long seen = py_api.number_in(event);
+    if (seen == -1 && py_api.error() != NULL) {
         return NULL;
     }
-    void *state = py.save();
+    void *state = py_api.save();
     isan__callbacks_wait((uint32_t)seen);
-    py.restore(state);
-    return none();
+    py_api.restore(state);
+    return new_none();
 }
 
 static object *
-event(object *module, object *unused)
+module_event(object *module, object *unused)
 {
     (void)module, (void)unused;
-    return py.number(isan__callbacks_event());
+    return py_api.number(isan__callbacks_event());
 }
 
 static object *
-wake(object *module, object *unused)
+module_wake(object *module, object *unused)
 {
     (void)module, (void)unused;
     isan__callbacks_wake();
-    return none();
+    return new_none();
 }
 
 static struct method methods[] = {
-    { "look",         look,         METH_NOARGS, "isan_look() of isan.h." },
-    { "owned",        owned,        METH_NOARGS, "isan_owned() of isan.h." },
-    { "findings",     findings,     METH_NOARGS, "isan_findings() of isan.h." },
-    { "owner",        owner,        METH_O,      "isan_owner() of isan.h." },
-    { "log",          log_path,     METH_NOARGS, "isan_log() of isan.h; None: there is none." },
-    { "transfer",     transfer,     METH_O,      "isan_transfer() of isan.h." },
-    { "share",        share,        METH_O,      "isan_share() of isan.h." },
-    { "ignore_begin", ignore_begin, METH_O,      "isan_ignore_begin() of isan.h; keep the str until ignore_end()." },
-    { "ignore_end",   ignore_end,   METH_NOARGS, "isan_ignore_end() of isan.h." },
-    { "finding",      finding,      METH_O,      "isan_get_finding() of isan.h, as a dict; None: there is none." },
-    { "event",        event,        METH_NOARGS, "A number that changes with each finding and wake()." },
-    { "wait",         wait_for,     METH_O,      "Return when event() is another number than this." },
-    { "wake",         wake,         METH_NOARGS, "Let all that are in wait() return." },
+    { "look",         module_look,         METH_NOARGS, "isan_look() of isan.h." },
+    { "owned",        module_owned,        METH_NOARGS, "isan_owned() of isan.h." },
+    { "findings",     module_findings,     METH_NOARGS, "isan_findings() of isan.h." },
+    { "owner",        module_owner,        METH_O,      "isan_owner() of isan.h." },
+    { "log",          module_log,     METH_NOARGS, "isan_log() of isan.h; None: there is none." },
+    { "transfer",     module_transfer,     METH_O,      "isan_transfer() of isan.h." },
+    { "share",        module_share,        METH_O,      "isan_share() of isan.h." },
+    { "ignore_begin", module_ignore_begin, METH_O,      "isan_ignore_begin() of isan.h; keep the str until ignore_end()." },
+    { "ignore_end",   module_ignore_end,   METH_NOARGS, "isan_ignore_end() of isan.h." },
+    { "finding",      module_finding,      METH_O,      "isan_get_finding() of isan.h, as a dict; None: no such finding." },
+    { "event",        module_event,        METH_NOARGS, "A number that changes with each finding and wake()." },
+    { "wait",         module_wait,     METH_O,      "Return when event() is another number than this." },
+    { "wake",         module_wake,         METH_NOARGS, "Let every wait() return." },
     { NULL, NULL, 0, NULL },
 };
 
@@ -218,16 +218,16 @@ static struct slot slots[] = {
 static struct definition definition = {
     .head.count = 1,
     .name = "_isan",
-    .doc = "What isan tells, and what it is told, while the program runs (see isan).",
+    .doc = "What a program asks isan, and declares to it, while it runs (see the module isan).",
     .methods = methods,
 };
 
-/* PyInit__isan */
+/* PyInit__isan() */
 static object *
-init(void)
+create_definition(void)
 {
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-        void *symbol = isan__python_symbol(wanted[i].name);
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        void *symbol = isan__python_symbol(needed[i].name);
         if (symbol == NULL) {
             void (*set)(object *, const char *) = (void (*)(object *, const char *))
                 isan__python_symbol("PyErr_SetString");
@@ -237,18 +237,18 @@ init(void)
             }
             return NULL;
         }
-        memcpy(wanted[i].to, &symbol, sizeof symbol);
+        memcpy(needed[i].to, &symbol, sizeof symbol);
     }
-    /* 3.11 has neither that slot nor immortal objects; later on the count is
-     * that of any static object (PEP 683). */
-    if (!isan__py.one_gil) {
+    /* 3.11 has neither the slot nor immortal objects.  Later the definition has the count
+     * of a static object, which is immortal (PEP 683), as None has it. */
+    if (isan__py.has_interpreters_slot) {
         definition.slots = slots;
-        memcpy(&definition.head.count, py.none, sizeof definition.head.count);
+        memcpy(&definition.head.count, py_api.none, sizeof definition.head.count);
     }
     else {
         definition.slots = slots + 1;
     }
-    return py.define(&definition);
+    return py_api.define(&definition);
 }
 
 void
@@ -256,7 +256,7 @@ isan__module_init(void)
 {
     int (*append)(const char *, object *(*)(void)) = (int (*)(const char *, object *(*)(void)))
         isan__python_symbol("PyImport_AppendInittab");
-    if (append != NULL && !isan__initialized() && append("_isan", init) < 0) {
+    if (append != NULL && !isan__initialized() && append("_isan", create_definition) < 0) {
         isan__say("no memory for the module _isan: Python code cannot ask isan");
     }
 }

@@ -1,5 +1,5 @@
-/* A look on demand: of the program (include/isan/isan.h), and of whoever sends
- * it the signal that the option `signal` names. */
+/* What the program asks isan (include/isan/isan.h), and the scan that the signal of the
+ * option `signal` requests. */
 #define _GNU_SOURCE
 #include "runtime/api/query.h"
 
@@ -11,12 +11,12 @@
 #include "runtime/base/options.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/block.h"
-#include "runtime/detect/gc_visibility.h"
+#include "runtime/detect/gc_survey.h"
 #include "runtime/detect/immortal.h"
 #include "runtime/detect/leak.h"
 #include "runtime/detect/static_scan.h"
 
-static struct sigaction before;
+static struct sigaction previous_action;     /* of that signal */
 
 int
 (isan_findings)(void)
@@ -36,10 +36,10 @@ int
     return (isan_findings)();
 }
 
-/* Of all interpreters whose GIL this thread holds.  Only where the collector
- * could run as well may tp_traverse be called. */
+/* Records what the interpreters own whose GIL this thread holds, and returns how many
+ * blocks that is.  traverse: tp_traverse may be called, as the collector could run here. */
 static long long
-owned(bool traverse)
+report_owned(bool traverse)
 {
     long long blocks = 0;
     isan__sync_thread_state(true);
@@ -65,7 +65,7 @@ owned(bool traverse)
 long long
 (isan_owned)(void)
 {
-    return owned(true);
+    return report_owned(true);
 }
 
 int
@@ -95,33 +95,32 @@ long long
     return i->serial != 0 ? (long long)i->id : -1;
 }
 
-/* Looking takes locks, so it must wait until this thread, or another one, gets
- * to slow_free() in hooks/alloc.c; where this one may be interrupted does not
- * matter, since the next one there looks, and set_slots() sees to it that each
- * thread soon is. */
+/* The signal's handler.  A scan takes locks, so a handler cannot make it: the next thread
+ * that gets to slow_free() in hooks/alloc.c does (isan__scan_if_requested()).  This thread
+ * gets there soon, as no block that it frees has the slot ISAN__NO_INTERP.  So do the
+ * others, from their next isan__thread_update_slots() on. */
 static void
-wanted(int signal, siginfo_t *info, void *ucontext)
+request_scan(int signal, siginfo_t *info, void *ucontext)
 {
     __atomic_store_n(&isan__scan_requested, 1, __ATOMIC_SEQ_CST);
     isan__self.free_slot = ISAN__NO_INTERP;
-    if (before.sa_flags & SA_SIGINFO) {
-        before.sa_sigaction(signal, info, ucontext);
+    if (previous_action.sa_flags & SA_SIGINFO) {
+        previous_action.sa_sigaction(signal, info, ucontext);
     }
-    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
-        before.sa_handler(signal);
+    else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
+        previous_action.sa_handler(signal);
     }
 }
 
-/* Of signals that come faster than that, some are passed over: the program must
- * have nine tenths of the time. */
+/* Leaves nine tenths of the time to the program: signals that come faster are passed over. */
 static void
-owned_at_times(void)
+report_owned_sometimes(void)
 {
     static uint64_t next;
     uint64_t begin = isan__now(), due = __atomic_load_n(&next, __ATOMIC_RELAXED);
     if (begin >= due && __atomic_compare_exchange_n(&next, &due, UINT64_MAX, false,
                                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-        owned(false);
+        report_owned(false);
         uint64_t end = isan__now();
         __atomic_store_n(&next, end + 9 * (end - begin), __ATOMIC_RELAXED);
     }
@@ -135,7 +134,7 @@ isan__scan_if_requested(void)
     }
     if (__atomic_exchange_n(&isan__scan_requested, 0, __ATOMIC_SEQ_CST)) {
         (isan_look)();
-        owned_at_times();
+        report_owned_sometimes();
     }
     isan__thread_update_slots();
 }
@@ -144,9 +143,9 @@ void
 isan__query_init(void)
 {
     struct sigaction action = { 0 };
-    action.sa_sigaction = wanted;
+    action.sa_sigaction = request_scan;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    if (isan__options.signal != 0 && sigaction((int)isan__options.signal, &action, &before) < 0) {
+    if (isan__options.signal != 0 && sigaction((int)isan__options.signal, &action, &previous_action) < 0) {
         isan__die("signal=%ld cannot be caught; SIGUSR1 (%d) and SIGUSR2 (%d) are free in most "
                   "programs", isan__options.signal, SIGUSR1, SIGUSR2);
     }

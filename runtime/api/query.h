@@ -5,6 +5,8 @@
 #include "runtime/base/compiler.h"
 
 void isan__query_init(void);                /* installs the handler of the signal option */
-void isan__scan_if_requested(void);         /* by that signal, if this is a place for it */
+/* Makes the scan that the signal has requested, unless this thread is in the allocator or
+ * holds a lock. */
+void isan__scan_if_requested(void);
 
 #endif

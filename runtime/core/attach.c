@@ -123,7 +123,7 @@ isan__sync_thread_state_slow(bool raw)
     if (tstate == self->tstate && self->epoch == isan__epoch && *self->ends == 0) {
         return;
     }
-    if (tstate != NULL && raw && isan__py.one_gil && tstate != self->requested_tstate
+    if (tstate != NULL && raw && isan__py.process_wide_tstate && tstate != self->requested_tstate
         && !is_of_this_thread(tstate)) {
         tstate = NULL;
     }

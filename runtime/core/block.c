@@ -56,10 +56,10 @@ isan__is_of_static_type(const struct isan__object_head *h, const void *op)
     bool descriptor = h->type == isan__py.wrapper_type || h->type == isan__py.method_type
         || h->type == isan__py.class_method_type || h->type == isan__py.getset_type
         || h->type == isan__py.member_type;
-    const void *const *words = op, *of = descriptor ? words[2]
-        : h->type == isan__py.function_type ? words[3] : NULL;
+    const void *const *words = op, *of = descriptor ? words[ISAN__D_TYPE / 8]
+        : h->type == isan__py.function_type ? words[ISAN__M_SELF / 8] : NULL;
     return of != NULL && (isan__load_tag(of) & 0xffff) == 0
-        && ((const void *const *)of)[1] == isan__py.type_type;
+        && isan__object_type(of) == isan__py.type_type;
 }
 
 /* A system call takes as long as a hundred looks at a tag.  Raw memory may be freed by

@@ -88,7 +88,7 @@ static const void *
 gil_of(const void *interp)
 {
     const void *gil = NULL;
-    if (!isan__py.one_gil) {
+    if (isan__py.has_own_gils) {
         memcpy(&gil, (const char *)interp + isan__py.interp_gil, sizeof gil);
     }
     return gil;
@@ -239,7 +239,7 @@ take_slot(const void *interp)
 isan__slot_t
 isan__interp_take_slot(const void *interp)
 {
-    if (!isan__py.one_gil && gil_of(interp) == NULL) {
+    if (isan__py.has_own_gils && gil_of(interp) == NULL) {
         return 0;                           /* its settings and GIL come next (3.12, new_interpreter) */
     }
     isan__slot_t slot = take_slot(interp);

@@ -7,36 +7,40 @@
 #include "runtime/core/log.h"
 
 struct isan__interp {
-    void *interp;                           /* PyInterpreterState*, NULL once it has ended */
-    const uint32_t *ends;                   /* not 0 from the beginning of its end on */
+    void *interp;                           /* PyInterpreterState*; NULL once it has ended */
+    const uint32_t *ends;                   /* becomes non-zero when it begins to end */
     uint32_t serial;                        /* 0: the slot is free */
     uint16_t kind;                          /* enum isan_interp_kind */
-    uint8_t  shares_main;                   /* main's obmalloc and interned strings */
-    uint8_t  running, finalizing, ended;    /* made; its modules go; its memory is gone */
+    uint8_t  shares_main;                   /* the obmalloc and interned strings of the main interpreter */
+    uint8_t  running;                       /* it has been made */
+    uint8_t  finalizing;                    /* its modules go */
+    uint8_t  ended;                         /* its memory is gone */
     uint8_t  counted;                       /* ended, and `left` is valid */
-    uint8_t  marked;                        /* by hooks/reftrace.c, all its objects */
-    int64_t  id;
-    uint32_t left;                          /* blocks it left behind, when ended */
+    uint8_t  marked;                        /* PyRefTracer has marked all its objects */
+    int64_t  id;                            /* PyInterpreterState_GetID() */
+    uint32_t left;                          /* blocks that it left */
     uint32_t end_stack;
 };
 extern isan__slot_t isan__main_slot;        /* 0: none yet */
 extern bool isan__reftrace_active;          /* PyRefTracer tells of every object (hooks/reftrace.c) */
+
 void isan__interps_init(void);
 /* Never NULL: slot 0 and free slots have serial 0. */
 struct isan__interp *isan__interp_of(isan__slot_t slot);
-/* Its memory stays as it is while this thread looks: it is of the interpreter
- * this thread runs in, or of one that has ended. */
+isan__slot_t isan__slot_of_interp(const void *interp);      /* 0: none; any pointer may be given */
+isan__slot_t isan__next_live_slot(isan__slot_t slot);       /* after it; 0: no more */
+/* True if no other thread can free this interpreter's blocks now: the current thread is in
+ * it, or it has ended. */
 bool isan__memory_is_stable(isan__slot_t slot);
-isan__slot_t isan__slot_of_interp(const void *interp);        /* 0: none; it may be any pointer */
-isan__slot_t isan__next_live_slot(isan__slot_t slot);           /* after it; 0: none has not ended */
-void isan__interps_clear_marked(void);          /* objects of those there are may have no mark */
-void isan__interp_block_freed(isan__slot_t slot);            /* one of `left` was freed */
 bool isan__share_obmalloc(isan__slot_t a, isan__slot_t b);
 bool isan__share_gil(isan__slot_t a, isan__slot_t b);
-void isan__retag(char *block, isan__slot_t to);             /* it is another's now */
 
-/* For lifetime.c: a new interpreter takes a slot (0: none now); it has ended and is
- * known no more by its address; its blocks have been counted. */
+void isan__retag(char *block, isan__slot_t to);             /* it gets another owner */
+void isan__interp_block_freed(isan__slot_t slot);           /* one of `left` was freed */
+void isan__interps_clear_marked(void);                      /* objects may lack their mark from now on */
+
+/* For lifetime.c: a new interpreter takes a slot (0: none is free now); it has ended and is no
+ * longer found by its address; its blocks have been counted. */
 isan__slot_t isan__interp_take_slot(const void *interp);
 void isan__interp_forget(struct isan__interp *i);
 void isan__interp_counted(isan__slot_t slot, uint32_t left);

@@ -1,14 +1,13 @@
 /* Where an object was created, in 24 bits.
  *
- * A code object that creates something is registered once: it gets a range of
- * numbers, one for each code unit, and its names and line table go to the log.
- * The first number stands in the shadow of the code object itself, so that
- * "the instruction now running" is a few loads and a subtraction.  The same
- * code in another interpreter gets the same numbers.
+ * A code object that creates something is registered once.  It gets a range of numbers,
+ * one for each code unit, and its names and line table go to the log.  The shadow of the
+ * code object has the first number, so the number of the running instruction takes a few
+ * loads and a subtraction.  The same code in another interpreter gets the same numbers.
  *
- * Numbers from STACKS on are whole stacks: with origin=native for everything,
- * else for what an extension creates while it is imported, where the Python
- * line is always the same one of importlib.
+ * Numbers from STACKS on are whole stacks.  With origin=native all objects have one, else
+ * those that an extension creates while it is imported: their Python line is always the
+ * same one of importlib.
  */
 #include "runtime/core/origin.h"
 
@@ -20,11 +19,11 @@
 #include "runtime/cpython/object.h"
 
 #define STACKS   (1u << (ISAN__ORIGIN_BITS - 1))
-/* Marks in a code's word: */
+/* Marks in the shadow word of a code object: */
 #define IMPORTS  ISAN__CODE_IMPORTS
 #define LOADS    ISAN__CODE_LOADS
 #define MARKS    (IMPORTS | LOADS)
-#define NO_SITES 1u                         /* in a code's word: the numbers are used up */
+#define NO_SITES 1u                         /* in that word: the numbers are used up */
 
 static uint32_t next_site = 2, next_stack = 1;
 /* Content hash -> first site, stack id.  Without an entry the log has the code or
@@ -42,7 +41,7 @@ isan__origin_is_stack(uint32_t origin)
 /* Lib/importlib/_bootstrap.py and _bootstrap_external.py: an extension's
  * PyInit and Py_mod_exec functions run directly below these two. */
 static uint32_t
-mark(const char *filename, const char *qualname)
+importlib_mark(const char *filename, const char *qualname)
 {
     if (strcmp(filename, "<frozen importlib._bootstrap>") == 0) {
         return strcmp(qualname, "_call_with_frames_removed") == 0 ? IMPORTS : 0;
@@ -53,16 +52,16 @@ mark(const char *filename, const char *qualname)
     return 0;
 }
 
-/* Give a code object its numbers; returns its word. */
+/* Gives a code object its numbers; returns its shadow word. */
 static uint32_t
 register_code(char *code)
 {
     char *block = isan__block_of(code);
     const void *type;
-    memcpy(&type, code + 8, sizeof type);
+    memcpy(&type, code + ISAN__OB_TYPE, sizeof type);
     if (type != isan__py.code_type
         || (block != NULL && (size_t)(code - block) + ISAN__CODE_SITE >= isan__block_size(block))) {
-        return 0;                           /* the shim frames' static code */
+        return 0;                           /* the static code of shim frames */
     }
     char filename[1024], qualname[512];
     const char *p;
@@ -73,7 +72,7 @@ register_code(char *code)
     memcpy(&p, code + isan__py.code_qualname, sizeof p);
     isan__copy_str(qualname, sizeof qualname, p, true);
     memcpy(&firstlineno, code + isan__py.code_firstlineno, sizeof firstlineno);
-    memcpy(&units, code + 16, sizeof units);                    /* Py_SIZE */
+    memcpy(&units, code + ISAN__OB_SIZE, sizeof units);
     const char *linetable;
     memcpy(&linetable, code + isan__py.code_linetable, sizeof linetable);
     memcpy(&linetable_size, linetable + isan__py.bytes_size, sizeof linetable_size);
@@ -107,12 +106,12 @@ register_code(char *code)
                 isan__log_publish(r, ISAN_REC_CODE);
             }
         }
-        base |= mark(filename, qualname);
+        base |= importlib_mark(filename, qualname);
         isan__table_put_or_drop(&codes, key, base);
     }
     *isan__tag_word(code + ISAN__CODE_SITE) = base;
     if (block != NULL) {                    /* 3.11 and 3.12 have static code (deepfreeze) */
-        *isan__tag_word(code) |= ISAN__OBJECT;  /* for watch.c: not marked on a stock Python */
+        *isan__tag_word(code) |= ISAN__OBJECT;  /* block_notes.c looks for it; a stock Python does not mark it */
         isan__note_block(block, ISAN__NOTE_CODE, 0);
     }
     return base;
@@ -120,7 +119,7 @@ register_code(char *code)
 
 /* 3.14: f_executable is a tagged _PyStackRef (Include/internal/pycore_stackref.h). */
 static char *
-executable(const char *frame)
+code_of_frame(const char *frame)
 {
     uintptr_t bits;
     memcpy(&bits, frame + isan__py.frame_executable, sizeof bits);
@@ -128,9 +127,9 @@ executable(const char *frame)
 }
 
 static uint32_t
-site(const char *frame, uint32_t *word)
+site_of_frame(const char *frame, uint32_t *word)
 {
-    char *code = executable(frame), *instr;
+    char *code = code_of_frame(frame), *instr;
     *word = code == NULL ? 0 : *isan__tag_word(code + ISAN__CODE_SITE);
     if (ISAN__UNLIKELY(*word == 0) && (code == NULL || (*word = register_code(code)) == 0)) {
         return 0;
@@ -170,7 +169,7 @@ isan__current_site(void)
 {
     const char *tstate = isan__self.tstate, *frame;
     uint32_t word;
-    return tstate == NULL || (frame = top_frame(tstate)) == NULL ? 0 : site(frame, &word);
+    return tstate == NULL || (frame = top_frame(tstate)) == NULL ? 0 : site_of_frame(frame, &word);
 }
 
 static bool
@@ -179,18 +178,20 @@ loads_extension(const char *frame)
     uint32_t word = 0;
     memcpy(&frame, frame + isan__py.frame_previous, sizeof frame);
     if (frame != NULL) {
-        site(frame, &word);
+        site_of_frame(frame, &word);
     }
     return word & LOADS;
 }
 
 enum { MAX_NATIVE = 64, MAX_PYTHON = 64 };
 
-/* The frames of one thread state, innermost first.  Those of the current one
- * are stable, unless the process is crashing; what was detached on this thread
- * long ago may have been deleted meanwhile, so it is read with care. */
+/* The frames of one thread state, innermost first.  Those of the current one are stable,
+ * unless the process is crashing.  One that this thread detached long ago may have been
+ * deleted since, so it is read with isan__peek().
+ *
+ * own_as_0: frames of the current interpreter get serial 0. */
 static int
-python_frames(const char *tstate, struct isan_frame *to, int max, bool stable, bool anybodys)
+python_frames(const char *tstate, struct isan_frame *to, int max, bool stable, bool own_as_0)
 {
     const char *interp, *frame;
     int n = 0;
@@ -201,7 +202,7 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool stable, b
         return 0;
     }
     isan__slot_t slot = isan__slot_of_interp(interp);
-    uint32_t serial = anybodys && slot == isan__self.slot ? 0 : isan__interp_of(slot)->serial;
+    uint32_t serial = own_as_0 && slot == isan__self.slot ? 0 : isan__interp_of(slot)->serial;
     while (frame != NULL && n < max) {
         char owner, is_entry = 0;
         if (!isan__read(&owner, frame + isan__py.frame_owner, 1, stable)
@@ -221,8 +222,8 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool stable, b
             uint32_t word;
             char probe;
             to[n] = (struct isan_frame){ .interp = serial };
-            if (stable || isan__peek(&probe, executable(frame), 1)) {
-                to[n].site = site(frame, &word);
+            if (stable || isan__peek(&probe, code_of_frame(frame), 1)) {
+                to[n].site = site_of_frame(frame, &word);
             }
             to[n].flags = is_entry ? ISAN_FRAME_ENTRY : 0;
             n++;
@@ -239,14 +240,14 @@ python_frames(const char *tstate, struct isan_frame *to, int max, bool stable, b
 
 /* All frames of this thread. */
 static int
-all_python_frames(struct isan_frame *to, bool stable, bool anybodys)
+all_python_frames(struct isan_frame *to, bool stable, bool own_as_0)
 {
     int n = 0;
     if (isan__self.tstate != NULL) {
-        n = python_frames(isan__self.tstate, to, MAX_PYTHON, stable, anybodys);
+        n = python_frames(isan__self.tstate, to, MAX_PYTHON, stable, own_as_0);
     }
     for (int i = isan__self.depth; i-- > 0;) {
-        n += python_frames(isan__self.suspended_tstates[i], to + n, MAX_PYTHON - n, false, anybodys);
+        n += python_frames(isan__self.suspended_tstates[i], to + n, MAX_PYTHON - n, false, own_as_0);
     }
     return n;
 }
@@ -280,12 +281,12 @@ record_stack(const uint64_t *native_frames, int native, const struct isan_frame 
 }
 
 static uint32_t
-stack_here(void *ucontext, bool anybodys)
+stack_here(void *ucontext, bool own_as_0)
 {
     uint64_t native[MAX_NATIVE];
     struct isan_frame python[MAX_PYTHON];
     int n = isan__unwind(native, MAX_NATIVE, ucontext);
-    return record_stack(native, n, python, all_python_frames(python, ucontext == NULL, anybodys));
+    return record_stack(native, n, python, all_python_frames(python, ucontext == NULL, own_as_0));
 }
 
 uint32_t
@@ -302,7 +303,7 @@ isan__record_stack(void *ucontext)
     return stack_here(ucontext, false);
 }
 
-/* The first address of a stack is the exact one; this is behind its call. */
+/* The first address of a stack is exact; a return address is behind its call. */
 uint32_t
 isan__record_return_address(const void *pc)
 {
@@ -310,13 +311,13 @@ isan__record_return_address(const void *pc)
     return pc == NULL ? 0 : record_stack(&native, 1, NULL, 0);
 }
 
-/* The Python line; but the stack where that line says nothing: an extension's
- * init functions run below importlib, or, single-phase, in the main interpreter
- * without any frame, as what a host's C code does.  While an interpreter is
- * being made or ends there is no frame either, and nothing to tell.
+/* Records the Python line.  Where that says nothing, records the native stack: an
+ * extension's init functions run below importlib, or, if single-phase, in the main
+ * interpreter without a frame, as the C code of a host does.  While an interpreter is made
+ * or ends there is no frame either, and the stack would say nothing.
  *
- * The stack of an import is the same in one interpreter after the other: theirs
- * is called 0 in it, so that it is recorded once. */
+ * The stack of an import is the same in each interpreter.  Its own serial is 0 in it, so
+ * that the stack is recorded once. */
 uint32_t
 isan__origin_slow(void)
 {
@@ -325,7 +326,7 @@ isan__origin_slow(void)
         return 0;
     }
     const char *frame = top_frame(self->tstate);
-    uint32_t word = 0, here = frame ? site(frame, &word) : 0;
+    uint32_t word = 0, here = frame ? site_of_frame(frame, &word) : 0;
     if (ISAN__UNLIKELY((word & IMPORTS && loads_extension(frame))
                        || (frame == NULL && self->running && !self->finalizing)
                        || self->scope == ISAN__INIT

@@ -7,23 +7,26 @@
 #include "runtime/core/thread.h"
 #include "runtime/cpython/layout.h"
 
-bool isan__in_python_frame(void);                  /* of Python code */
-bool isan__tstate_runs_python(const char *tstate);        /* any, in that thread state, which is there */
-uint32_t isan__current_site(void);             /* of the current Python frame; 0: none */
-uint32_t isan__record_stack(void *ucontext);  /* record this thread's stack; ucontext: of a signal, or NULL */
-uint32_t isan__record_return_address(const void *pc);    /* one of a single frame: where a call returned to */
-/* Record a stack with n native addresses from elsewhere; `here`: it is this thread's. */
+bool isan__in_python_frame(void);                   /* does this thread run Python code? */
+bool isan__tstate_runs_python(const char *tstate);  /* the same of a thread state, which is there */
+uint32_t isan__current_site(void);                  /* of the current Python frame; 0: none */
+
+/* Stacks in the log; each returns the id of one, 0: none. */
+uint32_t isan__record_stack(void *ucontext);        /* of this thread; ucontext: of a signal, or NULL */
+uint32_t isan__record_return_address(const void *pc);   /* a single frame */
+/* A stack with n native addresses from elsewhere; `here`: it is this thread's. */
 uint32_t isan__record_native_stack(const uint64_t *native, int n, bool here);
-uint32_t isan__origin_slow(void);           /* what to remember of an allocation now */
+
+uint32_t isan__origin_slow(void);                   /* the creation site or stack of an allocation now */
 bool isan__origin_is_stack(uint32_t origin);
 
-/* Marks in the word that a code object has at ISAN__CODE_SITE (origin.c), above
- * any number of a site. */
-#define ISAN__CODE_IMPORTS 0x40000000u      /* importlib's function that runs what an import runs */
+/* Marks in the shadow word that a code object has at ISAN__CODE_SITE, above the number of
+ * its first site. */
+#define ISAN__CODE_IMPORTS 0x40000000u      /* importlib's function that runs init functions */
 #define ISAN__CODE_LOADS   0x20000000u      /* importlib's loader of extension modules */
 
-/* What to remember of an allocation now.  The usual case is here: a Python
- * frame whose code is known, from 3.13 on. */
+/* The creation site of an allocation now.  The usual case is here: a Python frame with
+ * registered code, from 3.13 on. */
 static inline uint32_t
 isan__current_origin(void)
 {

@@ -1,14 +1,13 @@
-/* Quarantine: what an ending interpreter frees is held back, tagged FREED and
- * still its own, so that a pointer somebody forgot to clear is recognised
- * instead of hitting memory that has found a new use.
+/* Quarantine: holds back the blocks that an ending interpreter frees.  They keep their
+ * owner and are tagged FREED.  So a use through a pointer that was not cleared is
+ * recognised; else it would hit memory with a new use.
  *
- * Two first-in-first-out rings, each within half the budget of the option
- * `quarantine`: a block of main's obmalloc can be given back only by an
- * interpreter that shares it, so one of those must be who makes it leave.
- * What cannot be given back from here - a small block of another interpreter
- * with an obmalloc of its own - is only forgotten: its arena goes as a whole
- * once that interpreter has ended (hooks/arena.c).  So is one of an obmalloc
- * that Python, initialised again, knows no more.
+ * There are two first-in-first-out rings, each within half the budget of the option
+ * `quarantine`.  Only an interpreter that shares the main interpreter's obmalloc can give
+ * a block back to it, so blocks of that obmalloc have a ring of their own.  A small block
+ * of another interpreter with its own obmalloc cannot be given back from here: it is
+ * forgotten, and its arena goes as a whole once that interpreter has ended (hooks/arena.c).
+ * So is a block of an obmalloc that Python no longer has because it was initialised again.
  */
 #include "runtime/core/quarantine.h"
 
@@ -68,7 +67,7 @@ give_back(struct entry e)
         isan__noted_block_freed(block);
     }
     isan__untag_block(block, word);
-    if (ours || block_size > SMALL) {       /* large ones are malloc's, whoever had them */
+    if (ours || block_size > SMALL) {       /* large blocks come from malloc */
         isan__tsan_acquire(block);
         isan__real_free(e.domain, block);
     }
@@ -78,9 +77,8 @@ give_back(struct entry e)
         isan__table_put_or_drop(&held, e.serial, left);
     }
     isan__unlock(&lock);
-    /* Either this or isan__interp_end, whichever comes second, sees both that
-     * the interpreter has ended and that nothing is held back.  Its slot may
-     * be another's by now. */
+    /* Of this and isan__interp_end() the later one sees both facts: the interpreter has
+     * ended, and none of its blocks is held back.  Its slot may have a new interpreter. */
     if (left == 0 && (i->serial != e.serial || __atomic_load_n(&i->ended, __ATOMIC_SEQ_CST))) {
         isan__publish_interp_unused(e.serial);
     }
@@ -113,7 +111,7 @@ isan__quarantine(char *block, int domain)
         .block = (uint64_t)block & 0xffffffffffff, .domain = (uint16_t)domain, .serial = serial,
     };
     isan__table_put_or_drop(&held, serial, isan__table_get(&held, serial) + 1);
-    /* Give back without the lock: that runs the allocator under test. */
+    /* Without the lock: this runs the allocator under test. */
     while (r->bytes > budget) {
         struct entry e = r->entries[r->first];
         r->first = (r->first + 1) % r->size;

@@ -15,7 +15,7 @@
 
 #define SHADOW_SIZE ((size_t)1 << 45)       /* 2^47 bytes of address space / 4 */
 
-/* ISAN__SHADOW is where nothing else goes: below the 1.5 TiB in which the kernel
+/* Nothing else is at ISAN__SHADOW: it is below the 1.5 TiB in which the kernel
  * loads position-independent executables (0x555555554000 and up), above where
  * it maps files without a limit on the stack (a third of the address space).
  *
@@ -29,9 +29,9 @@
  *   0x720000000000 - 0x730000000000   malloc
  *   0x7a0000000000 - 0x800000000000   libraries, mmap, stacks
  *
- * The tags of the last three are in the gap, which is taken over; those before
- * it would be of memory that only executables at fixed addresses have, and what
- * TSan has there stays. */
+ * The tags of the last three are in the gap, which isan takes over.  Tags before the gap
+ * would be of memory that only executables at fixed addresses have; TSan keeps its own
+ * memory there. */
 #define TSAN_APP_LOW  0x020000000000ull
 #define TSAN_GAP      0x380000000000ull
 #define TSAN_APP_HIGH 0x550000000000ull
@@ -61,7 +61,6 @@ isan__shadow_init(void)
     madvise(p, size, MADV_DONTDUMP);
 }
 
-/* The memory at [start, start + size) is gone; so is what it was tagged. */
 void
 isan__shadow_release(const void *start, size_t size)
 {
@@ -95,24 +94,40 @@ isan__shadow_trim(const void *start, size_t size)
     return empty;
 }
 
+/* The words of a block agree: its first granules have the same slot, and of them only
+ * the first has START. */
+static bool
+block_is_valid(const uint32_t *w)
+{
+    int n = w[0] & ISAN__LONG ? 3 : 2;
+    for (int i = 1; i < n; i++) {
+        if ((w[i] & 0xffff) != (w[0] & 0xffff) || w[i] & ISAN__START) {
+            return false;
+        }
+    }
+    return (w[0] & 0xffff) != 0 && (n == 2 || w[2] >> 16 != 0);
+}
+
 /* Visit the blocks whose tags are in [from, to), a range of shadow words. */
 static void
-scan(const uint32_t *from, const uint32_t *to, isan__slot_t slot,
+visit_tags(const uint32_t *from, const uint32_t *to, isan__slot_t slot,
      void (*visit)(char *, void *), void *arg)
 {
     for (const uint32_t *w = from; w < to; w++) {
         uint32_t word = *(const volatile uint32_t *)w;
         if (word & ISAN__START && (slot == 0 || (word & 0xffff) == slot)) {
+            /* Another thread may just free the block of a living interpreter. */
+            ISAN__EXPENSIVE(slot == 0 || block_is_valid(w) || *(const volatile uint32_t *)w != word);
             visit((char *)(((uintptr_t)w - ISAN__SHADOW) << 2), arg);
         }
     }
 }
 
-/* Which shadow pages have been written: /proc/PID/pagemap, one 64-bit entry
- * for each page, bit 63 present, bit 62 swapped (proc(5), Linux
+/* Only pages that were written can have tags.  /proc/PID/pagemap has one 64-bit entry for
+ * each page, bit 63 present, bit 62 swapped (proc(5), Linux
  * Documentation/admin-guide/mm/pagemap.rst). */
 static void
-scan_pages(int pagemap, uintptr_t from, uintptr_t to, isan__slot_t slot,
+visit_pages(int pagemap, uintptr_t from, uintptr_t to, isan__slot_t slot,
            void (*visit)(char *, void *), void *arg)
 {
     uint64_t entries[512];
@@ -125,14 +140,21 @@ scan_pages(int pagemap, uintptr_t from, uintptr_t to, isan__slot_t slot,
             : pread(pagemap, entries, pages * 8, (off_t)(from / ISAN__PAGE * 8));
         for (size_t i = 0; i < pages; i++, from += ISAN__PAGE) {
             if (n < 0 || (size_t)n < (i + 1) * 8 || entries[i] >> 62) {
-                scan((const uint32_t *)from, (const uint32_t *)(from + ISAN__PAGE), slot, visit, arg);
+                visit_tags((const uint32_t *)from, (const uint32_t *)(from + ISAN__PAGE), slot, visit, arg);
             }
         }
     }
 }
 
+/* A mapping of the process, as a line of /proc/self/maps (proc(5)) has it:
+ * "start-end rwxp ...". */
+struct mapping {
+    uintptr_t start, end;
+    bool private_writable;
+};
+
 static uintptr_t
-hex(const char **p)
+parse_hex(const char **p)
 {
     uintptr_t n = 0;
     for (;; ++*p) {
@@ -149,57 +171,89 @@ hex(const char **p)
     }
 }
 
-/* No allocator asks for as much at a time, but AddressSanitizer for its shadow
- * does, 14 TiB: it takes minutes to find out that nothing is tagged there. */
+static struct mapping
+parse_mapping(const char *line)
+{
+    struct mapping m;
+    m.start = parse_hex(&line);
+    line++;
+    m.end = parse_hex(&line);
+    m.private_writable = line[0] == ' ' && line[2] == 'w' && line[4] == 'p';
+    return m;
+}
+
+/* The next line of the file, cut to fit; false: there is none.  It is read through a small
+ * buffer, since stdio would allocate. */
+struct line_reader {
+    int fd;
+    ssize_t n, at;                          /* bytes in the buffer, the next one */
+    char buffer[4096];
+};
+
+static bool
+read_line(struct line_reader *r, char *line, size_t size)
+{
+    size_t length = 0;
+    for (;;) {
+        if (r->at == r->n) {
+            r->n = read(r->fd, r->buffer, sizeof r->buffer);
+            r->at = 0;
+            if (r->n <= 0) {
+                r->n = 0;
+                return false;
+            }
+        }
+        char c = r->buffer[r->at++];
+        if (c == '\n') {
+            line[length] = 0;
+            return true;
+        }
+        if (length < size - 1) {
+            line[length++] = c;
+        }
+    }
+}
+
+/* No allocator asks for as much at a time, but AddressSanitizer does for its shadow,
+ * 14 TiB.  It would take minutes to find no tag there. */
 #define LARGEST_MAPPING ((uintptr_t)1 << 40)
 
-/* The shadow of every private writable mapping of the process: that is where
- * allocators get memory.  Read through a small buffer, line by line: stdio
- * would allocate. */
+static bool
+may_have_blocks(const struct mapping *m)
+{
+    return m->private_writable && m->end >> 47 == 0 && m->end - m->start <= LARGEST_MAPPING
+        && !(m->start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && m->start < TSAN_APP_HIGH);
+}
+
+/* Allocators get memory from private writable mappings. */
 void
 isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg)
 {
-    int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (maps < 0) {
+    struct line_reader maps = { .fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC) };
+    if (maps.fd < 0) {
         isan__log_note("leaks cannot be counted: /proc is not mounted");
         return;
     }
-    char buffer[4096], line[256];
-    size_t length = 0;
-    uintptr_t done = 0;                     /* shadow pages below have been scanned */
-    ssize_t n;
-    while ((n = read(maps, buffer, sizeof buffer)) > 0) {
-        for (ssize_t i = 0; i < n; i++) {
-            if (buffer[i] != '\n') {
-                if (length < sizeof line - 1) {
-                    line[length++] = buffer[i];
-                }
-                continue;
-            }
-            line[length] = 0;
-            length = 0;
-            const char *p = line;
-            uintptr_t start = hex(&p);
-            p++;
-            uintptr_t end = hex(&p);
-            bool writable = p[0] == ' ' && p[2] == 'w' && p[4] == 'p';
-            if (!writable || end >> 47 != 0 || end - start > LARGEST_MAPPING
-                || (start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && start < TSAN_APP_HIGH)) {
-                continue;
-            }
-            uintptr_t from = (uintptr_t)isan__tag_word((void *)start) & ~(uintptr_t)(ISAN__PAGE - 1);
-            uintptr_t to = ((uintptr_t)isan__tag_word((void *)end) + ISAN__PAGE - 1) & ~(uintptr_t)(ISAN__PAGE - 1);
-            if (from < done) {
-                from = done;
-            }
-            if (from < to) {
-                scan_pages(pagemap, from, to, slot, visit, arg);
-                done = to;
-            }
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    char line[256];
+    uintptr_t done = 0;                     /* shadow pages below have been visited */
+    while (read_line(&maps, line, sizeof line)) {
+        const struct mapping m = parse_mapping(line);
+        if (!may_have_blocks(&m)) {
+            continue;
+        }
+        const uintptr_t page = ISAN__PAGE - 1;
+        uintptr_t from = (uintptr_t)isan__tag_word((void *)m.start) & ~page;
+        uintptr_t to = ((uintptr_t)isan__tag_word((void *)m.end) + page) & ~page;
+        if (from < done) {
+            from = done;
+        }
+        if (from < to) {
+            visit_pages(pagemap, from, to, slot, visit, arg);
+            done = to;
         }
     }
-    close(maps);
+    close(maps.fd);
     if (pagemap >= 0) {
         close(pagemap);
     }

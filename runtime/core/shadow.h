@@ -1,27 +1,28 @@
-/* Owner tags: who owns each block of memory.
+/* Owner tags: the shadow memory that says which interpreter owns each block.
  *
- * Shadow memory: one 32-bit word for each 16 bytes (a granule) of address
- * space, at ISAN__SHADOW + address / 4, in a reservation of 32 TiB of which
- * only what is written costs memory: a quarter of the bytes of the heap.
+ * There is one 32-bit word for each 16 bytes (a granule) of address space, at
+ * ISAN__SHADOW + address / 4.  The reservation takes 32 TiB of address space.  Only
+ * words that are written cost memory: a quarter of the bytes of the heap.
  *
- *   bits 0-15   slot of the owning interpreter (interp.c); 0: no block,
- *               NOBODY: a block allocated by a thread outside any interpreter
+ *   bits 0-15   slot of the owning interpreter (interp.h).  0: no block.
+ *               NO_INTERP: the thread that allocated it was in no interpreter.
  *   bits 16-31  by position in the block:
  *
- *   granule 0   START  OBJECT LONG WATCHED FREED RAW | origin, low 10 bits
+ *   granule 0   START  OBJECT LONG NOTED FREED RAW   | origin, low 10 bits
  *   granule 1   0      OBJECT                        | origin, high 14 bits
  *   granule 2   0      OBJECT                        | size in granules, 14 bits
  *   granule 3   (blocks of 16383 granules and more)    the whole word: size in granules
  *
- * A block has at least two granules (hooks/alloc.c asks for that much), and a
- * third if it is LONG.  The tag stands on all three because that is where an
- * object can begin: a PyGC_Head is 16 bytes, the managed dict and weakref
- * pre-header another 16 (Objects/typeobject.c, _PyType_AllocNoTrack).  OBJECT
- * marks the granule where it does begin.  Freeing a block clears its words,
- * so words without START or with a slot no block has do not exist.
+ * A block has at least two granules (hooks/alloc.c asks for that much), and a third if
+ * it is LONG.  All three have the tag because an object can begin at any of them: a
+ * PyGC_Head is 16 bytes, the pre-header for the managed dict and weak references another
+ * 16 (Objects/typeobject.c, _PyType_AllocNoTrack).  OBJECT marks the granule where the
+ * object begins.
  *
- * Only the thread that owns a block writes its words; others read them
- * relaxed.
+ * Freeing a block clears its words.  So these do not exist: a word with a slot that is
+ * not one of the first three of a block with START, and a slot that no block has.
+ *
+ * Only the thread that owns a block writes its words.  Other threads read them relaxed.
  */
 #ifndef ISAN_CORE_SHADOW_H
 #define ISAN_CORE_SHADOW_H
@@ -43,16 +44,18 @@ enum {
 #define ISAN__SIZE_BIG 0x3fffu
 _Static_assert(ISAN__OBJECT == 1u << 30, "refcount.h and shadow.h disagree");
 
-/* Byte offset within a code object's block of the word that has its first
- * site (origin.c); past what any object's header needs. */
+/* The shadow word at this offset, in bytes, from a code object has its first creation
+ * site (origin.c).  It is past the words that the object's block uses. */
 #define ISAN__CODE_SITE 64
 
 void isan__shadow_init(void);               /* exits the process when there is no room */
-/* Every block of `slot` (0: of all), in address order; the visitor may free it. */
+/* Visits every block of `slot` (0: of all), in address order.  The visitor may free it.
+ * With verify=1 the words of each block are checked as well. */
 void isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
+/* The memory is gone, and its tags with it. */
 void isan__shadow_release(const void *start, size_t size);
-/* Give back the pages of tags for memory that nobody allocates from any more,
- * where they say nothing; true: they all do. */
+/* The memory is not allocated from any more: gives back the pages of tags that have no
+ * tag.  True: none of them had one. */
 bool isan__shadow_trim(const void *start, size_t size);
 
 static inline uint32_t *

@@ -1,8 +1,10 @@
-/* The Python in this process: its symbols, and the layout of what isan reads
- * without its internal headers.  From 3.13 on _PyRuntime begins with
- * _Py_DebugOffsets (Include/internal/pycore_runtime.h, pycore_debug_offsets.h),
- * 64-bit numbers throughout; 3.11 and 3.12 never change their layout any more,
- * so it is written down here (tests/unit/test_layout.py asks their headers).
+/* The Python in this process: its symbols, and the layout of what isan reads of it.
+ *
+ * isan does not use CPython's internal headers.  From 3.13 on _PyRuntime begins with
+ * _Py_DebugOffsets (Include/internal/pycore_runtime.h, pycore_debug_offsets.h), 64-bit
+ * numbers throughout.  The layout of 3.11 and 3.12 does not change any more, so it is
+ * written down here; tests/helpers/layout.py compares it with their headers.
+ * releases.inc has all else that differs between releases.
  */
 #define _GNU_SOURCE
 #include "runtime/cpython/layout.h"
@@ -15,13 +17,13 @@
 
 struct isan__python isan__py;
 bool isan__stock;
-static void *handle = RTLD_DEFAULT;         /* of what brought the runtime */
+static void *handle = RTLD_DEFAULT;         /* dlopen's, of the module that brought the runtime */
 
-/* Bytes in 3.11 and 3.12, the number's place in _Py_DebugOffsets in 3.13 and 3.14. */
-static const struct where {
+/* For 3.11 and 3.12 the offsets in bytes, for 3.13 and 3.14 their index in _Py_DebugOffsets. */
+static const struct offset {
     uint16_t *to;
     uint16_t v[4];
-} table[] = {
+} offset_table[] = {
     /*                           3.11 3.12 3.13 3.14 */
     { &isan__py.interp_id,        { 48,   8,  7,  7 } },
     { &isan__py.interp_gil,       { 0,  384, 14, 15 } },
@@ -48,7 +50,7 @@ static const struct where {
     { &isan__py.unicode_length,   { 16,  16, 69, 79 } },
     { &isan__py.unicode_ascii,    { 48,  40, 70, 80 } },
 };
-enum { V311, V312, V313, V314, KNOWN };
+enum { V311, V312, V313, V314, RELEASES };
 
 void *
 isan__python_symbol(const char *name)
@@ -62,8 +64,6 @@ isan__initialized(void)
     return ((int (*)(void))isan__python_symbol("Py_IsInitialized"))() != 0;
 }
 
-/* The module at from has been loaded (RTLD_DEFAULT: the program starts): does
- * it bring a Python runtime? */
 bool
 isan__python_in(void *from)
 {
@@ -74,10 +74,10 @@ isan__python_in(void *from)
     return true;
 }
 
-/* A host may unload Python and bring it in again, as Apache does because it
- * reads its configuration twice: what isan has hooked and looks at must stay. */
+/* A host may unload Python and load it again, as Apache does when it reads its
+ * configuration twice.  isan has hooked this Python and reads its memory, so it must stay. */
 static void
-keep(void)
+keep_runtime_loaded(void)
 {
     Dl_info info;
     void *kept = NULL;
@@ -89,7 +89,7 @@ keep(void)
     }
 }
 
-/* Public data: its size is in the symbol table. */
+/* The size of exported data, from the symbol table. */
 static size_t
 symbol_size(const void *symbol)
 {
@@ -100,7 +100,7 @@ symbol_size(const void *symbol)
 }
 
 static bool
-find_data(const struct isan__module *m, void *arg)
+find_segments(const struct isan__module *m, void *arg)
 {
     (void)arg;
     for (size_t i = 0; m->has_runtime && i < m->n_data; i++) {
@@ -114,9 +114,9 @@ find_data(const struct isan__module *m, void *arg)
     return !m->has_runtime;
 }
 
-/* Where in a thread's own memory the current thread state is (Python/pystate.c,
- * _Py_tss_tstate), which no symbol tells: what returns it, where the executable
- * has the runtime, is `mov %fs:offset,%rax; ret`. */
+/* The offset of the current thread state in a thread's memory (Python/pystate.c,
+ * _Py_tss_tstate).  No symbol has it.  The function that returns the thread state is
+ * `mov %fs:offset,%rax; ret` where the executable has the runtime. */
 static intptr_t
 find_current_at(const void *function)
 {
@@ -134,56 +134,40 @@ find_current_at(const void *function)
     return 0;
 }
 
-bool
-isan__python_init(void)
+/* The offsets of offset_table for release v; false: they make no sense. */
+static bool
+read_offsets(int v)
 {
-    /* Usable before Py_Initialize (Doc/c-api/init.rst). */
-    const char *version = ((const char *(*)(void))isan__python_symbol("Py_GetVersion"))();
-    char *dot;
-    long major = strtol(version, &dot, 10), minor = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
-    if (major != 3 || minor < 11 || minor > 14) {
-        isan__say("this is Python %ld.%ld; isan knows 3.11 to 3.14 and stays out of its way",
-                  major, minor);
-        return false;
-    }
-    int v = (int)minor - 11;
-    isan__py.runtime = isan__python_symbol("_PyRuntime");
-    keep();
-    const uint64_t *offsets = v < V313 ? NULL : (const uint64_t *)isan__py.runtime;
-    if (offsets != NULL && offsets[2] != 0) {
-        isan__say("this is a free-threaded Python, without a GIL: isan stays out of its way");
-        return false;
-    }
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        uint64_t offset = offsets ? offsets[table[i].v[v]] : table[i].v[v];
-        if (offset > 0xffff) {
-            isan__say("_Py_DebugOffsets of this Python makes no sense: isan stays out of its way");
+    const uint64_t *debug_offsets = v < V313 ? NULL : (const uint64_t *)isan__py.runtime;
+    for (size_t i = 0; i < sizeof offset_table / sizeof *offset_table; i++) {
+        uint64_t offset = offset_table[i].v[v];
+        if (debug_offsets != NULL) {
+            offset = debug_offsets[offset];
+        }
+        if (offset > UINT16_MAX) {
             return false;
         }
-        *table[i].to = (uint16_t)offset;
+        *offset_table[i].to = (uint16_t)offset;
     }
-    if (offsets != NULL) {
+    if (debug_offsets != NULL) {
         /* `_finalizing`, `_finalizing_id` and `gc` follow each other in struct
          * _is (Include/internal/pycore_interp.h); the table has the last. */
         isan__py.interp_finalizing -= 16;
     }
-    /* Before 3.13 the current frame is the C frame's (struct _PyCFrame). */
-    isan__py.cframe_frame = v == V311 ? 8 : 0;
-    isan__py.has_cframe = v < V313;
-    isan__py.frame_is_entry = v == V311 ? 68 : 0;
-    isan__py.one_gil = v == V311;
-    isan__py.runtime_finalizing = v == V311 ? 24 : 0;
-    /* Python/pystate.c, _PyRuntimeState_Init: all of _PyRuntime begins anew, and main's
-     * obmalloc is in it.  Before and after it is a static of Objects/obmalloc.c. */
-    isan__py.new_obmalloc = v == V312;
-    isan__py.values_prefixed = v < V313;
-    isan__py.values_header = v < V313 ? 0 : 8;
-    isan__py.type_cached_keys = v == V311 ? 872 : 880;
-    isan__py.tuple_items = v < V314 ? 24 : 32;      /* ob_hash is new */
-    isan__py.unicode_header = v == V311 ? 24 : 16;
-    isan__py.runtime_size = symbol_size(isan__py.runtime);
-    isan__modules_begin(isan__py.runtime);
-    isan__visit_modules(find_data, NULL);
+    return true;
+}
+
+static void
+set_facts(int v)
+{
+#define ISAN__PYTHON_FACT(type, field, v311, v312, v313, v314) \
+    isan__py.field = ((const type[RELEASES]){ v311, v312, v313, v314 })[v];
+#include "runtime/cpython/releases.inc"
+}
+
+static void
+find_symbols(void)
+{
 #define ISAN__PYTHON_TYPE(field, symbol) isan__py.field = isan__python_symbol(#symbol);
 #include "runtime/cpython/types.inc"
     isan__py.hexversion = (uint32_t)*(const unsigned long *)isan__python_symbol("Py_Version");
@@ -197,6 +181,37 @@ isan__python_init(void)
     ISAN__PYTHON_FUNCTION(state_id, PyThreadState_GetID)
     ISAN__PYTHON_FUNCTION(first_state, PyInterpreterState_ThreadHead)
 #undef ISAN__PYTHON_FUNCTION
+}
+
+bool
+isan__python_init(void)
+{
+    enum { FREE_THREADED = 2 };             /* index in _Py_DebugOffsets */
+    /* Usable before Py_Initialize (Doc/c-api/init.rst). */
+    const char *version = ((const char *(*)(void))isan__python_symbol("Py_GetVersion"))();
+    char *dot;
+    long major = strtol(version, &dot, 10), minor = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
+    if (major != 3 || minor < 11 || minor >= 11 + RELEASES) {
+        isan__say("this is Python %ld.%ld; isan knows 3.11 to 3.14 and stays out of its way",
+                  major, minor);
+        return false;
+    }
+    int v = (int)minor - 11;
+    isan__py.runtime = isan__python_symbol("_PyRuntime");
+    keep_runtime_loaded();
+    if (v >= V313 && ((const uint64_t *)isan__py.runtime)[FREE_THREADED] != 0) {
+        isan__say("this is a free-threaded Python, without a GIL: isan stays out of its way");
+        return false;
+    }
+    if (!read_offsets(v)) {
+        isan__say("_Py_DebugOffsets of this Python makes no sense: isan stays out of its way");
+        return false;
+    }
+    set_facts(v);
+    isan__py.runtime_size = symbol_size(isan__py.runtime);
+    isan__modules_begin(isan__py.runtime);
+    isan__visit_modules(find_segments, NULL);
+    find_symbols();
     isan__py.current_at = find_current_at(isan__py.current);
     return true;
 }

@@ -5,21 +5,35 @@
 
 #include "runtime/cpython/layout.h"
 
-/* Does what is where an object has its count say that it is alive?  A count on
- * the heap is less than 2^32, and 3.14 keeps flags in the uppermost 16 bits
- * (Include/refcount.h); an object in a free list has none, or a link there
+/* Is this the reference count of an object that is alive?  A count on the heap is less
+ * than 2^32, and 3.14 keeps flags in the uppermost 16 bits (Include/refcount.h).  An
+ * object in a free list has the count 0, or a link there
  * (Include/internal/pycore_freelist.h). */
 static inline bool
 isan__is_count(uint64_t count)
 {
     return (count >> 32 & 0xffff) == 0 && (uint32_t)count != 0;
 }
-/* The table of a dictionary: n entries, used or not, of entry_size bytes, the
- * key `key` bytes from their start, the value after it. */
+
+/* The first test of isan__is_object(), without reading anything else: most of what is no
+ * object does not pass it.  `op` can be read. */
+static inline bool
+isan__may_be_object(const char *op)
+{
+    uint64_t count, type;
+    memcpy(&count, op, sizeof count);
+    memcpy(&type, op + ISAN__OB_TYPE, sizeof type);
+    return isan__is_count(count) && isan__is_user_address(type) && type % sizeof(void *) == 0;
+}
+
+/* The table of a dictionary: n entries, used or not, of entry_size bytes.  The
+ * key is `key` bytes from the start of an entry, the value is after it. */
 struct isan__keys {
     const char *entries;
     size_t entry_size, key;
     uint64_t n;
+    int64_t users;                          /* dictionaries and types that use the table */
+    bool split;                             /* its values are elsewhere, one array for each instance */
 };
 bool isan__keys_at(struct isan__keys *keys, const char *table, bool stable);  /* false: it is none */
 
@@ -29,6 +43,31 @@ bool isan__type_name(const void *op, char *name, size_t size);
 void isan__type_name_or_unknown(const void *op, char *name, size_t size);
 /* A str as UTF-8, cut to fit; "": it cannot be read. */
 void isan__copy_str(char *to, size_t size, const char *str, bool stable);
+/* tp_flags; 0: it cannot be read. */
+static inline unsigned long
+isan__type_flags(const void *type)
+{
+    unsigned long flags = 0;
+    isan__peek(&flags, (const char *)type + isan__py.type_flags, sizeof flags);
+    return flags;
+}
+/* The items of a list that is there, and how many there are. */
+static inline const char *
+isan__list_items(const char *list, uint64_t *n)
+{
+    memcpy(n, list + ISAN__OB_SIZE, sizeof *n);
+    return *(const char *const *)(list + ISAN__LIST_ITEMS);
+}
+
+/* The link to the next object in the collector's list, in the PyGC_Head of an object that is there and has
+ * one; 0: it is not tracked. */
+static inline uint64_t
+isan__gc_next(const char *op)
+{
+    uint64_t next;
+    memcpy(&next, op + ISAN__GC_NEXT, sizeof next);
+    return next;
+}
 
 /* The start of an object, as the rules ask for it. */
 struct isan__object_head {
@@ -50,17 +89,30 @@ isan__head_is_str(const struct isan__object_head *h)
 static inline bool
 isan__is_interned(const struct isan__object_head *h)
 {
-    return isan__head_is_str(h) && (h->state & 3) != 0;
+    return isan__head_is_str(h) && (h->state & ISAN__STR_INTERNED) != 0;
 }
 bool isan__is_str(const void *op);
 
+/* Content heuristics; object.c has a table of them. */
+
 /* Is there an object at op, of at most `size` bytes?  `dead`: its count may be 0. */
 bool isan__is_object(const char *op, size_t size, bool dead, bool stable);
-
-/* Content heuristics; object.c has a table of them. */
+/* Is this block the table of the dictionary of interned strings? */
 bool isan__is_interned_table(const char *block, size_t size);
-bool isan__is_module_copy(uint64_t where);          /* m_copy of a PyModuleDef */
-bool isan__is_type_slot(uint64_t where);            /* what PyType_Ready fills in */
+/* Is the word at `at` bytes from the start of this memory the hash of a dictionary's key? */
+bool isan__is_dict_hash(const char *table, size_t size, size_t at, bool stable);
+/* Is the word at `at` of `memory`, which the object at op points at, one that is in use?  A list
+ * or dictionary has more room than items, with old pointers in it. */
+bool isan__is_word_in_use(const char *op, const char *memory, size_t at);
+/* Where values_prefixed: the block that would have these values of an instance, behind a prefix; NULL: the word
+ * is no pointer to values. */
+const char *isan__prefixed_values_block(uint64_t word);
+/* Is the object in the collector's list?  It is there, and has a PyGC_Head. */
+bool isan__is_in_gc_list(const char *op);
+/* What the word at this address is, in the data of a module: m_copy of a PyModuleDef; a member of a
+ * static type that PyType_Ready fills in; the cache of argument names that has the tuple at op. */
+bool isan__is_module_copy(uint64_t where);
+bool isan__is_type_slot(uint64_t where);
 bool isan__is_arg_parser_cache(uint64_t where, const void *op);
 
 #endif

@@ -1,29 +1,26 @@
-/* What a reference is called: the index, key or attribute that a programmer
- * knows it by.  The object may be any thread's, so it is read with care.
+/* Names a reference by what a programmer knows it by: index, key, attribute, C member.
+ * The object may belong to any thread, so it is read with isan__peek().
  *
- * The layouts are those of Include/cpython/listobject.h, tupleobject.h,
- * setobject.h and dictobject.h, and of the tables of dictionaries and the values
- * of instances in Include/internal/pycore_dict.h.
+ * Each kind of container has a function that names a reference of its own and says whether
+ * it did; isan__name_reference() tries them in the order of `kinds`.
  */
 #include "runtime/cpython/reference_name.h"
 
 #include "runtime/base/log_format.h"
+#include "runtime/base/scan.h"
 #include "runtime/cpython/object.h"
 
-enum {
-    OB_TYPE = 8, OB_SIZE = 16,
-    LIST_ITEMS = 24,
-    SET_TABLE = 40, SET_SMALL = 64, SET_SMALL_END = 192, SET_ENTRY = 16,
-    DICT_VALUES = 40,
-    BASES = 64,
-};
+enum { BASES = 64 };
 
-/* Asked of one reference. */
-struct of {
-    const char *from, *where, *memory;      /* the object, the pointer, the block it is in */
+/* The reference that is to be named. */
+struct reference {
+    const char *from;                       /* the object */
+    const char *memory;                     /* that has the pointer; NULL: the object itself has it */
+    ptrdiff_t at;                           /* offset of the pointer in that */
+    const char *where;                      /* the pointer */
     const char *type_at;
-    struct isan__type_object type;
-    struct isan__reference_name *edge;
+    struct isan__type_object type;          /* a copy of what is at type_at */
+    struct isan__reference_name *name;
 };
 
 static const char *
@@ -69,171 +66,220 @@ has_base(const void *type, const void *base)
     return type == base;
 }
 
+/* The name is this kind of edge, this number, and the text of `key` if that is a str. */
 static void
-name_it(struct of *of, enum isan_edge edge, uint64_t offset, const char *key)
+set_name(struct reference *r, enum isan_edge edge, uint64_t offset, const char *key)
 {
-    of->edge->edge = edge;
-    of->edge->offset = offset;
-    if (key != NULL && pointer_at(key + OB_TYPE) == isan__py.unicode_type) {
-        isan__copy_str(of->edge->label, sizeof of->edge->label, key, false);
+    r->name->edge = edge;
+    r->name->offset = offset;
+    if (key != NULL && pointer_at(key + ISAN__OB_TYPE) == isan__py.unicode_type) {
+        isan__copy_str(r->name->label, sizeof r->name->label, key, false);
     }
 }
 
-/* The index in the array of `size` bytes each that starts at `start`; -1: it is
- * not of the n that there are. */
+/* The index of the pointer in the array at `start` of n elements of `size` bytes; -1: it is not in it. */
 static int64_t
-index_in(const struct of *of, const char *start, size_t size, int64_t n)
+index_in(const struct reference *r, const char *start, size_t size, int64_t n)
 {
-    int64_t i = start == NULL || of->where < start ? -1 : (of->where - start) / (int64_t)size;
+    int64_t i = start == NULL || r->where < start ? -1 : (r->where - start) / (int64_t)size;
     return i < n ? i : -1;
 }
 
-/* The pointer is one of a dictionary's or an instance's values, whose names are
- * the keys of a table. */
+/* The pointer is in the array of the values of a dictionary or instance.  The keys of a
+ * table are their names. */
 static bool
-among_values(struct of *of, const char *values, const char *table)
+name_value(struct reference *r, const char *values, const char *table)
 {
     struct isan__keys keys;
     int64_t i = isan__keys_at(&keys, table, false)
-        ? index_in(of, values, sizeof(void *), (int64_t)keys.n) : -1;
+        ? index_in(r, values, sizeof(void *), (int64_t)keys.n) : -1;
     if (i >= 0) {
-        name_it(of, ISAN_EDGE_ATTRIBUTE, (uint64_t)i,
-                pointer_at(keys.entries + (size_t)i * keys.entry_size + keys.key));
+        set_name(r, ISAN_EDGE_ATTRIBUTE, (uint64_t)i,
+                 pointer_at(keys.entries + (size_t)i * keys.entry_size + keys.key));
     }
     return i >= 0;
 }
 
 static bool
-in_dict(struct of *of)
+name_item(struct reference *r, const char *items)
 {
-    const char *table = pointer_at(of->from + ISAN__MA_KEYS);
-    const char *values = pointer_at(of->from + DICT_VALUES);
+    int64_t n, i = isan__peek(&n, r->from + ISAN__OB_SIZE, sizeof n)
+        ? index_in(r, items, sizeof(void *), n) : -1;
+    if (i >= 0) {
+        set_name(r, ISAN_EDGE_ITEM, (uint64_t)i, NULL);
+    }
+    return i >= 0;
+}
+
+/* --- the kinds of container ------------------------------------------------------------ */
+
+static bool
+name_type(struct reference *r)
+{
+    if (r->memory == NULL && r->at == ISAN__OB_TYPE) {
+        r->name->edge = ISAN_EDGE_TYPE;
+        return true;
+    }
+    return false;
+}
+
+static bool
+name_list_item(struct reference *r)
+{
+    return r->type.flags & ISAN__TYPE_LIST && r->memory != NULL
+        && r->memory == pointer_at(r->from + ISAN__LIST_ITEMS) && name_item(r, r->memory);
+}
+
+static bool
+name_tuple_item(struct reference *r)
+{
+    return r->type.flags & ISAN__TYPE_TUPLE && r->memory == NULL && name_item(r, r->from + isan__py.tuple_items);
+}
+
+static bool
+name_dict_entry(struct reference *r)
+{
+    if (!(r->type.flags & ISAN__TYPE_DICT) || r->memory == NULL) {
+        return false;
+    }
+    const char *table = pointer_at(r->from + ISAN__MA_KEYS);
+    const char *values = pointer_at(r->from + ISAN__MA_VALUES);
     struct isan__keys keys;
     if (values != NULL) {
-        return among_values(of, values + isan__py.values_header, table);
+        return name_value(r, values + isan__py.values_header, table);
     }
     int64_t i = isan__keys_at(&keys, table, false)
-        ? index_in(of, keys.entries, keys.entry_size, (int64_t)keys.n) : -1;
+        ? index_in(r, keys.entries, keys.entry_size, (int64_t)keys.n) : -1;
     if (i < 0) {
         return false;
     }
     const char *key = keys.entries + (size_t)i * keys.entry_size + keys.key;
-    if (of->where == key) {
-        name_it(of, ISAN_EDGE_KEY, (uint64_t)i, NULL);
+    if (r->where == key) {
+        set_name(r, ISAN_EDGE_KEY, (uint64_t)i, NULL);
     }
     else {
-        name_it(of, ISAN_EDGE_VALUE, (uint64_t)i, pointer_at(key));
+        set_name(r, ISAN_EDGE_VALUE, (uint64_t)i, pointer_at(key));
     }
     return true;
 }
 
+/* The values of an instance's attributes: until 3.12 memory that it points at, later part of it
+ * (Include/internal/pycore_object.h, _PyObject_InlineValues). */
 static bool
-in_set(struct of *of)
+name_instance_attribute(struct reference *r)
 {
-    int64_t i = index_in(of, of->memory, SET_ENTRY, INT64_MAX);
-    if (of->memory == NULL) {
-        i = index_in(of, of->from + SET_SMALL, SET_ENTRY, (SET_SMALL_END - SET_SMALL) / SET_ENTRY);
+    const char *values = NULL;
+    if (!isan__py.values_prefixed) {
+        if (r->type.flags & ISAN__TYPE_INLINE_VALUES) {
+            values = r->from + r->type.basicsize + isan__py.values_header;
+        }
     }
-    else if (of->memory != pointer_at(of->from + SET_TABLE)) {
-        i = -1;
+    else if (r->type.flags & ISAN__TYPE_MANAGED_DICT && r->memory != NULL) {
+        uintptr_t p = (uintptr_t)pointer_at(r->from + isan__py.values_pointer);
+        values = !isan__py.has_dict_or_values || p & 1 ? (const char *)((p + 1) & ~(uintptr_t)1) : NULL;
+    }
+    const char *table = pointer_at(r->type_at + isan__py.type_cached_keys);
+    return values != NULL && r->type.flags & ISAN__TYPE_HEAP && name_value(r, values, table);
+}
+
+static bool
+name_set_member(struct reference *r)
+{
+    if (!has_base(r->type_at, isan__py.set_type) && !has_base(r->type_at, isan__py.frozenset_type)) {
+        return false;
+    }
+    int64_t i = -1;
+    if (r->memory == NULL) {
+        i = index_in(r, r->from + ISAN__SET_SMALL, ISAN__SET_ENTRY,
+                     (ISAN__SET_SMALL_END - ISAN__SET_SMALL) / ISAN__SET_ENTRY);
+    }
+    else if (r->memory == pointer_at(r->from + ISAN__SET_TABLE)) {
+        i = index_in(r, r->memory, ISAN__SET_ENTRY, INT64_MAX);
     }
     if (i >= 0) {
-        name_it(of, ISAN_EDGE_KEY, (uint64_t)i, NULL);
+        set_name(r, ISAN_EDGE_KEY, (uint64_t)i, NULL);
     }
     return i >= 0;
 }
 
-static bool
-in_sequence(struct of *of, const char *items)
-{
-    int64_t n, i = isan__peek(&n, of->from + OB_SIZE, sizeof n)
-        ? index_in(of, items, sizeof(void *), n) : -1;
-    if (i >= 0) {
-        name_it(of, ISAN_EDGE_ITEM, (uint64_t)i, NULL);
-    }
-    return i >= 0;
-}
-
-/* The attributes of an instance: in 3.11 and 3.12 it points at its values
- * (_PyObject_ValuesPointer, _PyDictOrValues_GetValues), later they are within it
- * (_PyObject_InlineValues). */
-static bool
-among_attributes(struct of *of)
-{
-    const char *values = NULL, *table;
-    if (of->type.flags & ISAN__TYPE_INLINE_VALUES && !isan__py.values_prefixed) {
-        values = of->from + of->type.basicsize + isan__py.values_header;
-    }
-    else if (of->type.flags & ISAN__TYPE_MANAGED_DICT && isan__py.values_prefixed
-             && of->memory != NULL) {
-        uintptr_t p = (uintptr_t)pointer_at(of->from + (isan__py.one_gil ? -32 : ISAN__MANAGED_DICT));
-        values = isan__py.one_gil || p & 1 ? (const char *)((p + 1) & ~(uintptr_t)1) : NULL;
-    }
-    table = pointer_at(of->type_at + isan__py.type_cached_keys);
-    return values != NULL && of->type.flags & ISAN__TYPE_HEAP && among_values(of, values, table);
-}
-
-/* Where an instance has its dictionary, if it has one of its own: 0 or less
- * than 0: nowhere after its head (Objects/object.c, _PyObject_DictPointer). */
+/* The offset of an instance's own pointer to its dictionary; 0 or less: it has none after
+ * its head (Objects/object.c, _PyObject_DictPointer). */
 static ptrdiff_t
-dict_offset(const struct of *of)
+dict_offset(const struct reference *r)
 {
     int64_t n;
-    if (of->type.dictoffset >= 0 || of->type.itemsize == 0
-        || !isan__peek(&n, of->from + OB_SIZE, sizeof n)) {
-        return of->type.dictoffset;
+    if (r->type.dictoffset >= 0 || r->type.itemsize == 0
+        || !isan__peek(&n, r->from + ISAN__OB_SIZE, sizeof n)) {
+        return r->type.dictoffset;
     }
-    /* From the end; a number's count of digits is less than 0. */
-    return ((of->type.basicsize + of->type.itemsize * (n < 0 ? -n : n) + 7) & ~(ptrdiff_t)7)
-        + of->type.dictoffset;
+    /* It counts from the end; the size of an int is negative if the int is (3.11). */
+    return ((r->type.basicsize + r->type.itemsize * (n < 0 ? -n : n) + 7) & ~(ptrdiff_t)7)
+        + r->type.dictoffset;
 }
+
+static bool
+name_own_dict(struct reference *r)
+{
+    bool managed = r->at == ISAN__MANAGED_DICT && r->type.flags & ISAN__TYPE_MANAGED_DICT;
+    if (r->memory != NULL || !(r->at > 0 ? r->at == dict_offset(r) : managed)) {
+        return false;
+    }
+    r->name->edge = ISAN_EDGE_ATTRIBUTE;
+    strcpy(r->name->label, "__dict__");
+    return true;
+}
+
+/* The word of the object that points at the memory. */
+struct member { const char *memory; size_t at; };
+
+static bool
+is_other_word(size_t at, uint64_t word, void *arg)
+{
+    struct member *member = arg;
+    if (word == (uint64_t)member->memory) {
+        member->at = at;
+    }
+    return member->at == 0;
+}
+
+/* A member of C's.  A reference from memory has the name of the member that points at the memory. */
+static bool
+name_member(struct reference *r)
+{
+    ptrdiff_t at = r->at;
+    if (r->memory != NULL) {
+        struct member member = { r->memory, 0 };
+        if (r->type.basicsize > ISAN__OB_SIZE) {
+            isan__scan_unstable(r->from, (size_t)r->type.basicsize, is_other_word, &member);
+        }
+        r->name->edge = ISAN_EDGE_MEMORY;
+        r->name->offset = member.at;
+        at = (ptrdiff_t)member.at;
+    }
+    isan__member_name(r->name->member, sizeof r->name->member, r->type_at, at);
+    return true;
+}
+
+static bool (*const kinds[])(struct reference *) = {
+    name_type, name_list_item, name_tuple_item, name_dict_entry, name_instance_attribute, name_set_member,
+    name_own_dict, name_member,
+};
 
 void
 isan__name_reference(const char *from, const char *memory, ptrdiff_t at, struct isan__reference_name *edge)
 {
-    struct of of = { .from = from, .where = (memory ? memory : from) + at, .memory = memory,
-                     .edge = edge };
-    const char *type = from == NULL ? NULL : pointer_at(from + OB_TYPE);
+    struct reference r = {
+        .from = from, .memory = memory, .at = at, .where = (memory ? memory : from) + at,
+        .type_at = from == NULL ? NULL : pointer_at(from + ISAN__OB_TYPE), .name = edge,
+    };
     memset(edge, 0, sizeof *edge);
     edge->edge = ISAN_EDGE_FIELD;
     edge->offset = (uint64_t)at;
-    if (!isan__read_type(&of.type, type)) {
+    if (!isan__read_type(&r.type, r.type_at)) {
         return;
     }
-    of.type_at = type;
-    edge->basicsize = (uint32_t)of.type.basicsize;
-    edge->code = (uint64_t)of.type.dealloc;
-    unsigned long flags = of.type.flags;
-    if (memory == NULL && at == OB_TYPE) {
-        edge->edge = ISAN_EDGE_TYPE;
-        return;
+    edge->basicsize = (uint32_t)r.type.basicsize;
+    edge->code = (uint64_t)r.type.dealloc;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !kinds[i](&r); i++) {
     }
-    if ((flags & ISAN__TYPE_LIST && memory != NULL
-         && memory == pointer_at(from + LIST_ITEMS) && in_sequence(&of, memory))
-        || (flags & ISAN__TYPE_TUPLE && memory == NULL
-            && in_sequence(&of, from + isan__py.tuple_items))
-        || (flags & ISAN__TYPE_DICT && memory != NULL && in_dict(&of))
-        || among_attributes(&of)
-        || ((has_base(type, isan__py.set_type) || has_base(type, isan__py.frozenset_type))
-            && in_set(&of))) {
-        return;
-    }
-    if (memory == NULL && (at > 0 ? at == dict_offset(&of)
-                           : at == ISAN__MANAGED_DICT && flags & ISAN__TYPE_MANAGED_DICT)) {
-        edge->edge = ISAN_EDGE_ATTRIBUTE;
-        strcpy(edge->label, "__dict__");
-        return;
-    }
-    if (memory != NULL) {
-        /* Its name is that of what points at the memory. */
-        edge->edge = ISAN_EDGE_MEMORY;
-        edge->offset = 0;
-        for (at = OB_SIZE; at + 8 <= of.type.basicsize && edge->offset == 0; at += 8) {
-            if (pointer_at(from + at) == memory) {
-                edge->offset = (uint64_t)at;
-            }
-        }
-        at = (ptrdiff_t)edge->offset;
-    }
-    isan__member_name(edge->member, sizeof edge->member, type, at);
 }

@@ -1,7 +1,7 @@
 /* An interpreter uses an object that it does not own: see foreign_use.h.
  *
- * One record for each distinct kind, access, type and site; after that only its count
- * goes up, in the log itself. */
+ * There is one record for each kind, access, type and place.  When the same happens again
+ * only its count goes up, in the log itself. */
 #include "runtime/detect/foreign_use.h"
 
 #include "runtime/base/table.h"
@@ -10,7 +10,8 @@
 #include "runtime/detect/gilstate.h"
 #include "runtime/detect/indirect_holder.h"
 
-/* Such an object is taken for the current interpreter's, unless a static holds it. */
+/* Could the memory have been freed and reused by the current interpreter?  Then the object
+ * is taken to be its own, unless a static holds it. */
 static bool
 is_recycled(const struct isan__object_view *view, isan__slot_t current)
 {
@@ -22,9 +23,9 @@ is_recycled(const struct isan__object_view *view, isan__slot_t current)
     return true;
 }
 
-/* What is shared on purpose. */
+/* Do the rules say that it is shared on purpose? */
 static bool
-is_excused(int access, const struct isan__object_view *view, isan__slot_t current)
+is_use_excused(int access, const struct isan__object_view *view, isan__slot_t current)
 {
     const struct isan__object_head *h = &view->head;
     const bool object = view->object && !view->freed;
@@ -35,7 +36,7 @@ is_excused(int access, const struct isan__object_view *view, isan__slot_t curren
 }
 
 static struct isan_rec_finding *
-make_finding(const struct isan__finding *finding)
+make_use_finding(const struct isan__finding *finding)
 {
     struct isan__finding f = *finding;
     struct isan__pointer_path path;
@@ -54,11 +55,11 @@ isan__check_foreign_use(int kind, int access, const void *op, void *pc)
     isan__slot_t current = isan__slot;
     char *block = isan__block_of(op);
     if (block == NULL) {
-        return false;                       /* gone meanwhile */
+        return false;                       /* freed meanwhile */
     }
     struct isan__object_view view;
     isan__view_object(&view, op, block, true);
-    if ((view.owner == current && !view.freed) || is_excused(access, &view, current)) {
+    if ((view.owner == current && !view.freed) || is_use_excused(access, &view, current)) {
         return false;
     }
     isan__self.n_findings++;
@@ -88,7 +89,7 @@ isan__check_foreign_use(int kind, int access, const void *op, void *pc)
         uint64_t named = isan__table_key(ISAN__KEY_USE_BY_NAME, &key, sizeof key);
         r = isan__finding_known(named);
         if (r == NULL) {
-            r = make_finding(&(struct isan__finding){
+            r = make_use_finding(&(struct isan__finding){
                 .kind = kind, .access = access, .key = named, .type = type, .view = &view,
                 .current = isan__interp_of(current)->serial,
             });

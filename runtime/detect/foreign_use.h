@@ -4,8 +4,8 @@
 
 #include "runtime/core/finding.h"
 
-/* The object (or block) at op was used, with `access`, by the instruction before pc.
- * True: a finding; false: it is excused or was not foreign. */
+/* The instruction before pc used the object (or the block of raw memory) at op, with
+ * `access`.  True: that is a finding.  False: the rules excuse it, or it was not foreign. */
 bool isan__check_foreign_use(int kind, int access, const void *op, void *pc);
 
 #endif

@@ -1,10 +1,10 @@
-/* Threads and thread states: PyGILState_Ensure in a thread of another
- * interpreter's, thread states of other threads and of interpreters that have
- * ended, the C API without any, interpreters that end with threads in them.
+/* Threads and thread states: PyGILState_Ensure() in a thread of another interpreter,
+ * thread states of other threads or of interpreters that have ended, calls of the C API
+ * without a thread state, interpreters that end with threads in them.
  *
- * What is looked at are the calls of extensions, and of the libraries and
- * programs around them, before they are made: most of these bugs end in a crash
- * or a deadlock (hooks/boundary.c; hooks/api.inc has the functions).
+ * Calls of extensions, libraries and programs are checked before they are made, since
+ * most of these bugs end in a crash or a deadlock (hooks/boundary.c; hooks/api.inc has
+ * the functions).
  */
 #define _GNU_SOURCE
 #include "runtime/detect/gilstate.h"
@@ -22,20 +22,28 @@
 #include "runtime/detect/import_map.h"
 #include "runtime/elf/modules.h"
 
-/* Thread state -> where PyThreadState_New returned to: those that are there, and
- * the last at an address to be freed. */
-static struct isan__table made = ISAN__TABLE, was_made = ISAN__TABLE;
-/* One that was freed -> serial of its interpreter << 32 | tid of its thread. */
-static struct isan__table gone = ISAN__TABLE;
-/* The first thread state of an interpreter is part of the interpreter, and in use
- * again after it was deleted (Python/pystate.c, new_threadstate), with another id
- * -> that << 32 | tid of who first attached it.  Others are watched (watch.c). */
-static struct isan__table within_interp = ISAN__TABLE;
-/* The memory of interpreters that have ended, the last ones. */
-enum { ENDED = 64 };
-static struct { const char *start, *end; uint32_t serial; } ended[ENDED];
+/* Tables by the address of a thread state.  An entry that is lost only takes a place from
+ * a report, or one finding.
+ *
+ * -> where PyThreadState_New() returned to: of the states that exist, and of the last one
+ * freed at an address. */
+static struct isan__table creation = ISAN__TABLE, freed_creation = ISAN__TABLE;
+/* A freed state -> serial of its interpreter << 32 | tid of its thread. */
+static struct isan__table freed_states = ISAN__TABLE;
+/* The first thread state of an interpreter is part of the interpreter's memory.  After it
+ * was deleted it is used again, with another id (Python/pystate.c, new_threadstate).
+ * -> id << 32 | tid of the thread that attached it first.  Other states have a note
+ * (core/block_notes.h). */
+static struct isan__table embedded_states = ISAN__TABLE;
+
+/* The memory of the interpreters that have ended last. */
+enum { MAX_ENDED = 64 };
+static struct { const char *start, *end; uint32_t serial; } ended_interps[MAX_ENDED];
 static uint32_t n_ended;
-static struct isan__table harmless = ISAN__TABLE;   /* hash of a call of PyGILState_Ensure -> 1 */
+
+/* Key of a call of PyGILState_Ensure() that the rules excuse -> 1.  An entry that is lost
+ * is found again. */
+static struct isan__table excused_ensures = ISAN__TABLE;
 
 static const char *
 interp_of_state(const char *tstate)
@@ -51,9 +59,9 @@ main_serial(void)
     return isan__interp_of(isan__main_slot)->serial;
 }
 
-/* The serial of the one that this thread is in. */
+/* The serial of the interpreter that this thread is in; 0: none. */
 static uint32_t
-inside(void)
+current_serial(void)
 {
     return isan__self.tstate != NULL ? isan__interp_of(isan__self.slot)->serial : 0;
 }
@@ -70,9 +78,9 @@ isan__gilstate_attached(char *tstate)
         }
         return;
     }
-    uint64_t id = isan__py.state_id(tstate), now = isan__table_get(&within_interp, (uint64_t)tstate);
+    uint64_t id = isan__py.state_id(tstate), now = isan__table_get(&embedded_states, (uint64_t)tstate);
     if (now == 0 || now >> 32 != (uint32_t)id) {
-        isan__table_put_or_drop(&within_interp, (uint64_t)tstate, id << 32 | isan__tid());
+        isan__table_put_or_drop(&embedded_states, (uint64_t)tstate, id << 32 | isan__tid());
     }
 }
 
@@ -80,23 +88,23 @@ void
 isan__gilstate_created(const char *tstate, void *pc)
 {
     if (tstate != NULL) {
-        isan__table_put_or_drop(&made, (uint64_t)tstate, (uint64_t)pc);
+        isan__table_put_or_drop(&creation, (uint64_t)tstate, (uint64_t)pc);
     }
 }
 
 static void
-interp_freed(const char *interp, isan__slot_t slot)
+note_interp_freed(const char *interp, isan__slot_t slot)
 {
-    uint32_t i = __atomic_fetch_add(&n_ended, 1, __ATOMIC_RELAXED) % ENDED;
-    ended[i].serial = 0;
-    ended[i].start = interp;
-    ended[i].end = interp + isan__block_size(interp);
-    ended[i].serial = isan__interp_of(slot)->serial;
+    uint32_t i = __atomic_fetch_add(&n_ended, 1, __ATOMIC_RELAXED) % MAX_ENDED;
+    ended_interps[i].serial = 0;
+    ended_interps[i].start = interp;
+    ended_interps[i].end = interp + isan__block_size(interp);
+    ended_interps[i].serial = isan__interp_of(slot)->serial;
 }
 
-/* The interpreter that the thread state is part of; 0: none that lives. */
+/* The living interpreter that has the thread state in its own memory; 0: none. */
 static isan__slot_t
-part_of(const char *tstate)
+embedding_interp(const char *tstate)
 {
     if ((uintptr_t)tstate - (uintptr_t)isan__py.runtime < isan__py.runtime_size) {
         return isan__main_slot;
@@ -111,15 +119,14 @@ part_of(const char *tstate)
     return 0;
 }
 
-/* The serial of the interpreter that a thread state was of which is there no
- * more; 0: that is not known. */
+/* The serial of the interpreter that a freed thread state belonged to; 0: unknown. */
 static uint32_t
-formerly_of(const char *tstate)
+freed_state_interp(const char *tstate)
 {
-    uint32_t serial = (uint32_t)(isan__table_get(&gone, (uint64_t)tstate) >> 32);
-    for (int i = 0; i < ENDED && serial == 0; i++) {
-        if (tstate >= ended[i].start && tstate < ended[i].end) {
-            serial = ended[i].serial;
+    uint32_t serial = (uint32_t)(isan__table_get(&freed_states, (uint64_t)tstate) >> 32);
+    for (int i = 0; i < MAX_ENDED && serial == 0; i++) {
+        if (tstate >= ended_interps[i].start && tstate < ended_interps[i].end) {
+            serial = ended_interps[i].serial;
         }
     }
     return serial;
@@ -130,8 +137,8 @@ formerly_of(const char *tstate)
 struct call {
     const char *function;
     void *pc;                               /* where its caller goes on */
-    uintptr_t base;                         /* of the module that it is in */
-    bool own;                               /* the standard library's */
+    uintptr_t base;                         /* of the caller's module */
+    bool own;                               /* a module of the standard library */
 };
 
 static bool
@@ -144,17 +151,18 @@ note_caller(const struct isan__module *module, void *arg)
 }
 
 static struct call
-call_of(const char *function, void *pc)
+describe_call(const char *function, void *pc)
 {
     struct call call = { function, pc, 0, false };
     isan__visit_module_at((uint64_t)pc, note_caller, &call);
     return call;
 }
 
-/* user: tid of whose the thread state is; of: serial of its interpreter, or of the
- * last but the main one that has imported the module. */
+/* user: tid of the thread that uses the thread state.  of: serial of the state's
+ * interpreter; of PyGILState_Ensure(): of the last interpreter but the main one that has
+ * imported the module.  by_main: the main one has, too. */
 static bool
-excused(int access, const struct call *call, uint32_t user, uint32_t of, bool by_main)
+is_call_excused(int access, const struct call *call, uint32_t user, uint32_t of, bool by_main)
 {
     const char *function = call->function;
     bool own = call->own;
@@ -163,11 +171,12 @@ excused(int access, const struct call *call, uint32_t user, uint32_t of, bool by
     return false;
 }
 
-/* Report a call, in one of the ways that kinds.inc has an ISAN_STATE for.  object: serial, if
- * one shows it; stack 0: this thread's, now.  Returns the finding, to which places are to be
- * added, or 0: it is known. */
+/* Makes a finding of a call; access: one that kinds.inc has an ISAN_STATE for.  owner,
+ * current: serials of interpreters.  object: serial of an object that shows it, or 0.
+ * stack 0: this thread's, now.  Returns the finding's id, for add_place() and
+ * publish_call(); 0: it is known already, or ignored. */
 static uint32_t
-report(int access, const char *function, void *pc, uint32_t owner, uint32_t current, uint32_t object,
+report_call(int access, const char *function, void *pc, uint32_t owner, uint32_t current, uint32_t object,
        uint32_t stack)
 {
     struct { uint64_t pc, access, function; } call = {
@@ -190,7 +199,7 @@ report(int access, const char *function, void *pc, uint32_t owner, uint32_t curr
 }
 
 static void
-place(uint32_t finding, int role, uint32_t serial, uint32_t tid, uint32_t stack, const char *text)
+add_place(uint32_t finding, int role, uint32_t serial, uint32_t tid, uint32_t stack, const char *text)
 {
     isan__finding_add_place(&(struct isan_rec_place){
         .finding = finding, .role = (uint16_t)role, .interp = serial, .tid = tid, .stack = stack,
@@ -198,43 +207,46 @@ place(uint32_t finding, int role, uint32_t serial, uint32_t tid, uint32_t stack,
 }
 
 static void
-told(uint32_t finding)
+publish_call(uint32_t finding)
 {
     if (finding != 0) {
         isan__publish_finding_made(finding);
     }
 }
 
+/* The place where PyThreadState_New() was called, if that is known. */
 static void
-place_made(uint32_t finding, struct isan__table *where, const char *tstate, uint32_t serial)
+add_creation_place(uint32_t finding, struct isan__table *where, const char *tstate, uint32_t serial)
 {
     void *pc = (void *)isan__table_get(where, (uint64_t)tstate);
     if (pc != NULL) {
-        place(finding, ISAN__PLACE_made, serial, 0, isan__record_return_address(pc), "");
+        add_place(finding, ISAN__PLACE_made, serial, 0, isan__record_return_address(pc), "");
     }
 }
 
 /* --- a thread state that is about to be attached ------------------------------------------- */
 
+/* Does this thread attach a thread state that another thread uses?  user: tid of the thread
+ * that attached it first; 0: no thread has, so it was made for this one. */
 static void
-of_another_thread(const char *tstate, uint32_t user, isan__slot_t slot, const char *function, void *pc)
+check_user(const char *tstate, uint32_t user, isan__slot_t slot, const char *function, void *pc)
 {
     unsigned long thread;
     memcpy(&thread, tstate + isan__py.ts_thread, sizeof thread);
     if (user == 0 || user == isan__tid() || thread == (unsigned long)pthread_self()) {
-        return;                             /* 0: made by another thread for this one */
-    }
-    const struct call call = call_of(function, pc);
-    uint32_t serial = isan__interp_of(slot)->serial, maker;
-    if (excused(ISAN__ACCESS_thread, &call, user, serial, false)) {
         return;
     }
-    uint32_t id = report(ISAN__ACCESS_thread, function, pc, serial, inside(), 0, 0);
-    if (id != 0) {
-        place_made(id, &made, tstate, serial);
-        place(id, ISAN__PLACE_attached, serial, user, isan__thread_creator(user, &maker), "");
+    const struct call call = describe_call(function, pc);
+    uint32_t serial = isan__interp_of(slot)->serial, creator;
+    if (is_call_excused(ISAN__ACCESS_thread, &call, user, serial, false)) {
+        return;
     }
-    told(id);
+    uint32_t id = report_call(ISAN__ACCESS_thread, function, pc, serial, current_serial(), 0, 0);
+    if (id != 0) {
+        add_creation_place(id, &creation, tstate, serial);
+        add_place(id, ISAN__PLACE_attached, serial, user, isan__thread_creator(user, &creator), "");
+    }
+    publish_call(id);
 }
 
 void
@@ -243,78 +255,81 @@ isan__gilstate_check_attach(const char *tstate, const char *function, void *pc)
     uint32_t word = isan__load_tag(tstate), serial;
     isan__slot_t slot;
     if (word & ISAN__START && (slot = isan__slot_of_interp(interp_of_state(tstate))) != 0) {
-        of_another_thread(tstate, isan__noted_thread(tstate), slot, function, pc);
+        check_user(tstate, isan__noted_thread(tstate), slot, function, pc);
     }
-    else if (!(word & ISAN__START) && (slot = part_of(tstate)) != 0) {
-        uint64_t first = isan__table_get(&within_interp, (uint64_t)tstate);
-        of_another_thread(tstate, first >> 32 == (uint32_t)isan__py.state_id(tstate) ? (uint32_t)first : 0,
+    else if (!(word & ISAN__START) && (slot = embedding_interp(tstate)) != 0) {
+        uint64_t first = isan__table_get(&embedded_states, (uint64_t)tstate);
+        check_user(tstate, first >> 32 == (uint32_t)isan__py.state_id(tstate) ? (uint32_t)first : 0,
                           slot, function, pc);
     }
-    else if ((serial = formerly_of(tstate)) != 0) {
-        uint32_t id = report(ISAN__ACCESS_ended, function, pc, serial, inside(), 0, 0);
-        uint32_t user = (uint32_t)isan__table_get(&gone, (uint64_t)tstate);
+    else if ((serial = freed_state_interp(tstate)) != 0) {
+        uint32_t id = report_call(ISAN__ACCESS_ended, function, pc, serial, current_serial(), 0, 0);
+        uint32_t user = (uint32_t)isan__table_get(&freed_states, (uint64_t)tstate);
         if (id != 0) {
-            place_made(id, &was_made, tstate, serial);
+            add_creation_place(id, &freed_creation, tstate, serial);
             if (user != 0 && user != isan__tid()) {
-                uint32_t maker, at = isan__thread_creator(user, &maker);
-                place(id, ISAN__PLACE_attached, serial, user, at, "");
+                uint32_t creator, at = isan__thread_creator(user, &creator);
+                add_place(id, ISAN__PLACE_attached, serial, user, at, "");
             }
         }
-        told(id);
+        publish_call(id);
     }
 }
 
 /* --- PyGILState_Ensure ------------------------------------------------------------------------ */
 
+/* PyGILState_Ensure() leads to `current`, and the callback belongs to `owner` (serials).
+ * importer: serial of the interpreter that has imported the caller's module, or 0. */
 static void
-misrouted(void *pc, uint32_t owner, uint32_t current, uint32_t importer, uint32_t object, uint32_t stack)
+report_ensure(void *pc, uint32_t owner, uint32_t current, uint32_t importer, uint32_t object, uint32_t stack)
 {
     const struct isan__thread *self = &isan__self;
-    uint32_t id = report(ISAN__ACCESS_ensure, "PyGILState_Ensure", pc, owner, current, object, stack);
+    uint32_t id = report_call(ISAN__ACCESS_ensure, "PyGILState_Ensure", pc, owner, current, object, stack);
     if (id != 0 && self->creator_serial == owner) {
-        place(id, ISAN__PLACE_registered, owner, self->creator_tid, self->creator_stack, "");
+        add_place(id, ISAN__PLACE_registered, owner, self->creator_tid, self->creator_stack, "");
     }
     else if (id != 0 && importer != 0) {
-        place(id, ISAN__PLACE_imported, importer, 0, 0, "");
+        add_place(id, ISAN__PLACE_imported, importer, 0, 0, "");
     }
-    told(id);
+    publish_call(id);
 }
 
-/* The thread has no thread state and gets one of the main interpreter. */
+/* This thread has no thread state yet and gets one of the main interpreter. */
 static void
-ensure_new(void *pc)
+check_first_ensure(void *pc)
 {
     struct isan__thread *self = &isan__self;
-    struct { uint64_t pc; uint32_t maker, imports; } key = { (uint64_t)pc, self->creator_serial, isan__n_imports };
+    struct { uint64_t pc; uint32_t creator, imports; } key = { (uint64_t)pc, self->creator_serial, isan__n_imports };
     uint64_t hash = isan__table_key(ISAN__KEY_GILSTATE, &key, sizeof key);
     self->ensure_pc = pc;
-    if (isan__table_get(&harmless, hash) != 0 || isan__interp_of(isan__main_slot)->finalizing) {
+    if (isan__table_get(&excused_ensures, hash) != 0 || isan__interp_of(isan__main_slot)->finalizing) {
         return;
     }
     bool by_main;
-    const struct call call = call_of("PyGILState_Ensure", pc);
+    const struct call call = describe_call("PyGILState_Ensure", pc);
     uint32_t importer = isan__importers_of(call.base, &by_main);
-    if (excused(ISAN__ACCESS_ensure, &call, 0, importer, by_main)) {
-        isan__table_put_or_drop(&harmless, hash, 1);
+    if (is_call_excused(ISAN__ACCESS_ensure, &call, 0, importer, by_main)) {
+        isan__table_put_or_drop(&excused_ensures, hash, 1);
         return;
     }
     self->ensure_pc = NULL;
-    misrouted(pc, self->creator_serial ? self->creator_serial : importer, main_serial(), importer, 0, 0);
+    report_ensure(pc, self->creator_serial ? self->creator_serial : importer, main_serial(), importer, 0, 0);
 }
 
-/* Before 3.12 a thread keeps the first thread state it had for PyGILState_Ensure,
- * whatever interpreter it has entered since (_PyGILState_NoteThreadState): in the
- * latter's code that waits for the GIL it holds, or enters the other one.  One
- * that it has left runs no code any more. */
+/* Before 3.12 PyGILState_Ensure() attaches the first thread state that a thread had, even
+ * if the thread has entered another interpreter since (Python/pystate.c,
+ * _PyGILState_NoteThreadState).  Called by code of the other interpreter, it
+ * waits for the GIL that this thread holds, or it enters the first interpreter.  An
+ * interpreter that this thread has left for good runs no code in it. */
 static void
-ensure_first(const char *first, void *pc)
+check_kept_state(const char *first, void *pc)
 {
     const char *last = isan__self.detached;
-    isan__slot_t at = isan__self.slot, to = isan__slot_of_interp(interp_of_state(first));
+    isan__slot_t here = isan__self.slot, to = isan__slot_of_interp(interp_of_state(first));
     bool lives = last != NULL && (isan__self.tstate == last || isan__noted_thread(last) != 0
-                                  || (!(isan__load_tag(last) & ISAN__START) && part_of(last) != 0));
-    if (lives && at != 0 && to != 0 && at != to && (isan__self.tstate == last || isan__tstate_runs_python(last))) {
-        misrouted(pc, isan__interp_of(at)->serial, isan__interp_of(to)->serial, 0, 0, 0);
+                                  || (!(isan__load_tag(last) & ISAN__START) && embedding_interp(last) != 0));
+    if (lives && here != 0 && to != 0 && here != to && (isan__self.tstate == last || isan__tstate_runs_python(last))) {
+        report_ensure(pc, isan__interp_of(here)->serial, isan__interp_of(to)->serial, 0, 0, 0);
     }
 }
 
@@ -327,14 +342,14 @@ isan__gilstate_check_ensure(void *pc)
     isan__sync_thread_state(true);
     const char *state = isan__py.this_state();
     if (state == NULL) {
-        ensure_new(pc);
+        check_first_ensure(pc);
         return;
     }
     if (isan__gilstate_may_be_foreign(state)) {
         isan__gilstate_check_attach(state, "PyGILState_Ensure", pc);
     }
-    if (isan__py.one_gil) {
-        ensure_first(state, pc);
+    if (isan__py.keeps_first_tstate) {
+        check_kept_state(state, pc);
     }
 }
 
@@ -353,25 +368,25 @@ isan__gilstate_foreign_object(uint32_t owner, uint32_t object)
     void *pc = self->ensure_pc;
     if (self->slot == isan__main_slot && owner != 0 && owner != main_serial()) {
         self->ensure_pc = NULL;
-        misrouted(pc, owner, main_serial(), 0, object, isan__record_return_address(pc));
+        report_ensure(pc, owner, main_serial(), 0, object, isan__record_return_address(pc));
     }
 }
 
 /* --- without a thread state ---------------------------------------------------------------------- */
 
 static void
-report_unattached(const char *function, void *pc, uint32_t stack)
+report_detached_call(const char *function, void *pc, uint32_t stack)
 {
     const struct isan__thread *self = &isan__self;
     uint32_t serial = isan__interp_of(self->slot)->serial;
-    uint32_t id = report(ISAN__ACCESS_detached, function, pc, serial ? serial : self->creator_serial, 0, 0, stack);
+    uint32_t id = report_call(ISAN__ACCESS_detached, function, pc, serial ? serial : self->creator_serial, 0, 0, stack);
     if (id != 0 && serial != 0) {
-        place(id, ISAN__PLACE_left, serial, isan__tid(), isan__record_return_address(self->detach_pc), "");
+        add_place(id, ISAN__PLACE_left, serial, isan__tid(), isan__record_return_address(self->detach_pc), "");
     }
     else if (id != 0 && self->creator_serial != 0) {
-        place(id, ISAN__PLACE_registered, self->creator_serial, self->creator_tid, self->creator_stack, "");
+        add_place(id, ISAN__PLACE_registered, self->creator_serial, self->creator_tid, self->creator_stack, "");
     }
-    told(id);
+    publish_call(id);
 }
 
 void
@@ -382,49 +397,51 @@ isan__gilstate_check_call(const char *function, void *pc)
         return;
     }
     isan__sync_thread_state(true);
-    /* In one that has no slot, perhaps (interp.c). */
-    if (self->tstate != NULL || (!isan__py.one_gil && isan__py.current() != NULL)) {
+    /* It may be in an interpreter that has no slot (core/interp.c). */
+    if (self->tstate != NULL || (!isan__py.process_wide_tstate && isan__py.current() != NULL)) {
         return;
     }
-    const struct call call = call_of(function, pc);
-    if (excused(ISAN__ACCESS_detached, &call, 0, 0, false)) {
+    const struct call call = describe_call(function, pc);
+    if (is_call_excused(ISAN__ACCESS_detached, &call, 0, 0, false)) {
         return;
     }
-    report_unattached(function, pc, 0);
+    report_detached_call(function, pc, 0);
 }
 
-/* The process crashed at that address, in the runtime: what it does first with a
- * thread state that is not there is to look for its interpreter. */
+/* The runtime crashed at pc because of `address`.  Without a thread state, a function of the
+ * C API first reads the state's interpreter, at a small offset from NULL. */
 void
 isan__gilstate_check_crash(uint64_t address, uint64_t pc, uint32_t stack)
 {
-    enum { LEAST_MAPPED = 65536 };
+    enum { LEAST_MAPPED = 65536 };         /* sysctl vm.mmap_min_addr */
     const struct isan__thread *self = &isan__self;
     if (address < LEAST_MAPPED && isan__runtime_runs((void *)pc) && self->tstate == NULL
         && isan__main_slot != 0 && isan__py.current() == NULL) {
-        report_unattached("the C API", (void *)pc, stack);
+        report_detached_call("the C API", (void *)pc, stack);
     }
 }
 
 /* --- Py_EndInterpreter ------------------------------------------------------------------------------ */
 
-/* The thread states of other threads in the interpreter that this thread ends. */
-enum { OTHERS = 32 };
-static __thread struct { const char *tstate; uint32_t tid; bool taken; } others[OTHERS];
+/* The thread states of other threads in the interpreter that this thread ends; freed: since
+ * then. */
+enum { MAX_OTHERS = 32 };
+static __thread struct { const char *tstate; uint32_t tid; bool freed; } others[MAX_OTHERS];
 static __thread int n_others;
 
 static void
-find_others(const void *interp)
+find_other_states(const void *interp)
 {
     n_others = 0;
     const char *s = isan__py.first_state(interp);
-    /* Its GIL may be another's, whose threads end just now. */
-    for (int most = 1000; s != NULL && most-- > 0;) {
+    /* The interpreter may have another GIL than this thread, so its threads may end, and
+     * the list may change, meanwhile. */
+    for (int limit = 1000; s != NULL && limit-- > 0;) {
         unsigned long tid;
-        if (s != isan__self.tstate && n_others < OTHERS && isan__peek(&tid, s + isan__py.ts_native, sizeof tid)
+        if (s != isan__self.tstate && n_others < MAX_OTHERS && isan__peek(&tid, s + isan__py.ts_native, sizeof tid)
             && tid != isan__tid()) {
             others[n_others].tstate = s;
-            others[n_others].taken = false;
+            others[n_others].freed = false;
             others[n_others++].tid = (uint32_t)tid;
         }
         if (!isan__peek(&s, s + isan__py.ts_next, sizeof s)) {
@@ -434,35 +451,36 @@ find_others(const void *interp)
 }
 
 static void
-report_others(uint32_t stack)
+report_other_states(uint32_t stack)
 {
     struct isan__thread *self = &isan__self;
     if (n_others == 0) {
         return;
     }
-    uint32_t id = report(ISAN__ACCESS_end, "Py_EndInterpreter", self->ending_pc, self->ending,
+    uint32_t id = report_call(ISAN__ACCESS_end, "Py_EndInterpreter", self->ending_pc, self->ending,
                                    self->ending, 0, stack);
     for (int i = 0; i < n_others && id != 0; i++) {
-        uint32_t maker, at = isan__thread_creator(others[i].tid, &maker);
-        place(id, ISAN__PLACE_remains, self->ending, others[i].tid, at,
+        uint32_t creator, at = isan__thread_creator(others[i].tid, &creator);
+        add_place(id, ISAN__PLACE_remains, self->ending, others[i].tid, at,
               isan__thread_lives(others[i].tid) ? "" : "which has ended without deleting its thread state");
         if (at == 0) {
-            place_made(id, &made, others[i].tstate, self->ending);
+            add_creation_place(id, &creation, others[i].tstate, self->ending);
         }
     }
-    told(id);
+    publish_call(id);
 }
 
-/* From 3.14 on Py_EndInterpreter frees the thread states that it finds when the
- * threads that threading joins have ended, or leaves them to whoever still refers
- * to them (Python/pylifecycle.c; Python/pystate.c, decref_threadstate). */
+/* Since 3.14 Py_EndInterpreter() joins the threading module's threads and then frees the
+ * thread states that remain, unless something still refers to them
+ * (Python/pylifecycle.c; Python/pystate.c, decref_threadstate).  This forgets the states
+ * of the threads that were joined. */
 static void
-keep_remaining(void)
+drop_joined_states(void)
 {
     int n = 0;
     for (int i = 0; i < n_others; i++) {
-        /* It may be a leak by now, which this does not tell. */
-        if (others[i].taken || isan__load_tag(others[i].tstate) & ISAN__NOTED) {
+        /* One that still exists may be a leak as well, which is another finding. */
+        if (others[i].freed || isan__load_tag(others[i].tstate) & ISAN__NOTED) {
             others[n++] = others[i];
         }
     }
@@ -477,18 +495,19 @@ isan__gilstate_end_interp(const void *interp, void *pc)
         isan__sync_thread_state(true);
         self->ending = isan__interp_of(isan__slot_of_interp(interp))->serial;
         self->ending_pc = pc;
-        find_others(interp);
+        find_other_states(interp);
     }
     else if (self->ending != 0) {
-        keep_remaining();
+        drop_joined_states();
         if (isan__py.hexversion >= 0x030e0000) {
-            report_others(0);
+            report_other_states(0);
         }
         self->ending = 0;
     }
 }
 
-/* What the atexit callbacks of an interpreter that ends delete it does not find. */
+/* Called by an atexit callback of an interpreter that ends: Py_EndInterpreter() does not
+ * find the state any more. */
 void
 isan__gilstate_deleted(const char *tstate)
 {
@@ -499,21 +518,21 @@ isan__gilstate_deleted(const char *tstate)
     }
 }
 
-/* Before 3.14 it ends the process (Py_FatalError) where there are any, which is
- * the only thing in it that does and runs no Python code. */
+/* Before 3.14 Py_EndInterpreter() calls Py_FatalError() if there are other thread states
+ * (Python/pylifecycle.c).  Nothing else in it ends the process outside of Python code. */
 void
 isan__gilstate_end_aborted(uint32_t stack)
 {
     const void *interp;
     if (isan__self.ending != 0 && isan__self.tstate != NULL && !isan__in_python_frame()
         && (interp = interp_of_state(isan__self.tstate)) != NULL) {
-        find_others(interp);
-        report_others(stack);
+        find_other_states(interp);
+        report_other_states(stack);
     }
 }
 
-/* What this thread has deleted it does not go back to, and the next at its address
- * is another's, perhaps. */
+/* This thread does not go back to a state that it has deleted, and the next state at its
+ * address may be another thread's. */
 static void
 forget_state(const char *tstate)
 {
@@ -531,19 +550,19 @@ forget_state(const char *tstate)
 }
 
 static void
-state_freed(const char *tstate, uint32_t tid)
+note_state_freed(const char *tstate, uint32_t tid)
 {
     forget_state(tstate);
     uint32_t serial = isan__interp_of(isan__slot_of_interp(interp_of_state(tstate)))->serial;
-    uint64_t pc = isan__table_take(&made, (uint64_t)tstate);
+    uint64_t pc = isan__table_take(&creation, (uint64_t)tstate);
     for (int i = 0; isan__self.ending != 0 && i < n_others; i++) {
-        others[i].taken |= others[i].tstate == tstate;
+        others[i].freed |= others[i].tstate == tstate;
     }
     if (serial != 0) {
-        isan__table_put_or_drop(&gone, (uint64_t)tstate, (uint64_t)serial << 32 | tid);
-        isan__table_take(&was_made, (uint64_t)tstate);
+        isan__table_put_or_drop(&freed_states, (uint64_t)tstate, (uint64_t)serial << 32 | tid);
+        isan__table_take(&freed_creation, (uint64_t)tstate);
         if (pc != 0) {
-            isan__table_put_or_drop(&was_made, (uint64_t)tstate, pc);
+            isan__table_put_or_drop(&freed_creation, (uint64_t)tstate, pc);
         }
     }
 }
@@ -552,9 +571,9 @@ void
 isan__gilstate_block_freed(const struct isan__noted_block *noted)
 {
     if (noted->notes & ISAN__NOTE_TSTATE) {
-        state_freed(noted->block, noted->notes & ISAN__NOTE_OBJECT ? 0 : noted->value);
+        note_state_freed(noted->block, noted->notes & ISAN__NOTE_OBJECT ? 0 : noted->value);
     }
     if (noted->notes & ISAN__NOTE_INTERP) {
-        interp_freed(noted->block, (isan__slot_t)noted->value);
+        note_interp_freed(noted->block, (isan__slot_t)noted->value);
     }
 }

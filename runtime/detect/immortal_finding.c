@@ -7,7 +7,7 @@
 uint32_t
 isan__report_immortal(const void *op, uint32_t owner, const char *name, uint32_t stack)
 {
-    /* Each is a finding of its own: immortal.c and immortal_watch.c know what they reported. */
+    /* Each call makes a new finding: immortal.c and immortal_watch.c know what they reported. */
     static uint64_t n;
     uint64_t number = __atomic_add_fetch(&n, 1, __ATOMIC_RELAXED);
     const struct isan_rec_finding *r = isan__finding_make(&(struct isan__finding){

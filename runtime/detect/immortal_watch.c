@@ -1,10 +1,10 @@
-/* Who changes the count of an immortal object: the option `immortal` names up to
- * four, as many as a processor has debug registers, and the kernel stops whoever
- * writes there (perf_event_open(2), PERF_TYPE_BREAKPOINT, sigtrap; Linux 5.13).
+/* Hardware breakpoints on the counts of immortal objects.  The option `immortal` names up to four
+ * objects, as many as a processor has debug registers; the kernel stops each thread that writes
+ * there (perf_event_open(2), PERF_TYPE_BREAKPOINT, sigtrap; Linux 5.13).
  *
- * The signal is sent at the instruction itself, to the thread that executes it.
- * It may have been the runtime that wrote: before 3.14 it counts references to an
- * object that is off like those to any other, and so undoes what an extension did.
+ * The signal arrives right after the instruction, in the thread that executed it.  The runtime
+ * itself may have written: before 3.14 it counts references to an object with a changed count like
+ * those to any other object, and so undoes what an extension did.
  */
 #define _GNU_SOURCE
 #include "runtime/detect/immortal_watch.h"
@@ -32,62 +32,62 @@ enum { MAX_WATCHED = 4, MAX_THREADS = 256, MAX_STOPS = 1000, PERF_TRAP = 6 /* TR
 static struct watched {
     const char *op;
     char name[128];
-    int64_t by;                             /* as last seen */
+    int64_t by;                             /* the difference of its count, as last seen */
     uint32_t finding;                       /* 0: none yet */
-    int stops;                              /* since the last look */
+    int stops;                              /* since the last comparison */
     int n, fd[MAX_THREADS];
 } watched[MAX_WATCHED];
 static int n_watched;
 /* Object and instruction -> its record.  Without an entry a write is reported again. */
 static struct isan__table by_place = ISAN__TABLE;
-static struct sigaction before;
+static struct sigaction handler_before;
 
 static void
-each_event(struct watched *w, unsigned long request)
+control_events(struct watched *w, unsigned long request)
 {
     for (int i = 0; i < w->n; i++) {
         ioctl(w->fd[i], request, 0);
     }
 }
 
-/* May code that knows immortal objects have done it?  It counts references to
- * one whose count is low like those to any other. */
+/* May Py_INCREF or Py_DECREF of this release have done it?  They count references to an immortal
+ * object with a low count. */
 static bool
-may_be_healthy(int64_t was, int64_t by)
+is_maybe_healthy(int64_t was, int64_t by)
 {
     return (by == 1 && isan__immortal_counted(was, true)) || (by == -1 && isan__immortal_counted(was, false));
 }
 
 static void
-tell(struct watched *w, int64_t was, int64_t by, ucontext_t *at)
+report_write(struct watched *w, int64_t was, int64_t by, ucontext_t *at)
 {
     greg_t *rip = &at->uc_mcontext.gregs[REG_RIP], pc = *rip;
     struct { uint64_t op, pc; } key = { (uint64_t)w->op, (uint64_t)pc };
     uint64_t hash = isan__table_key(ISAN__KEY_IMMORTAL_WRITE, &key, sizeof key);
-    struct isan_rec_place *told = (void *)isan__table_get(&by_place, hash);
-    if ((told == NULL && may_be_healthy(was, by)) || isan__ignores()) {
+    struct isan_rec_place *record = (void *)isan__table_get(&by_place, hash);
+    if ((record == NULL && is_maybe_healthy(was, by)) || isan__ignores()) {
         return;
     }
-    if (told == NULL) {
+    if (record == NULL) {
         struct isan_rec_place place = { .role = ISAN__PLACE_changed, .tid = isan__tid() };
         isan__sync_thread_state(true);
-        *rip = pc - 1;                      /* the instruction that is over, not the next */
+        *rip = pc - 1;                      /* that of the instruction that wrote, not of the next one */
         place.stack = isan__record_stack(at);
         *rip = pc;
         place.interp = isan__interp_of(isan__slot)->serial;
         place.finding = isan__report_immortal(w->op, 0, w->name, place.stack);
         w->finding = w->finding ? w->finding : place.finding;
-        told = isan__finding_add_place(&place, w->name);
-        isan__table_put_or_drop(&by_place, hash, (uint64_t)told);
+        record = isan__finding_add_place(&place, w->name);
+        isan__table_put_or_drop(&by_place, hash, (uint64_t)record);
     }
-    if (told != NULL) {
-        __atomic_add_fetch(&told->amount, by, __ATOMIC_RELAXED);
+    if (record != NULL) {
+        __atomic_add_fetch(&record->amount, by, __ATOMIC_RELAXED);
     }
     isan__publish_finding_made(w->finding);
 }
 
 static void
-stopped(int signal, siginfo_t *info, void *ucontext)
+handle_trap(int signal, siginfo_t *info, void *ucontext)
 {
     int saved = errno;
     struct watched *w = NULL;
@@ -96,21 +96,21 @@ stopped(int signal, siginfo_t *info, void *ucontext)
             w = &watched[i];
         }
     }
-    if (w == NULL) {                        /* somebody else's */
-        sigaction(signal, &before, NULL);
+    if (w == NULL) {                        /* not isan's */
+        sigaction(signal, &handler_before, NULL);
         raise(signal);
         return;
     }
-    /* The instruction is over, and another thread may change the count as well. */
+    /* Another thread may have changed the count since. */
     ucontext_t *at = ucontext;
     const char *pc = (const char *)at->uc_mcontext.gregs[REG_RIP];
     int64_t now = isan__immortal_difference(w->op);
     int64_t was = __atomic_exchange_n(&w->by, now, __ATOMIC_RELAXED);
     if (now != was && isan__lock_state.held == 0 && !isan__runtime_runs(pc - 1)) {
-        tell(w, was, now - was, at);
+        report_write(w, was, now - was, at);
     }
     if (__atomic_add_fetch(&w->stops, 1, __ATOMIC_RELAXED) == MAX_STOPS) {
-        each_event(w, PERF_EVENT_IOC_DISABLE);      /* until the next look */
+        control_events(w, PERF_EVENT_IOC_DISABLE);      /* until the next comparison */
     }
     errno = saved;
 }
@@ -125,7 +125,7 @@ watch_on_thread(uint32_t tid, uintptr_t pointer, void *failed)
             .type = PERF_TYPE_BREAKPOINT, .size = sizeof attr, .sample_period = 1,
             .bp_type = HW_BREAKPOINT_W, .bp_addr = (uint64_t)w->op, .bp_len = HW_BREAKPOINT_LEN_4,
             .exclude_kernel = 1, .exclude_hv = 1, .sigtrap = 1, .remove_on_exec = 1,
-            .inherit = 1, .inherit_thread = 1,      /* the threads that this one makes */
+            .inherit = 1, .inherit_thread = 1,      /* for the threads that this one creates */
         };
         int fd = w->n < MAX_THREADS
             ? (int)syscall(SYS_perf_event_open, &attr, (pid_t)tid, -1, -1, PERF_FLAG_FD_CLOEXEC) : -1;
@@ -162,17 +162,17 @@ isan__immortal_watch_add(const char *op, const char *name)
     }
 }
 
-/* The threads there are, all of which have run Python, and those they make. */
+/* Of all threads that have run Python, and of those they create. */
 void
 isan__immortal_watch_begin(void)
 {
-    struct sigaction action = { .sa_sigaction = stopped, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
+    struct sigaction action = { .sa_sigaction = handle_trap, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
     int failed = 0;
     if (n_watched == 0) {
         isan__say("immortal=%s: there is no such object; give names as a finding has them", isan__options.immortal);
         return;
     }
-    sigaction(SIGTRAP, &action, &before);
+    sigaction(SIGTRAP, &action, &handler_before);
     isan__visit_threads(watch_on_thread, &failed);
     if (failed != 0) {
         isan__say("immortal=%s: the kernel does not let isan watch memory (%s): be root, have "
@@ -188,7 +188,7 @@ isan__immortal_watch_resume(void)
         struct watched *w = &watched[i];
         __atomic_store_n(&w->by, isan__immortal_difference(w->op), __ATOMIC_RELAXED);
         if (__atomic_exchange_n(&w->stops, 0, __ATOMIC_RELAXED) >= MAX_STOPS) {
-            each_event(w, PERF_EVENT_IOC_ENABLE);
+            control_events(w, PERF_EVENT_IOC_ENABLE);
         }
     }
 }
@@ -204,7 +204,7 @@ isan__immortal_watch_finding(const char *op)
     return 0;
 }
 
-/* The events are of the parent's threads. */
+/* The events belong to the parent's threads. */
 void
 isan__immortal_watch_forked(void)
 {

@@ -4,10 +4,10 @@
 
 #include "runtime/base/compiler.h"
 
-bool isan__immortal_watch_wanted(const char *name);              /* by the option */
+bool isan__immortal_watch_wanted(const char *name);              /* the option names it */
 void isan__immortal_watch_add(const char *op, const char *name);
 void isan__immortal_watch_begin(void);
-void isan__immortal_watch_resume(void);                           /* there has been a look */
+void isan__immortal_watch_resume(void);                           /* after a comparison of all counts */
 uint32_t isan__immortal_watch_finding(const char *op);           /* 0: none, or not watched */
 void isan__immortal_watch_forked(void);
 

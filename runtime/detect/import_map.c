@@ -121,12 +121,12 @@ is_lenient(const struct isan__interp *i)
 static bool
 is_refused(isan__slot_t slot, const void *definition)
 {
-    enum { M_SLOTS = 72, MULTIPLE_INTERPRETERS = 3, PER_INTERPRETER_GIL = 2 };
+    enum { MULTIPLE_INTERPRETERS = 3, PER_INTERPRETER_GIL = 2 };
     const struct isan__interp *i = isan__interp_of(slot);
     const char *at;
     struct { int64_t slot; uint64_t value; } s;
     if (definition == NULL || i->kind != ISAN_INTERP_OWN_GIL || i->ended || i->shares_main || is_lenient(i)
-        || !isan__peek(&at, (const char *)definition + M_SLOTS, sizeof at)) {
+        || !isan__peek(&at, (const char *)definition + ISAN__M_SLOTS, sizeof at)) {
         return false;
     }
     for (; at != NULL && isan__peek(&s, at, sizeof s) && (int)s.slot != 0; at += sizeof s) {

@@ -4,8 +4,11 @@
 
 #include "runtime/core/events.h"
 
-void isan__report_leaks(struct isan__interp_end *end);      /* subscriber of interp_ends: sets `left` */
-uint32_t isan__report_owned(isan__slot_t slot);             /* the same of a living one whose GIL this thread holds */
+/* Subscriber of interp_ends: records the leaks of an interpreter that has ended, and sets `left`. */
+void isan__report_leaks(struct isan__interp_end *end);
+/* Records what an interpreter that lives owns; this thread holds its GIL.  Returns the number of
+ * blocks. */
+uint32_t isan__report_owned(isan__slot_t slot);
 /* True while another allocator is around isan's, such as tracemalloc's (hooks/alloc.c). */
 extern bool (*isan__allocator_is_wrapped)(void);
 

@@ -17,7 +17,7 @@ isan__report_race(const struct isan__race *race)
     struct isan__object_view view;
     struct isan__finding f = {
         .kind = ISAN__KIND_race, .key = race->key, .type = "", .holder = race->holder,
-        .current = race->current, .stack = race->used, .object = race->memory,
+        .current = race->current, .stack = race->stack, .object = race->memory,
     };
     char type[256];
     if (race->block != NULL) {

@@ -1,15 +1,15 @@
-/* Races: what ThreadSanitizer reports, as isan's findings.
+/* Races that ThreadSanitizer reports become findings.
  *
- * TSan knows the memory, and of each access its stack, thread and locks; isan
- * knows interpreters.  The report is taken in the process, by the functions that
- * compiler-rt has for debuggers (lib/tsan/rtl/tsan_debugging.cpp); it gets here
- * from scripts/cpython/tsan_main.c.
+ * ThreadSanitizer knows the memory, and the stack, thread and locks of each access; isan
+ * knows interpreters.  scripts/cpython/tsan_main.c hands each report to
+ * isan__race_tsan_report(), which reads it with the functions that compiler-rt has for
+ * debuggers (lib/tsan/rtl/tsan_debugging.cpp).  There is one report at a time.
  *
- * TSan calls with locks of its own held that any thread may wait for in any
- * instrumented function (tsan_rtl_report.cpp, ReportRace): so nothing here may
- * wait for a lock that is held while such a function runs, such as the dynamic
- * linker's for loading (dlsym, dladdr), and what others call holding a lock of
- * isan's must not be one of TSan's functions (isan__map).  One report at a time.
+ * ThreadSanitizer holds locks of its own during the call, and any thread may wait for
+ * them in any instrumented function (tsan_rtl_report.cpp, ReportRace).  So this file must
+ * not wait for a lock that is held while instrumented functions run, such as the dynamic
+ * linker's for loading (dlsym(), dladdr()).  And a thread that holds a lock of isan's must
+ * not call a function that ThreadSanitizer intercepts (which is why there is isan__map()).
  */
 #define _GNU_SOURCE
 #include "runtime/detect/race_tsan.h"
@@ -24,7 +24,9 @@
 #include "runtime/detect/race.h"
 #include "runtime/elf/modules.h"
 
-typedef unsigned long word;
+typedef unsigned long word;                 /* uptr of compiler-rt */
+
+/* compiler-rt's functions (lib/tsan/rtl/tsan_debugging.cpp). */
 static struct {
     int (*data)(const void *report, const char **what, int *count, int *stacks, int *accesses,
                 int *places, int *locks, int *threads, int *tids, void **sleep, word n);
@@ -51,12 +53,13 @@ isan__race_tsan_init(void)
     *(void **)&tsan.thread = dlsym(RTLD_DEFAULT, "__tsan_get_report_thread");
 }
 
-/* Which interpreter a thread has run, by its id: for accesses below which there
- * is no function that says (ISAN_WITHIN). */
-#define SEVERAL 0xffffffffu
-/* Without an entry the interpreter of an earlier access is unknown. */
-static struct isan__table ran = ISAN__TABLE;        /* tid -> serial */
-static struct isan__table kinds = ISAN__TABLE;      /* serial of an interpreter -> enum isan_interp_kind + 1 */
+/* The interpreter of an access is in its stack if that has a function with ISAN_WITHIN
+ * (refcount.h).  Else it is the one that the thread has run, if it has run only one:
+ * thread id -> serial.  Without an entry the interpreter is unknown. */
+static struct isan__table interp_of_thread = ISAN__TABLE;
+#define SEVERAL_INTERPS 0xffffffffu
+/* Serial of an interpreter -> enum isan_interp_kind + 1. */
+static struct isan__table kind_of_interp = ISAN__TABLE;
 
 void
 isan__race_tsan_thread_entered(uint32_t serial)
@@ -64,27 +67,32 @@ isan__race_tsan_thread_entered(uint32_t serial)
     if (!isan__tsan) {
         return;
     }
-    static __thread bool known;             /* else it is a thread that had the same id */
-    uint32_t before = known ? (uint32_t)isan__table_get(&ran, isan__tid()) : serial;
+    static __thread bool known;             /* false: an entry is of an earlier thread with this id */
+    uint32_t before = known ? (uint32_t)isan__table_get(&interp_of_thread, isan__tid()) : serial;
     known = true;
-    isan__table_put_or_drop(&ran, isan__tid(), before == serial ? serial : SEVERAL);
-    isan__table_put_or_drop(&kinds, serial, isan__interp_of(isan__self.slot)->kind + 1u);
+    isan__table_put_or_drop(&interp_of_thread, isan__tid(), before == serial ? serial : SEVERAL_INTERPS);
+    isan__table_put_or_drop(&kind_of_interp, serial, isan__interp_of(isan__self.slot)->kind + 1u);
 }
 
 /* --- one report --------------------------------------------------------------- */
 
-enum { DEPTH = 256, NATIVE = 64, TOP = 6 };
+enum {
+    TRACE_DEPTH = 256,                      /* frames that are asked for, */
+    STACK_DEPTH = 64,                       /* that are kept, */
+    KEY_DEPTH = 6,                          /* and that make a race in allocated memory another one */
+};
 struct access {
-    uint64_t pcs[NATIVE];                   /* innermost first, the first one exact */
+    uint64_t pcs[STACK_DEPTH];                   /* innermost first, the first one exact */
     int n, size;
     uint64_t address;
-    uint32_t tid, serial;
+    uint32_t tid, serial;                   /* of the interpreter; 0: unknown */
     uint16_t flags;                         /* ISAN_PLACE_* */
 };
 
-/* A trace without ISAN_WITHIN's frames; the innermost of these is where it was. */
+/* Copies a trace without the frames of ISAN_WITHIN; the innermost of those has the serial of
+ * the interpreter (0: there is none).  Returns the number of frames. */
 static int
-trace(uint64_t *pcs, void *const *frames, int max, uint32_t *serial)
+copy_trace(uint64_t *pcs, void *const *frames, int max, uint32_t *serial)
 {
     int n = 0;
     *serial = 0;
@@ -93,18 +101,19 @@ trace(uint64_t *pcs, void *const *frames, int max, uint32_t *serial)
         if (pc - ISAN__FRAME <= UINT32_MAX) {
             *serial = *serial ? *serial : (uint32_t)(pc - ISAN__FRAME);
         }
-        else if (n < NATIVE) {
+        else if (n < STACK_DEPTH) {
             pcs[n++] = pc;
         }
     }
     if (n > 0) {
-        pcs[0]--;                           /* all are return addresses */
+        pcs[0]--;                           /* all of them are return addresses */
     }
     return n;
 }
 
+/* gettid() of a thread that the report has under its own number; 0: it does not say. */
 static uint32_t
-thread_id(const void *report, int threads, int wanted)
+os_thread_id(const void *report, int threads, int wanted)
 {
     for (int i = 0; i < threads; i++) {
         int tid = -1, running, parent;
@@ -119,25 +128,26 @@ thread_id(const void *report, int threads, int wanted)
     return 0;
 }
 
+/* Access i; 0 is the later one, of this thread. */
 static void
-get_access(struct access *a, const void *report, int i, int threads)
+read_access(struct access *a, const void *report, int i, int threads)
 {
-    void *frames[DEPTH] = { NULL }, *address = NULL;
+    void *frames[TRACE_DEPTH] = { NULL }, *address = NULL;
     int tid = -1, write = 0, atomic = 0;
     memset(a, 0, sizeof *a);
-    tsan.access(report, (word)i, &tid, &address, &a->size, &write, &atomic, frames, DEPTH - 1);
+    tsan.access(report, (word)i, &tid, &address, &a->size, &write, &atomic, frames, TRACE_DEPTH - 1);
     a->address = (uint64_t)address;
     a->flags = (uint16_t)((write ? ISAN_PLACE_WRITE : 0) | (atomic ? ISAN_PLACE_ATOMIC : 0));
-    a->n = trace(a->pcs, frames, DEPTH, &a->serial);
-    a->tid = thread_id(report, threads, tid);
+    a->n = copy_trace(a->pcs, frames, TRACE_DEPTH, &a->serial);
+    a->tid = os_thread_id(report, threads, tid);
     if (i == 0 && isan__self.tstate != NULL) {
         a->serial = isan__interp_of(isan__self.slot)->serial;
         return;
     }
     if (a->serial == 0) {
-        uint32_t serial = a->tid ? (uint32_t)isan__table_get(&ran, a->tid) : 0;
-        a->serial = serial == SEVERAL ? 0 : serial;
-        a->flags |= serial == SEVERAL ? ISAN_PLACE_UNKNOWN : 0;
+        uint32_t serial = a->tid ? (uint32_t)isan__table_get(&interp_of_thread, a->tid) : 0;
+        a->serial = serial == SEVERAL_INTERPS ? 0 : serial;
+        a->flags |= serial == SEVERAL_INTERPS ? ISAN_PLACE_UNKNOWN : 0;
     }
     if (i == 0 && a->serial != 0) {
         a->flags |= ISAN_PLACE_DETACHED;
@@ -146,9 +156,9 @@ get_access(struct access *a, const void *report, int i, int threads)
 
 /* The block that the address is in, or NULL. */
 static char *
-block_around(uint64_t address)
+find_block(uint64_t address)
 {
-    enum { FAR = 1 << 16 };                 /* granules; others are not looked for */
+    enum { FAR = 1 << 16 };                 /* granules: addresses further inside a block are not found */
     char *p = (char *)(address & ~(uint64_t)(ISAN__GRANULE - 1));
     for (int i = 0; i < FAR; i++, p -= ISAN__GRANULE) {
         if (isan__load_tag(p) & ISAN__START) {
@@ -158,11 +168,11 @@ block_around(uint64_t address)
     return NULL;
 }
 
-/* What the memory is: see struct isan__race. */
+/* Fills in the memory that the race is about. */
 static void
-memory_of(struct isan__race *race, const void *report, int places, const struct access *a)
+find_memory(struct isan__race *race, const void *report, int places, const struct access *a)
 {
-    race->block = block_around(a->address);
+    race->block = find_block(a->address);
     if (race->block != NULL) {
         char *op = isan__object_in(race->block);
         race->op = op != NULL ? op : race->block;
@@ -171,17 +181,17 @@ memory_of(struct isan__race *race, const void *report, int places, const struct 
     race->memory = (struct isan_object){ .address = a->address, .size = (uint64_t)a->size };
     for (int i = 0; i < places; i++) {
         const char *type = "";
-        void *frames[DEPTH] = { NULL }, *address;
-        uint64_t pcs[NATIVE];
+        void *frames[TRACE_DEPTH] = { NULL }, *address;
+        uint64_t pcs[STACK_DEPTH];
         word start = 0, size = 0;
         int tid, fd, suppressable;
         uint32_t serial;
         tsan.place(report, (word)i, &type, &address, &start, &size, &tid, &fd, &suppressable,
-                   frames, DEPTH - 1);
+                   frames, TRACE_DEPTH - 1);
         if (strcmp(type, "heap") == 0) {
             race->memory.address = start;
             race->memory.size = size;
-            race->memory.origin = isan__record_native_stack(pcs, trace(pcs, frames, DEPTH, &serial), false);
+            race->memory.origin = isan__record_native_stack(pcs, copy_trace(pcs, frames, TRACE_DEPTH, &serial), false);
             race->memory.owner = serial;
             race->memory.flags = ISAN_OBJ_ORIGIN_STACK;
             return;
@@ -196,28 +206,28 @@ memory_of(struct isan__race *race, const void *report, int places, const struct 
     }
 }
 
-/* Whose GIL; 0: nobody's. */
+/* A number for the interpreter's GIL; 0: unknown. */
 static uint64_t
-gil_of(uint32_t serial)
+gil_number(uint32_t serial)
 {
-    uint64_t kind = serial ? isan__table_get(&kinds, serial) : 0;
+    uint64_t kind = serial ? isan__table_get(&kind_of_interp, serial) : 0;
     return kind == 0 ? 0 : kind == ISAN_INTERP_OWN_GIL + 1u ? serial : UINT32_MAX;
 }
 
-/* A variable is one race, whoever accesses it how often from where; in memory
- * that is allocated it is the code.  But one GIL or two is another thing. */
+/* All races on a variable are one finding; in allocated memory, all races of the same code.
+ * But a race under one GIL, under two, or outside any is another finding each. */
 static uint64_t
-key_of(const struct isan__race *race, const struct access *a)
+race_key(const struct isan__race *race, const struct access *a)
 {
-    uint64_t one = gil_of(a[0].serial), other = gil_of(a[1].serial);
+    uint64_t one = gil_number(a[0].serial), other = gil_number(a[1].serial);
     enum isan__key_type type = one == 0 || other == 0 ? ISAN__KEY_RACE_NO_GIL
         : one == other ? ISAN__KEY_RACE_ONE_GIL : ISAN__KEY_RACE_TWO_GILS;
     if (race->holder.address != 0) {
         return isan__table_key(type, &race->holder.address, sizeof race->holder.address);
     }
-    uint64_t stacks = 0;                    /* in any order */
+    uint64_t stacks = 0;                    /* the same in both orders */
     for (int i = 0; i < 2; i++) {
-        stacks += isan__hash(a[i].pcs, sizeof *a[i].pcs * (size_t)(a[i].n < TOP ? a[i].n : TOP), 0);
+        stacks += isan__hash(a[i].pcs, sizeof *a[i].pcs * (size_t)(a[i].n < KEY_DEPTH ? a[i].n : KEY_DEPTH), 0);
     }
     return isan__table_key(type, &stacks, sizeof stacks);
 }
@@ -236,13 +246,13 @@ isan__race_tsan_report(const void *report)
     static struct access a[2];
     struct isan__race race = { .block = NULL };
     for (int i = 0; i < 2; i++) {
-        get_access(&a[i], report, i, threads);
+        read_access(&a[i], report, i, threads);
     }
     a[1].flags |= freed ? ISAN_PLACE_FREE : 0;
-    memory_of(&race, report, places, &a[0]);
-    race.key = key_of(&race, a);
+    find_memory(&race, report, places, &a[0]);
+    race.key = race_key(&race, a);
     race.current = a[0].serial;
-    race.used = isan__record_native_stack(a[0].pcs, a[0].n, true);
+    race.stack = isan__record_native_stack(a[0].pcs, a[0].n, true);
     struct isan_rec_finding *r = isan__report_race(&race);
     if (r == NULL) {
         return 1;
@@ -250,18 +260,18 @@ isan__race_tsan_report(const void *report)
     for (int i = 0; i < 2; i++) {
         isan__finding_add_place(&(struct isan_rec_place){
             .finding = r->id, .role = ISAN__PLACE_access, .flags = a[i].flags,
-            .stack = i == 0 ? race.used : isan__record_native_stack(a[i].pcs, a[i].n, false),
+            .stack = i == 0 ? race.stack : isan__record_native_stack(a[i].pcs, a[i].n, false),
             .tid = a[i].tid, .interp = a[i].serial, .amount = a[i].size,
         }, "");
     }
     for (int i = 0; i < locks; i++) {
-        void *frames[DEPTH] = { NULL }, *address = NULL;
-        uint64_t pcs[NATIVE];
+        void *frames[TRACE_DEPTH] = { NULL }, *address = NULL;
+        uint64_t pcs[STACK_DEPTH];
         word id;
         int destroyed;
         uint32_t serial;
-        tsan.lock(report, (word)i, &id, &address, &destroyed, frames, DEPTH - 1);
-        int n = trace(pcs, frames, DEPTH, &serial);
+        tsan.lock(report, (word)i, &id, &address, &destroyed, frames, TRACE_DEPTH - 1);
+        int n = copy_trace(pcs, frames, TRACE_DEPTH, &serial);
         isan__finding_add_place(&(struct isan_rec_place){
             .finding = r->id, .role = ISAN__PLACE_lock, .stack = isan__record_native_stack(pcs, n, false),
             .interp = serial, .amount = (int64_t)address,
@@ -274,13 +284,13 @@ isan__race_tsan_report(const void *report)
 /* --- modules without ThreadSanitizer -------------------------------------------- */
 
 static bool
-note_imports(const struct isan__module *module, void *arg)
+note_imports(const struct isan__module *module, void *imports)
 {
-    *(uint32_t *)arg = module->imports;
+    *(uint32_t *)imports = module->imports;
     return true;
 }
 
-/* Any library may be loaded, but what is called for Python is built for it. */
+/* Has it an init function of a Python module?  Other libraries need not be instrumented. */
 static bool
 is_extension(void *handle, const char *path)
 {
@@ -294,13 +304,13 @@ is_extension(void *handle, const char *path)
 void
 isan__race_tsan_check_module(void *handle, const struct link_map *map)
 {
-    static struct isan__table told = ISAN__TABLE;
+    static struct isan__table checked = ISAN__TABLE;        /* base of a module -> 1 */
     uint32_t imports = 0;
-    if (map->l_addr == 0 || isan__table_get(&told, map->l_addr) != 0
+    if (map->l_addr == 0 || isan__table_get(&checked, map->l_addr) != 0
         || !is_extension(handle, map->l_name)) {
         return;
     }
-    isan__table_put_or_drop(&told, map->l_addr, 1);
+    isan__table_put_or_drop(&checked, map->l_addr, 1);
     isan__visit_module_at((uint64_t)map->l_ld, note_imports, &imports);
     if (!(imports & ISAN__IMPORTS_TSAN)) {
         isan__log_note("%s was not built with ThreadSanitizer: its races are not seen (isan env --flavor tsan)",

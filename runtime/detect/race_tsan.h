@@ -1,4 +1,4 @@
-/* Races that ThreadSanitizer sees. */
+/* Races that ThreadSanitizer reports. */
 #ifndef ISAN_DETECT_RACE_TSAN_H
 #define ISAN_DETECT_RACE_TSAN_H
 
@@ -7,8 +7,10 @@
 struct link_map;                            /* <link.h> */
 
 void isan__race_tsan_init(void);
-int isan__race_tsan_report(const void *report);    /* 0: it is none */
+/* Makes a finding of ThreadSanitizer's report.  0: the report is not about a race. */
+int isan__race_tsan_report(const void *report);
 void isan__race_tsan_thread_entered(uint32_t serial);   /* subscriber of thread_entered */
-void isan__race_tsan_check_module(void *handle, const struct link_map *map);     /* say so if it was not built with it */
+/* An extension has been loaded: the log notes if it was not built with ThreadSanitizer. */
+void isan__race_tsan_check_module(void *handle, const struct link_map *map);
 
 #endif

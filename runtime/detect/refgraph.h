@@ -1,4 +1,8 @@
-/* What an interpreter left as a graph: its blocks, and who refers to them. */
+/* A graph of the blocks that an interpreter left, or owns, and of the references to them.
+ *
+ * The steps, in order: isan__graph_begin(), isan__graph_add_static_refs(), isan__graph_add() for each
+ * block, isan__graph_count_refs(), and as needed isan__graph_add_indirect_refs() and
+ * isan__graph_add_foreign_refs(). */
 #ifndef ISAN_DETECT_REFGRAPH_H
 #define ISAN_DETECT_REFGRAPH_H
 
@@ -9,80 +13,96 @@
 
 struct isan__node {
     char *start, *op;                       /* the block, its object (NULL: raw memory) */
-    uint32_t found, own;                    /* references to it, but for the runtime's memory; how many of
-                                             * them are its own */
-    uint32_t limit;                         /* how much of it may refer, in bytes and 1; 0: all */
+    uint32_t n_refs;                        /* references to it that were found, but for the runtime's memory */
+    uint32_t n_self_refs;                   /* how many of them it has itself */
+    uint32_t scan_limit;                    /* bytes to scan for references, plus 1; 0 scans the whole block */
     uint32_t parent, at;                    /* claimed because of the word at `at` of that node */
-    uint32_t outside;                       /* what outside the graph refers to it: index + 1 */
-    uint8_t referred;                       /* by another node */
+    uint32_t external_ref;                  /* index in the graph's external_refs, plus 1; 0: none */
+    uint8_t has_incoming;                   /* another node refers to it */
     uint8_t claimed;                        /* counted in a group */
-    uint8_t silent;                         /* refers to nothing */
-    uint8_t headed;                         /* pointed at behind its start */
-    uint8_t through;                        /* a type is on the way to it */
+    uint8_t no_outgoing;                    /* refers to nothing */
+    uint8_t interior_target;                /* an object points into it, behind its start */
+    uint8_t via_type;                       /* there is a type on the path to it */
 };
 
-/* Why a node is kept from outside the graph: by a static, or by a block of
- * another interpreter or of nobody. */
+/* A reference to a node from outside the graph: from a static, or from a block of another
+ * interpreter or of none. */
 struct isan__external_ref {
-    uint8_t keeper;                         /* enum isan__retainer: static, foreign, runtime */
-    uint32_t count;                         /* of references by statics; the first one is: */
-    struct isan_holder holder;
-    struct isan__pointer_path behind;             /* the way from that, if it is one through memory */
-    char *block, *op;                       /* whose word at `at` refers; op NULL: raw memory, */
-    char *by;                               /* which this object points at, or NULL */
-    char *runtime;                          /* memory of the runtime's that refers, too, */
-    uint32_t at, runtime_at;                /* in the word there */
+    uint8_t retainer;                       /* enum isan__retainer: static, foreign, runtime */
+    uint32_t count;                         /* how many references by statics there are */
+    struct isan_holder holder;              /* the first of these */
+    struct isan__pointer_path path;         /* from that static to the node, if it leads through memory */
+    char *block, *op;                       /* the block that has the reference; op NULL: raw memory */
+    uint32_t at;                            /* offset of the reference in the block */
+    char *via;                              /* the object that points at that raw memory, or NULL */
+    char *runtime_block;                    /* the runtime's memory that refers to the node, too, or NULL */
+    uint32_t runtime_at;                    /* offset of that reference */
 };
 
 struct isan__graph {
     isan__slot_t slot;
-    bool living;                            /* else it has ended */
+    bool living;                            /* else the interpreter has ended */
     struct isan__node *nodes;               /* by address */
     size_t n, room;
-    uint32_t *headed;                       /* raw memory to whose start no node refers */
-    size_t n_headed;
-    struct isan__external_ref *outside;
-    size_t n_outside;
+    uint32_t *interior_targets;             /* indices of raw memory without a reference to its start */
+    size_t n_interior_targets;
+    struct isan__external_ref *external_refs;
+    size_t n_external_refs;
     struct isan__table regions;             /* address / REGION -> the first nodes of its buckets */
     struct isan__buckets *buckets;
-    uint64_t region;                        /* looked for last, */
-    uint32_t *first;                        /* and what was found */
-    struct isan__table held;                /* block that a static refers to -> index in outside + 1 */
-    struct isan__table process;             /* raw blocks that the runtime's statics lead to */
-    struct isan__table owners;              /* raw block of another's -> object that points at it, or 1 */
-    bool process_known;
-    bool cut_short;                         /* isan__graph_behind() may have missed some */
-    char *window;                           /* what was last read of other interpreters' memory */
+    uint64_t region;                        /* the last that was looked up */
+    uint32_t *first;                        /* its buckets */
+    struct isan__table static_refs;         /* block that a static refers to -> index in external_refs, plus 1 */
+    struct isan__table runtime_memory;      /* raw blocks that the runtime's statics lead to */
+    bool runtime_memory_known;
+    bool cut_short;                         /* the search for indirect references was given up */
+    struct isan__table pointed_by;          /* another interpreter's raw block -> what points at it */
+    char *window;                           /* copy of other interpreters' memory */
     const char *window_from;
     size_t window_size;
-    struct isan__shape *shapes;             /* of types */
+    struct isan__type_shape *shapes;        /* cache, by type */
 };
 
-/* For at most `room` blocks of slot, which lives (then this thread is in it) or
- * has ended; false: no memory. */
+/* For at most `room` blocks of slot.  living: this thread is in that interpreter; else it has
+ * ended.  False: no memory. */
 bool isan__graph_begin(struct isan__graph *g, isan__slot_t slot, bool living, size_t room);
 void isan__graph_end(struct isan__graph *g);
-/* First of all: what statics refer to. */
-void isan__graph_statics(struct isan__graph *g);
-/* Then the nodes, in address order; false: no room. */
+/* Finds the references from statics. */
+void isan__graph_add_static_refs(struct isan__graph *g);
+/* Adds a node.  In the order of their addresses.  False: no room. */
 bool isan__graph_add(struct isan__graph *g, char *block, char *op);
-struct isan__node *isan__node_at(struct isan__graph *g, const void *start);     /* or NULL */
-/* Count the references from nodes to nodes. */
-void isan__graph_inside(struct isan__graph *g);
-/* Those from memory that statics lead to and that is no interpreter's. */
-void isan__graph_behind(struct isan__graph *g);
-/* And those from the memory of all other interpreters, which takes its time. */
-void isan__graph_others(struct isan__graph *g);
-/* The nodes that node i refers to, perhaps itself. */
+/* Counts the references from nodes to nodes. */
+void isan__graph_count_refs(struct isan__graph *g);
+/* Finds the references from memory that is no interpreter's and that statics lead to. */
+void isan__graph_add_indirect_refs(struct isan__graph *g);
+/* Finds the references from the memory of all other interpreters, which takes its time. */
+void isan__graph_add_foreign_refs(struct isan__graph *g);
+
+struct isan__node *isan__graph_node(struct isan__graph *g, const void *start);      /* or NULL */
+/* Visits the nodes that node i refers to, perhaps itself. */
 typedef void isan__edge_visitor(struct isan__graph *g, size_t from, uint32_t at, size_t to, void *arg);
-void isan__each_reference(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
+void isan__graph_visit_refs(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
+/* Visits the weak references to node i, which do not keep it. */
+void isan__graph_visit_weakrefs(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
+/* Is node i a weak reference to a node? */
+bool isan__graph_is_weakref(struct isan__graph *g, size_t i);
 /* Has the type of a node's object (NULL: there is none) one of these flags? */
-bool isan__type_has(struct isan__graph *g, const void *op, unsigned long flag);
-/* The weak references to node i, which do not keep it; and is node i one, to
- * another node? */
-void isan__each_weak(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg);
-bool isan__weak_of(struct isan__graph *g, size_t i);
+bool isan__graph_type_has(struct isan__graph *g, const void *op, unsigned long flag);
 /* Is it raw memory that the runtime's statics lead to? */
-bool isan__is_runtime_memory(struct isan__graph *g, const char *block);
+bool isan__graph_is_runtime_memory(struct isan__graph *g, const char *block);
+/* The nodes are sorted and do not overlap, and their indices are in range. */
+bool isan__graph_is_consistent(const struct isan__graph *g);
+
+/* For refgraph_external.c. */
+enum { ISAN__GRAPH_WINDOW = 1 << 16, ISAN__GRAPH_MAX_EXTERNAL = 1 << 18 };
+/* The block or object of the interpreter that a word may refer to, or NULL. */
+const char *isan__graph_target(const struct isan__graph *g, uint64_t word);
+/* The node that a word refers to, or NULL. */
+struct isan__node *isan__graph_referred_node(struct isan__graph *g, uint64_t word);
+/* Is the word at this offset from the start of an object of this type a link that keeps nothing? */
+bool isan__graph_is_link(struct isan__graph *g, const void *type, ptrdiff_t at);
+/* A copy of `size` bytes of memory that may go at any moment; NULL: it is gone.  The next
+ * call may overwrite it. */
+const char *isan__graph_copy(struct isan__graph *g, const char *from, size_t size);
 
 #endif

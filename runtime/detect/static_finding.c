@@ -5,7 +5,7 @@
 #include "runtime/core/block_notes.h"
 
 static bool
-is_excused(const struct isan__object_view *view, uint64_t where)
+is_static_excused(const struct isan__object_view *view, uint64_t where)
 {
     const struct isan__object_head *h = &view->head;
     const isan__slot_t owner = view->owner;
@@ -21,8 +21,8 @@ isan__report_static(const struct isan_holder *holder, const void *op, char *bloc
     struct isan__object_view view;
     isan__view_object(&view, op, block, false);
     view.head = isan__object_head(op, false);
-    if (view.head.type == NULL || is_excused(&view, holder->tls ? 0 : holder->address)) {
-        return;                             /* NULL: gone meanwhile */
+    if (view.head.type == NULL || is_static_excused(&view, holder->tls ? 0 : holder->address)) {
+        return;                             /* NULL: freed meanwhile */
     }
     struct { struct isan_holder where; uint64_t object; } object = {
         *holder, (uint64_t)block ^ (uint64_t)view.owner << 48,
@@ -42,7 +42,7 @@ isan__report_static(const struct isan_holder *holder, const void *op, char *bloc
 }
 
 static bool
-is_type_excused(unsigned long flags, bool own, bool again)
+is_static_type_excused(unsigned long flags, bool own, bool again)
 {
 #define ISAN_TYPE_RULE(name, reason, condition) if (condition) return true;
 #include "runtime/detect/rules.inc"
@@ -54,7 +54,7 @@ isan__report_static_type(const char *type, uint32_t owner, uint32_t other, bool 
 {
     struct isan__type_object t;
     char name[256];
-    if (!isan__read_type(&t, type) || is_type_excused(t.flags, own, again)) {
+    if (!isan__read_type(&t, type) || is_static_type_excused(t.flags, own, again)) {
         return;                             /* unloaded meanwhile, or excused */
     }
     struct { const char *type; uint64_t owner; } used = { type, owner };

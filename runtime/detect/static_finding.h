@@ -4,12 +4,12 @@
 
 #include "runtime/core/finding.h"
 
-/* The static holds the object at op, which interpreter `other` (serial) can reach as well
- * as its owner. */
+/* The static holds the object at op.  Its owner and the interpreter `other` (serial) can
+ * both reach it there. */
 void isan__report_static(const struct isan_holder *holder, const void *op, char *block, uint32_t other);
-/* The static type is used by the interpreter `other` (serial), and by the one `owner` if that
- * is not 0; own: it is the standard library's; again: both are the main interpreter, of one
- * Py_Initialize and of a later one. */
+/* The interpreter `other` (serial) uses the static type, and so does the interpreter `owner`
+ * if that is not 0.  own: the type is the standard library's.  again: both are main
+ * interpreters, one of a Py_Initialize() and one of a later call. */
 void isan__report_static_type(const char *type, uint32_t owner, uint32_t other, bool own, bool again);
 
 #endif

@@ -213,7 +213,7 @@ holds(const struct isan_holder *where, uint64_t value, void *arg)
 {
     const struct holders *h = arg;
     points(h, where, value);
-    if (isan__py.one_gil && type_at(value) == isan__py.dict_type) {
+    if (isan__py.shares_runtime_statics && type_at(value) == isan__py.dict_type) {
         points_with_keys(h, where, (const char *)value);
     }
 }

@@ -7,7 +7,7 @@
 #include "runtime/detect/import_map.h"
 
 /* Include/cpython/object.h, PyTypeObject. */
-enum { OB_TYPE = 8, TP_BASICSIZE = 32, TP_DICT = 264, TP_MRO = 344, TYPE_NEEDS = TP_MRO + 8 };
+enum { TYPE_NEEDS = ISAN__TP(mro) + sizeof(void *) };
 #define TYPE_MAX_SIZE (1l << 24)            /* of its instances, to be believed */
 
 /* `type`, or a subclass of it that this module or an interpreter has made. */
@@ -18,7 +18,7 @@ is_type_of_types(const struct isan__type_search *search, uint64_t meta)
     unsigned long flags;
     return meta == (uint64_t)isan__py.type_type
         || ((meta - search->base < search->segment.end - search->base || isan__load_tag((void *)meta) != 0)
-            && isan__peek(&type, (const char *)meta + OB_TYPE, sizeof type)
+            && isan__peek(&type, (const char *)meta + ISAN__OB_TYPE, sizeof type)
             && type == isan__py.type_type
             && isan__peek(&flags, (const char *)meta + isan__py.type_flags, sizeof flags)
             && flags & ISAN__TYPE_TYPE);
@@ -44,7 +44,7 @@ bool
 isan__find_static_type(struct isan__type_search *search, uint64_t where, uint64_t meta,
                        struct isan__static_type *found)
 {
-    uintptr_t type = where - OB_TYPE;
+    uintptr_t type = where - ISAN__OB_TYPE;
     unsigned long flags;
     int64_t basicsize;
     uint64_t mro;
@@ -56,9 +56,9 @@ isan__find_static_type(struct isan__type_search *search, uint64_t where, uint64_
         return false;
     }
     memcpy(&flags, copy + isan__py.type_flags, sizeof flags);
-    memcpy(&basicsize, copy + TP_BASICSIZE, sizeof basicsize);
-    memcpy(&mro, copy + TP_MRO, sizeof mro);
-    memcpy(&found->dict, copy + TP_DICT, sizeof found->dict);
+    memcpy(&basicsize, copy + ISAN__TP(basicsize), sizeof basicsize);
+    memcpy(&mro, copy + ISAN__TP(mro), sizeof mro);
+    memcpy(&found->dict, copy + ISAN__TP(dict), sizeof found->dict);
     found->type = (const char *)type;
     return (flags & (ISAN__TYPE_READY | ISAN__TYPE_HEAP)) == ISAN__TYPE_READY && isan__may_point_at_block(mro)
         && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE && is_type_of_types(search, meta);

@@ -1,11 +1,11 @@
-"""The pytest plugin: tests under isan, and in interpreters of their own.  docs/testing.md tells how to use it.
+"""The pytest plugin: tests under isan, and in interpreters of their own. docs/testing.md describes its use.
 
     isan test [PYTEST ARGS]             or, in an existing setup: pytest -p isan.pytest
 
-A test during which findings are made fails, with the report on them.  `isan test` (isan/test.py) is above the process
-that runs the tests, and makes the reports, in processes of their own: this module loads as little as it can, since it
-is part of what is looked at.  A test in interpreters of its own is run there by a pytest of theirs, this module being on
-both sides: Item in the main interpreter, run_here() in the others.
+A test fails if findings are made while it runs, and its failure shows the report on them. `isan test`
+(isan/cli/test.py) is the parent of the process that runs the tests, and makes the reports in processes of their own:
+this module loads as little as it can, because isan also sees what it loads. A test in interpreters of its own is run by
+a pytest in each of them. This module is on both sides: Item in the main interpreter, run_here() in the others.
 """
 import io
 import json
@@ -25,28 +25,36 @@ from _pytest._io import TerminalWriter
 from _pytest.config import Config
 from isan import interpreters
 
-# Set by `isan test`, a dictionary: its own command, the files of suppressions, and that of the baseline, if any; {}:
-# nothing is to be judged.
+try:
+    from isan._c_tables import KINDS
+except ImportError:
+    raise pytest.UsageError("%s is not built: run make first" % isan.ROOT) from None
+
+# The environment variable with what `isan test` says, a dictionary: its own command, the files of suppressions, and the
+# file of the baseline, if any. {}: tests are not judged.
 UNDER = "ISAN__TEST"
 MARKERS = [
-    "interpreters(n=1, kind=None): run the test in n fresh interpreters in parallel (0: not in any), with GILs of their own"
+    "interpreters(n=1, kind=None): run the test in n fresh interpreters in parallel (0: not in any), with GILs of"
+    " their own"
     " (own-gil) or the main one's (legacy)",
-    "limit_leaks(limit, *, warmups=0): fail the test if it leaves behind more than this (\"0 B\", \"24 KB\") in interpreters"
+    "limit_leaks(limit, *, warmups=0): fail the test if it leaves behind more than this (\"0 B\", \"24 KB\") in"
+    " interpreters"
     " that have ended, after so many rounds that do not count",
     "isan_allow(pattern, *, reason): findings of the test that are known, kind:pattern as in a file of suppressions",
 ]
-# Options of pytest that are for the whole session, not for one test in one interpreter.
+# Options of pytest for the whole session. A pytest that runs one test in one interpreter does not get them.
 SESSION = set("""
     file_or_dir keyword markexpr deselect ignore ignore_glob lf failedfirst newfirst last_failed_no_failures stepwise
     stepwise_skip cacheclear cacheshow numprocesses maxprocesses dist tx distload rsyncdir rsyncignore looponfail boxed
-    testrunuid maxworkerrestart px xmlpath junitprefix usepdb usepdb_cls trace maxfail plugins capture basetemp collectonly
-    continue_on_collection_errors pastebin durations help version showfixtures show_fixtures_per_test markers
-    inifilename rootdir confcutdir isan_interpreters isan_kind debug report_log
+    testrunuid maxworkerrestart px xmlpath junitprefix usepdb usepdb_cls trace maxfail plugins capture basetemp
+    collectonly continue_on_collection_errors pastebin durations help version showfixtures show_fixtures_per_test
+    markers inifilename rootdir confcutdir isan_interpreters isan_kind debug report_log
 """.split())
-# Plugins that are no use in another interpreter, or refuse it (faulthandler).
-BLOCKED = ["terminal", "cacheprovider", "faulthandler", "junitxml", "xdist", "xdist.looponfail", "pytest_cov", "debugging"]
+# Plugins that are useless in another interpreter, or refuse it (faulthandler).
+BLOCKED = ["terminal", "cacheprovider", "faulthandler", "junitxml", "xdist", "xdist.looponfail", "pytest_cov",
+           "debugging"]
 
-_here = False           # whether this is the pytest of another interpreter than the main one
+_here = False           # whether this pytest runs in another interpreter than the main one
 
 
 def plural(n, word):
@@ -59,9 +67,11 @@ def plural(n, word):
 def pytest_addoption(parser, pluginmanager):
     group = parser.getgroup("isan", "interpreters, with isan")
     group.addoption("--isan-interpreters", type=int, metavar="N", default=None,
-                    help="run each test in N fresh interpreters in parallel, unless its marker `interpreters` says otherwise")
+                    help="run each test in N fresh interpreters in parallel, unless its marker `interpreters` says"
+                         " otherwise")
     group.addoption("--isan-kind", choices=list(interpreters.KINDS), default=None,
-                    help="what interpreters: with GILs of their own (default from Python 3.12 on) or with the main one's")
+                    help="what interpreters: with GILs of their own (default from Python 3.12 on) or with the main"
+                         " one's")
     if not _here and UNDER not in os.environ:
         enter(pluginmanager)
 
@@ -76,18 +86,20 @@ def enter(pluginmanager):
         raise pytest.UsageError("isan.pytest is for `isan test`, not for `isan run`: use isan test [PYTEST ARGS]")
     if not _COMMAND.search(sys.argv[0]):
         if os.environ.get("PYTEST_XDIST_WORKER"):
-            raise pytest.UsageError("isan is not loaded in this worker of pytest-xdist: start the tests with isan test -n N")
-        raise pytest.UsageError("isan.pytest cannot start %s again, which is no command of pytest's: run it with isan test"
+            raise pytest.UsageError("isan is not loaded in this worker of pytest-xdist: start the tests with isan"
+                                    " test -n N")
+        raise pytest.UsageError("isan.pytest cannot start %s again, which is no command of pytest's: run it with isan"
+                                " test"
                                 % (sys.argv[0] or "this program"))
     capture = pluginmanager.getplugin("capturemanager")
-    if capture:         # loaded by a conftest.py
+    if capture:         # it is active if a conftest.py has loaded this plugin
         capture.stop_global_capturing()
     sys.stdout.flush()
     sys.stderr.flush()
     script, env = os.path.join(isan.ROOT, "build", "bin", "isan"), dict(os.environ)
     if "LD_PRELOAD" in env:
         env["ISAN__LD_PRELOAD"] = env.pop("LD_PRELOAD")         # as scripts/isan.sh does
-    # A wheel has no script there.
+    # A wheel has no script.
     command = [script] if os.path.exists(script) else [
         sys.executable, "-I", os.path.join(os.path.dirname(os.path.abspath(isan.__file__)), "__main__.py")]
     os.execve(command[0], [*command, "test", "--rerun", "loaded" if loaded else "preload", "--", sys.executable,
@@ -105,7 +117,8 @@ def pytest_configure(config):
                                 % sys.version_info[:2])
     if not _here and json.loads(os.environ[UNDER]):
         if not isan.loaded() or not isan.log():
-            raise pytest.UsageError("libisan.so is not loaded in this Python, or has no log: run the tests with isan test")
+            raise pytest.UsageError("libisan.so is not loaded in this Python, or has no log: run the tests with isan"
+                                    " test")
         config.pluginmanager.register(Judge(), "isan judge")
 
 
@@ -115,18 +128,13 @@ _SIZE = re.compile(r"(\d+(?:\.\d*)?)\s*([KMGTP]?)B")
 
 
 def size_of(text):
-    """The bytes of "24 KB", in powers of 1024; None: it is no size."""
+    """The number of bytes in a size such as "24 KB" (1024 bytes each); None if it is no size."""
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
     return int(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else None
 
 
 def refuse(item, marker, why):
     raise pytest.UsageError("%s: @pytest.mark.%s: %s" % (item.nodeid, marker, why))
-
-
-def kinds_of_findings():
-    with open(os.path.join(isan.ROOT, "runtime", "core", "kinds.inc"), encoding="utf-8") as table:
-        return re.findall(r"^ISAN_KIND\((\w+)", table.read(), re.M)
 
 
 def allowed(item):
@@ -139,15 +147,16 @@ def allowed(item):
         if len(mark.args) != 1 or set(mark.kwargs) != {"reason"}:
             refuse(item, "isan_allow", "write isan_allow(\"kind:pattern\", reason=\"...\")")
         kind, _, pattern = mark.args[0].partition(":") if isinstance(mark.args[0], str) else ("", "", "")
-        if kind not in kinds_of_findings() or not re.fullmatch(r"\S+", pattern):
+        kinds = [row[0] for row in KINDS]
+        if kind not in kinds or not re.fullmatch(r"\S+", pattern):
             refuse(item, "isan_allow", "write kind:pattern, the kind one of %s, not %r" % (
-                ", ".join(kinds_of_findings()), mark.args[0]))
+                ", ".join(kinds), mark.args[0]))
         found.append((mark.args[0], " ".join(reason.split())))
     return found
 
 
 def limit_of(item):
-    """(bytes, rounds that do not count) of limit_leaks, or None."""
+    """(bytes, rounds that do not count) of the marker limit_leaks, or None."""
     mark = item.get_closest_marker("limit_leaks")
     if mark is None:
         return None
@@ -161,7 +170,7 @@ def limit_of(item):
 
 
 def where(item):
-    """(how many interpreters, their kind): 0 in the main one."""
+    """(number of interpreters, their kind) of a test; 0: it runs in the main interpreter."""
     def arguments(n=1, kind=None):
         return n, kind
 
@@ -180,7 +189,8 @@ def where(item):
     if kind == "own-gil" and not interpreters.OWN_GIL:
         refuse(item, "interpreters", "Python %d.%d has no interpreters with GILs of their own" % sys.version_info[:2])
     if limit_of(item) and n == 0 and mark:
-        refuse(item, "limit_leaks", "what a test leaves is known when its interpreter has ended: interpreters(0) has none")
+        refuse(item, "limit_leaks", "what a test leaves is known when its interpreter has ended: interpreters(0) has"
+                                    " none")
     return n or int(limit_of(item) is not None), kind or config.getoption("isan_kind") or interpreters.DEFAULT
 
 
@@ -201,7 +211,7 @@ PYTEST = ["pytest", "_pytest", "pluggy", "xdist", "execnet", "isan"]
 
 
 def machinery(*names):
-    """The directories of modules that call tests, which their stacks can do without."""
+    """The directories of modules that call tests. Their frames are left out of stacks."""
     return [os.path.dirname(sys.modules[name].__file__) + os.sep for name in names if name in sys.modules]
 
 
@@ -209,10 +219,10 @@ def machinery(*names):
 
 
 class Judge:
-    """Which findings a test has made.
+    """Which findings belong to a test, and whether it fails for them.
 
-    They are told by their number: isan.look() before and after.  `isan test --judge` reads the log of this very
-    process, and says in its own process what remains of them.
+    They are those with numbers between the isan.look() before the test and that after it. `isan test --judge`, a
+    process of its own, reads the log of this process and says which of them count.
     """
 
     def __init__(self):
@@ -221,7 +231,7 @@ class Judge:
         self.tell(machinery=self.machinery)
 
     def tell(self, **what):
-        """Note beside the log what is done, for `isan test` if this process does not come back."""
+        """Note beside the log what is done, for `isan test` in case this process crashes."""
         with open(isan.log() + ".tests", "a", encoding="utf-8") as file:
             file.write(json.dumps(what) + "\n")
 
@@ -239,7 +249,7 @@ class Judge:
         text, counted = self.judge(item, before + 1, now) if now > before else ("", [])
         failed = call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception)
         if text and not failed:
-            # As if the test had raised it: what reads reports, xfail and --pdb among them, needs to know nothing of us.
+            # As if the test had raised it, so that all that reads reports works, such as xfail and --pdb.
             try:
                 pytest.fail(text, pytrace=False)
             except pytest.fail.Exception:
@@ -248,7 +258,7 @@ class Judge:
         outcome = yield
         report = outcome.get_result()
         if report.failed and getattr(report.longrepr, "reprcrash", 0) is None:
-            # What the summary and JUnit's XML have in a line, and some pytests leave out for pytest.fail().
+            # The summary and JUnit's XML show this in a line. Some versions of pytest leave it out for pytest.fail().
             crash = report.longrepr.reprcrash = ReprFileLocation(
                 os.fspath(item.path), item.location[1] + 1, str(call.excinfo.value).partition("\n")[0])
             chain = getattr(report.longrepr, "chain", None)
@@ -261,12 +271,12 @@ class Judge:
                       outcome="allowed" if not text else "failed" if report.failed else "expected")
 
     def judge(self, item, first, last):
-        """The report on what of the findings with these numbers the test fails for, and the fingerprints of those that
-        count."""
+        """(report on the findings that the test fails for, fingerprints of those that count), by numbers."""
         limit = limit_of(item)
         job = {"log": isan.log(), "first": first, "last": last, "test": item.nodeid, "allow": allowed(item),
                "limit": limit and limit[0], "uncounted": getattr(item, "uncounted", None), "baseline": None,
-               "suppressions": self.under["suppressions"], "known": self.under["known"], "machinery": self.machinery, "pytest": None}
+               "suppressions": self.under["suppressions"], "known": self.under["known"],
+               "machinery": self.machinery, "pytest": None}
         if isinstance(item, Item):
             plugins = sorted({"%s-%s" % (dist.project_name, dist.version)
                               for _, dist in item.config.pluginmanager.list_plugin_distinfo()})
@@ -276,8 +286,8 @@ class Judge:
         env = dict(os.environ)
         env.pop("LD_PRELOAD", None)
         env.pop("ISAN_OPTIONS", None)
-        done = subprocess.run([*self.under["command"], "test", "--judge", "job"], input=json.dumps(job), env=env, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, errors="backslashreplace")
+        done = subprocess.run([*self.under["command"], "test", "--judge", "job"], input=json.dumps(job), env=env,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace")
         try:
             told = json.loads(done.stdout)
             return told["text"], told["counted"]
@@ -290,7 +300,7 @@ class Judge:
 
 
 def simple(value):
-    """Whether it can be written as a literal."""
+    """Whether a value can be written as a literal."""
     if isinstance(value, (list, tuple)):
         return all(map(simple, value))
     if isinstance(value, dict):
@@ -299,30 +309,31 @@ def simple(value):
 
 
 def text_of(report):
-    """What it says of a failure, with the indentation of its first line."""
+    """The text of a failure, with the indentation of its first line."""
     file = io.StringIO()
     report.toterminal(TerminalWriter(file))
     return file.getvalue().strip("\n")
 
 
 def brief(report):
-    """The same in a line."""
+    """The same in one line."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash:
         return crash.message.partition("\n")[0]
-    said = re.search("^E +(.*)", report.longreprtext, re.M)     # of a module that cannot be imported, text is all there is
+    # If the module cannot be imported, there is only text.
+    said = re.search("^E +(.*)", report.longreprtext, re.M)
     return said[1] if said else ""
 
 
 class Outcome:
-    """What a pytest in another interpreter has to say."""
+    """What a pytest in another interpreter reports."""
 
     def __init__(self):
         self.reports, self.errors = [], []      # TestReports; texts of what went wrong otherwise
 
 
 class Item(pytest.Item):
-    """A test function that is run in interpreters of its own, with the fixtures it has there."""
+    """A test function that is run in interpreters of its own, with fixtures that are made there."""
 
     @classmethod
     def of(cls, function, n, kind):
@@ -345,24 +356,27 @@ class Item(pytest.Item):
         self.uncounted = first, isan.findings()
         outcomes = self.round()
         for i, outcome in enumerate(outcomes):
-            for head, text in outcome.reports[-1].sections if outcome.reports else ():     # each has those before it
+            # The last report has the sections of all.
+            for head, text in outcome.reports[-1].sections if outcome.reports else ():
                 self._report_sections.append(("call", "interpreter %d: %s" % (i + 1, head), text))
         self.done(outcomes)
 
     def done(self, outcomes):
-        """Fail for interpreters in which the test did, or skip it."""
+        """Fail if the test failed in an interpreter; skip if it was skipped in all."""
         failures, skips, xfails = {}, [], []
         for i, outcome in enumerate(outcomes):
             texts = ["\n\n" + error for error in outcome.errors]
             for report in outcome.reports:
                 if report.failed and str(report.longrepr).startswith("[XPASS(strict)]"):
-                    pass        # it has passed: the main interpreter's pytest says the same
+                    pass        # the test has passed, and the main interpreter's pytest says the same
                 elif report.failed:
-                    texts.append(brief(report) + "\n\n" + ("" if report.when in ("call", "collect") else report.when + ":\n") + text_of(report))
+                    phase = "" if report.when in ("call", "collect") else report.when + ":\n"
+                    texts.append(brief(report) + "\n\n" + phase + text_of(report))
                 elif report.skipped and hasattr(report, "wasxfail"):
                     xfails.append(report.wasxfail)
                 elif report.skipped:
-                    skips.append(report.longrepr[2] if isinstance(report.longrepr, (tuple, list)) else report.longreprtext)
+                    is_place = isinstance(report.longrepr, (tuple, list))
+                    skips.append(report.longrepr[2] if is_place else report.longreprtext)
             if texts:
                 failures.setdefault("\n".join(texts), []).append(i + 1)
         if failures:
@@ -375,7 +389,7 @@ class Item(pytest.Item):
             raise pytest.skip.Exception(skips[0].removeprefix("Skipped: "), _use_item_location=True)
 
     def job(self):
-        """What the other interpreters are to do, literals all."""
+        """What the other interpreters are to do, all of it literals."""
         config = self.config
         options = {name: value for name, value in vars(config.option).items() if name not in SESSION and simple(value)}
         path, _, names = self.nodeid.partition("::")
@@ -387,7 +401,7 @@ class Item(pytest.Item):
         return {"options": options, "argument": "%s::%s" % (self.path, names), "nodeid": self.nodeid, "argv": sys.argv}
 
     def round(self):
-        """Run it in n fresh interpreters, and end them.  An Outcome each."""
+        """Run the test in n fresh interpreters, and end them. Returns an Outcome for each."""
         base, job = self.config._tmp_path_factory.getbasetemp(), self.job()
         gate = Gate(self.n)
         outcomes = [Outcome() for _ in range(self.n)]
@@ -405,7 +419,7 @@ class Item(pytest.Item):
                     interpreter.run("isan.pytest.run_here(%r)" % (mine,))
                     told.seek(0)
                     self.read(outcome, told.read())
-            except BaseException as error:      # in a thread: told by whoever waits for that
+            except BaseException as error:      # the thread that waits for this one reports it
                 outcome.errors.append(str(error) if isinstance(error, interpreters.Failed) else traceback.format_exc())
             if not entered:
                 gate.arrive()
@@ -429,7 +443,7 @@ class Item(pytest.Item):
         return outcomes
 
     def read(self, outcome, told):
-        """What run_here() has told."""
+        """Read what run_here() has written."""
         if not told:
             return
         told = json.loads(told)
@@ -441,10 +455,10 @@ class Item(pytest.Item):
 
 
 class Gate:
-    """Has the test begin in all interpreters at a time, and end in all before one of them ends.
+    """Makes the test begin in all interpreters at a time, and end in all before one of the interpreters ends.
 
-    They share no Python object, so the first is done with pipes: each interpreter, or on behalf of one that does not
-    get there its thread, writes a byte to `ready`, and reads one from `open`.
+    Interpreters share no Python object, so the beginning uses pipes. Each interpreter writes a byte to `ready` and
+    reads one from `open`. If it does not get there, its thread writes for it.
     """
 
     def __init__(self, n):
@@ -473,7 +487,7 @@ class Gate:
 
 
 class Here:
-    """The plugin that runs one test and collects what is to be told of it."""
+    """The plugin that runs one test and collects its reports."""
 
     def __init__(self, job):
         self.job, self.reports, self.errors, self.found, self.arrived = job, [], [], False, False
@@ -505,11 +519,12 @@ class Here:
 
 
 def run_here(job):
-    """In the other interpreter: run one test, and write what happened to job["fd"]."""
+    """In the other interpreter: run one test, and write its reports to job["fd"]."""
     global _here
     _here = True
     sys.argv[:] = job["argv"]
-    sys.dont_write_bytecode = True      # the main interpreter has; pytest's temporary file is named after the process
+    # The main interpreter has written it. And pytest names its temporary file after the process.
+    sys.dont_write_bytecode = True
     here = Here(job)
     try:
         here.config = config = Config.fromdictargs(job["options"], [job["argument"]])
@@ -519,7 +534,7 @@ def run_here(job):
         finally:
             config._ensure_unconfigure()
     except pytest.UsageError as error:
-        if not here.reports:        # else it is what comes of a module that cannot be imported, which they tell
+        if not here.reports:        # else the reports say that a module cannot be imported
             here.errors.append("ERROR: %s" % error)
     except BaseException as error:
         here.errors.append("".join(traceback.format_exception(type(error), error, error.__traceback__)))
@@ -535,7 +550,7 @@ def run_here(job):
 
 @pytest.fixture
 def make_interpreter(request):
-    """make_interpreter(kind=None) -> a fresh isan.interpreters.Interpreter, which is ended with the test."""
+    """make_interpreter(kind=None) returns a fresh isan.interpreters.Interpreter, which ends with the test."""
     made = []
 
     def make(kind=None):
@@ -549,5 +564,5 @@ def make_interpreter(request):
 
 @pytest.fixture
 def fresh_interpreter(make_interpreter):
-    """An interpreter for this test: run(source) runs code in it, end() ends it, at the latest with the test."""
+    """An interpreter for this test. run(source) runs code in it, end() ends it; else it ends with the test."""
     return make_interpreter()

@@ -1,10 +1,8 @@
-"""What CPython itself leaves behind when an empty interpreter ends.
+"""CPython's own residue: what it leaves behind when an empty interpreter ends.
 
-Measured once for each build of the interpreter and of isan, and kept in the
-cache, because it differs between releases and configurations, and no list
-written by hand would stay right.
+It differs between releases and configurations, so that a list written by hand would not stay right. It is measured once
+for each build of the interpreter and of isan, and kept in the cache.
 """
-
 import collections
 import contextlib
 import hashlib
@@ -16,17 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from reports import log, model, symbols
-from reports.tables import ROOT
+from isan import ROOT, launch
+from isan.reports import model
+from isan.reports.read import log
+from isan.reports.symbolize.symbols import Symbolizer
 
-LIBRARY = ROOT / "build" / "lib" / "libisan.so.0"
-EMBED = ROOT / "build" / "libexec" / "isan-python"
+EMBED = os.path.join(ROOT, "build", "libexec", "isan-python")
 FORMAT = 4
-
 _PYTHON = re.compile(r"python[\d.]*d?$")
 _LIBPYTHON = re.compile(r"libpython3\.\d+d?\.so")
 
-# Two of each kind, the second to show what only the first one leaves.
+# Two interpreters of each kind: the second shows what only the first one leaves.
 SCRIPT = """
 try:
     import _interpreters as api
@@ -43,8 +41,8 @@ for make in makers:
         api.destroy(interp)
 """
 
-# And the main interpreter's.  sys.exit never returns to what called it in C, so
-# what that would free stays (Python/pythonrun.c, Py_Exit).
+# The main interpreter's residue. sys.exit does not return to its C caller, so that what that would free stays
+# (Python/pythonrun.c, Py_Exit).
 MAIN = ["pass", "raise SystemExit"]
 
 
@@ -54,51 +52,43 @@ def cache():
 
 def key(executable):
     digest = hashlib.sha256(b"%d" % FORMAT)
-    for path in executable, LIBRARY:
+    for path in executable, launch.LIBRARY:
         path = os.path.realpath(path)
         st = os.stat(path)
         digest.update(os.fsencode("%s\0%d\0%d\0" % (path, st.st_size, st.st_mtime_ns)))
     return digest.hexdigest()[:32]
 
 
-def environment(preload=True, **options):
-    """The environment for a program to be run under isan."""
-    env = dict(os.environ)
-    if preload:
-        others = env.get("LD_PRELOAD")
-        env["LD_PRELOAD"] = str(LIBRARY) + (":" + others if others else "")
-    env["ISAN_OPTIONS"] = ":".join("%s=%s" % item for item in options.items())
-    return env
-
-
 def python_of(process):
-    """The file with the Python of a log, and the command that runs it: a host
-    cannot run the measurement, but what it is linked with can."""
+    """(the file with the Python of a log, the command that runs that Python).
+
+    A host cannot run the measurement. The libpython that it is linked with can, through isan-python.
+    """
     if not _PYTHON.match(os.path.basename(process.exe)):
         for module in process.known_modules:
             if _LIBPYTHON.match(os.path.basename(module.path)):
-                return module.path, [os.fspath(EMBED), module.path]
+                return module.path, [EMBED, module.path]
     return process.exe, [process.exe]
 
 
 def run(command, preload, script):
-    """The report on a script that must succeed, leaks of the main interpreter's included."""
+    """The report on a script, with the leaks of the main interpreter. The script must succeed."""
     with tempfile.TemporaryDirectory(prefix="isan-residue-") as directory:
         file = Path(directory) / "script.py"
         file.write_text(script, encoding="utf-8")
         logs = Path(directory) / "log"
-        env = environment(preload, log_path=logs, exitcode=0, leaks_at_exit=1)
+        env = launch.environment(preload, log_path=logs, exitcode=0, leaks_at_exit=1)
         done = subprocess.run([*command, "-I", file], env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
         if done.returncode:
             last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["status %d" % done.returncode]
             raise RuntimeError(last[0])
-        with symbols.Symbolizer() as symbolizer:
+        with Symbolizer() as symbolizer:
             return model.build(log.read(log.logs_in(logs)), symbolizer, merge=False)
 
 
 def measure(command, preload):
-    """Run empty interpreters and read what they left: kind -> groups."""
+    """Run empty interpreters. Returns what they left: kind of interpreter -> groups."""
     groups = collections.defaultdict(collections.Counter)
     for script in [SCRIPT, *MAIN]:
         for leak in run(command, preload, script)["findings"]:
@@ -116,7 +106,7 @@ def measure(command, preload):
             for kind, counts in most.items()}
 
 
-_measured = {}      # for where it cannot be kept: no home, or one that cannot be written to
+_measured = {}      # by key; all there is where the cache cannot be written to
 
 
 def kept(name):
@@ -135,7 +125,7 @@ def keep(name, measured):
 
 
 def of(process):
-    """For model.build: kind -> {model.residue_key: count} of the Python of a log."""
+    """What model.build() takes off the leaks of a log: kind of interpreter -> {model.residue_key: count}."""
     if not process.hexversion or not process.exe:
         return {}
     executable, command = python_of(process)

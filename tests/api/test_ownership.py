@@ -1,4 +1,4 @@
-"""What a program declares (isan/isan.h) - transfers, shared objects, scopes to ignore -, and who is told of findings."""
+"""isan/isan.h: transfers, shared objects, scopes to ignore, and callbacks for findings."""
 import json
 import re
 
@@ -12,7 +12,7 @@ SLOT = "slot", line_of("declare.c", "static PyObject *slot;")
 
 
 def own_gil(way):
-    """Whether isolated interpreters have a GIL, and with it an allocator, of their own."""
+    """Whether isolated interpreters have their own GIL, and therefore their own allocator."""
     return way.hexversion >= (3, 12)
 
 
@@ -22,9 +22,9 @@ def held_by(finding):
 
 class Anywhere:
     def test_transfers(self, way):
-        """Of an interpreter that shares the allocator all moves: the list, and its array, which the new owner resizes, and
-        frees.  From one with its own allocator only the use does: that interpreter gets it back, and frees it.  Raw memory is
-        nobody's allocator's."""
+        """Between interpreters with one allocator the whole list moves, its array included: the new owner resizes and frees
+        both.  From an interpreter with its own allocator only the use moves: the list goes back, and its first owner frees
+        it.  Raw memory belongs to no allocator, and moves as a whole."""
         run = way.run("""
             import declare
             legacy = Interpreter("legacy")
@@ -50,9 +50,9 @@ class Anywhere:
         assert run.out == "0 0\n%d 3\nTrue 0 0\n-1\n" % own_gil(way) and run.healthy(), run.err
         assert [leak["object"]["size"] for leak in run.report["residue"] if leak["residue"]["rule"] == "shared"] == [3008]
 
-    def test_what_a_transfer_is_not(self, way):
-        """The contents do not move, nor the memory of an allocator of one's own, which the new owner must not resize, and
-        which is left when its interpreter ends."""
+    def test_limits_of_a_transfer(self, way):
+        """Objects in the list do not move.  Neither does memory of an interpreter's own allocator: the new owner must not
+        resize it, and it is a leak of the interpreter with that allocator."""
         run = way.run("""
             import declare
             other = Interpreter()
@@ -71,8 +71,8 @@ class Anywhere:
             assert (who(leak["owner"]), leak["maker"], held_by(leak)) == (OWN, None, SLOT), run.err
         assert way.stock or [who(f["owner"])[0] for f in run.findings("share", type="list")][:1] == [1], run.err
 
-    def test_left_by_its_new_owner(self, way):
-        """The story names who created it; raw memory of which nothing was declared is a leak, too."""
+    def test_leak_of_a_transferred_object(self, way):
+        """The leak is the new owner's, and the report names the creator; raw memory without a declaration is a leak, too."""
         run = way.run("""
             import declare
             class Mine: pass
@@ -90,7 +90,7 @@ class Anywhere:
 
     @pytest.mark.parametrize("kind", ["legacy", "isolated"])
     def test_shared(self, way, kind):
-        """Any interpreter may use it, and a static may hold it; the same use without a word is a finding."""
+        """Any interpreter may use a shared object, and a static may hold it; without the declaration both are findings."""
         script = """
             import declare
             other = Interpreter(kind)
@@ -107,8 +107,8 @@ class Anywhere:
             run = way.run(script, kind=kind, declared=False)
             assert {"share", "static"} <= {f["kind"] for f in run.findings(type="dict")}, run.err
 
-    def test_shared_is_still_its_owner_s(self, way):
-        """To free, and to leave behind."""
+    def test_owner_of_a_shared_object(self, way):
+        """Another interpreter must not free it; if it outlives its owner, it is a leak."""
         run = way.run("""
             import declare
             other = Interpreter()
@@ -126,7 +126,7 @@ class Anywhere:
             assert (who(free["owner"]), who(free["current"])) == (OWN, MAIN), run.err
 
     def test_ignored(self, way):
-        """A scope, of one thread, with an end; an interpreter that ends in it is not asked what it leaves."""
+        """A scope applies to its thread, until its end; if an interpreter ends in it, its leaks are not reported."""
         run = way.run("""
             import declare, threading
             other = Interpreter()
@@ -155,7 +155,7 @@ class Anywhere:
                 other.run("declare.forget()")
             other.end()
         """, outside=False)
-        leaks = run.findings("leak", type="dict")       # forget() gives no reference back
+        leaks = run.findings("leak", type="dict")       # forget() drops the pointer, not the reference
         assert run.report["findings"] == leaks, run.err
         (ignored,) = run.report["ignored"]
         assert ignored["reason"] == "declare.c has its reasons" and ignored["count"] > 1
@@ -167,8 +167,8 @@ class Anywhere:
         assert {"elsewhere", "after"} <= users and "nested" not in users, run.err
         assert not run.findings("leak", type="object"), run.err
 
-    def test_told(self, way):
-        """Of each finding once, in order, with what is known of it; and the path of the log, wherever the program is."""
+    def test_callback(self, way):
+        """It is called once for each finding, in order, with the finding's fields.  isan_log() gives an absolute path."""
         run = way.run("""
             import declare, json, os
             assert declare.listen() == 0
@@ -190,7 +190,7 @@ class Anywhere:
         heard = json.loads(heard)
         assert [entry[0] for entry in heard] == list(range(1, len(heard) + 1)) and {"share", "static", "leak"} <= {e[1] for e in heard}
         for number, kind, access, owner, current, type, variable in heard:
-            # Of what empty interpreters leave as well the report says nothing.
+            # The report leaves out CPython's own residue.
             finding = made.get(number)
             assert finding or kind == "leak", run.err
             if finding:
@@ -198,14 +198,36 @@ class Anywhere:
                 assert owner == finding["owner"]["id"] == 1 and current == (-1 if kind == "leak" else 0)
                 assert variable == bool(finding["holder"] and finding["holder"].get("address"))
 
+    def test_ended_in_the_callback(self, way):
+        """isan_off_finding() in the callback ends it at once: it is called neither for findings that have been made
+        meanwhile nor for later ones.  Other callbacks go on."""
+        run = way.run("""
+            import declare, time
+            assert declare.listen_once() == 0 and declare.listen() == 0
+            other = Interpreter()
+            other.run("import declare; mine = {'a': 1}; declare.put(mine)")
+            declare.use(lambda mine: len(mine))
+            declare.look()
+            until = time.monotonic() + 20
+            while declare.heard_once()[0] == 0 and time.monotonic() < until:
+                time.sleep(0.001)
+            other.run("declare.drop(); import leak_ref; leak_ref.make_object()")
+            other.end()
+            heard = len(declare.heard())
+            time.sleep(0.1)
+            print(heard > 2, *declare.heard_once())
+            print(declare.listen_once())
+        """)
+        assert run.out == "True 1 0\n0\n", run.err
+
 
 class TestInstrumented(Anywhere):
     @pytest.fixture
-    def way(self, subject_of):
-        return subject_of("3.13-fast")
+    def way(self, target_of):
+        return target_of("3.13-fast")
 
 
 class TestStock(Anywhere):
     @pytest.fixture(params=["system", "3.13-plain"])
-    def way(self, request, subject_of):
-        return subject_of(request.param)
+    def way(self, request, target_of):
+        return target_of(request.param)

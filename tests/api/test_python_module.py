@@ -10,7 +10,7 @@ from helpers.tree import DOCS, INCLUDE, LIBRARY, SCRIPTS
 
 EXAMPLES = dict(re.findall(r"^```(\w+)\n(.*?)^```$", (DOCS / "api.md").read_text(), re.DOTALL | re.MULTILINE))
 PATH = f"import sys\nsys.path.insert(0, {str(SCRIPTS)!r})\n"
-# A handler that one interpreter registers and the other one's static has.
+# One interpreter's callback is in a static that the other interpreter uses.
 REGISTER = """
 import ask
 other = Interpreter()
@@ -20,8 +20,8 @@ def register_handler(): ask.look()
 
 
 @pytest.fixture(params=["system", "3.13-plain", "3.13-fast"])
-def way(request, subject_of):
-    return subject_of(request.param)
+def way(request, target_of):
+    return target_of(request.param)
 
 
 def test_without_isan(plain):
@@ -34,15 +34,15 @@ with isan.ignore("no matter"):
     assert done.stdout == "False -1 -1 -1 -1 None None None None None False\n"
 
 
-def test_it_costs_nothing_to_import():
-    """Nothing but os, which is there, is imported for it, in the oldest Python of isan's own, too."""
+def test_import_of_isan_loads_nothing_else():
+    """It imports only os, which every Python has loaded already.  This is the Python that runs isan's own scripts."""
     done = subprocess.run([sys.executable, "-I", "-c", PATH + "before = set(sys.modules)\nimport isan\nprint(set(sys.modules) - before)"],
                           stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT)
     assert done.stdout == "{'isan'}\n"
 
 
 def test_in_every_interpreter(way):
-    """With the same answers as in C, and errors as Python has them."""
+    """The answers are those of the C functions; wrong arguments raise Python's usual exceptions."""
     run = way.run(PATH + """
 import _isan, functools, isan, os
 print = functools.partial(print, flush=True)
@@ -66,8 +66,8 @@ for kind in "legacy", "isolated":
     assert run.healthy()
 
 
-def test_told(way):
-    """Each finding, until it is ended; what the function raises is printed; a forked child has no callbacks."""
+def test_callback(way):
+    """It is called for each finding until stop().  Exceptions that it raises are printed.  A forked child has no callbacks."""
     run = way.run(PATH + REGISTER + """
 import isan, os, threading
 told, threads = [], set()
@@ -86,14 +86,15 @@ stop()
 assert told == list(range(1, isan.findings() + 1)) and len(told) >= 2, told
 assert threading.current_thread() not in threads and threading.active_count() == 1
 print([isan.finding(number)["kind"] for number in told if isan.finding(number)["type"] == "list"])
-isan.on_finding(print)      # the end of the program ends that
+isan.on_finding(print)      # registered until the program ends
 """)
     assert run.out == "['static', 'leak']\n" and run.err.count("RuntimeError: from the callback") >= 2, run.out + run.err
     assert run.one("static", type="list")["numbers"] == [{"pid": run.report["process"]["pid"], "number": 1}]
 
 
-def test_in_an_interpreter_that_ends(way):
-    """Its thread ends with it.  Before 3.13 CPython's own modules refuse to end one that has other threads."""
+def test_callback_in_an_interpreter_that_ends(way):
+    """The thread of the callbacks ends with the interpreter.  Before 3.13 CPython refuses to end an interpreter that has other
+    threads."""
     run = way.run(PATH + """
 other = Interpreter("legacy" if sys.version_info < (3, 12) else "isolated")
 other.run(f"import sys; sys.path.insert(0, {sys.path[0]!r}); import isan; stop = isan.on_finding(print); assert isan.owned() > 100; "
@@ -106,7 +107,7 @@ print(len(os.listdir("/proc/self/task")))
 
 
 def test_the_example(way, plain):
-    """Of docs/api.md, with isan and without."""
+    """The example of docs/api.md, with isan and without."""
     run = way.run(PATH + REGISTER + EXAMPLES["python"])
     assert run.out == "static of a list of interpreter 1\n", run.err
     (ignored,) = run.report["ignored"]
@@ -147,8 +148,8 @@ int main(void)
 """
 
 
-def test_beside_an_embedder_s_own(tmp_path):
-    """Which may end Python and start it again."""
+def test_beside_built_in_modules_of_a_host(tmp_path):
+    """A host adds its own built-in module; it ends Python and starts it again."""
     flags = subprocess.run(["python3.11-config", "--embed", "--cflags", "--ldflags"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     (tmp_path / "embedder.c").write_text(EMBEDDER)
     subprocess.run(["gcc", "-g", "-o", tmp_path / "embedder", tmp_path / "embedder.c", *flags], check=True)

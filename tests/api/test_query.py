@@ -1,4 +1,4 @@
-"""What a program can ask isan (isan/isan.h), and the signal that makes it look."""
+"""isan/isan.h: queries, and the signal that requests a scan."""
 import os
 import signal
 import subprocess
@@ -11,8 +11,8 @@ from helpers.tree import INCLUDE, LIBRARY
 
 KEPT = "kept", "ask.c", line_of("ask.c", "static PyObject *kept;")
 
-# Both interpreters have imported the extension by the time its static comes to
-# hold something, so that only a look on demand finds that while both live.
+# Both interpreters import the extension before its static holds an object.  Only a requested scan finds that object while
+# both interpreters live.
 KEEP = """
 import os, signal, threading, time
 import ask
@@ -31,15 +31,15 @@ class Anywhere:
         assert (holder_of(finding), who(finding["owner"])[0], who(finding["current"])[0]) == (KEPT, 1, 0)
         return finding
 
-    def test_look(self, way):
+    def test_scan(self, way):
         run = way.run(KEEP + "print(ask.loaded(), ask.findings(), ask.look(), ask.look(), ask.findings(), flush=True)\n" + KILLED)
         assert run.out == "True 0 1 1 1\n", run.err
         self.found(run)
 
-    def test_nothing_to_be_found(self, way):
+    def test_scan_without_a_new_finding(self, way):
         run = way.run("import ask\nask.keep([])\nfirst = Interpreter()\nfirst.run('import ask')\nfirst.run('ask.look()')\n"
                       "first.end()\nfirst = Interpreter()\nfirst.end()\nprint(ask.look())\n")
-        # The static holds an object of the main interpreter's, which is known from the second import on.
+        # The static holds an object of the main interpreter: a finding since the second interpreter's import.
         assert run.out == "1\n" and run.one("static", type="list")["owner"]["id"] == 0, run.err
         run = way.run("import ask\nfirst = Interpreter()\nfirst.run('import ask')\nask.look()\nfirst.end()\nprint(ask.look())\n")
         assert run.out == "0\n" and run.healthy()
@@ -56,12 +56,12 @@ class Anywhere:
         assert run.out == "0 1 -1 -1\n1\n", run.err
 
     def kept(self, run, interpreter, kind):
-        """What that interpreter owned when it was last asked, by what keeps it."""
+        """Objects that an interpreter owned at the last query, with this kind of retainer."""
         return [group for group in run.report["owned"] if not group["residue"]
                 and (group["owner"]["id"], (group["holder"] or {}).get("kind")) == (interpreter, kind)]
 
     def test_owned(self, way):
-        """Of the interpreter's own, one sum; what only a static keeps, by its name; and none of it is a finding."""
+        """The interpreter's own objects are one sum; objects that only a static keeps alive have its name; none is a finding."""
         run = way.run("""
             interpreter = Interpreter()
             interpreter.run('''if True:
@@ -86,7 +86,7 @@ class Anywhere:
         assert "kept alive by static `kept` of ask." in run.err
 
     def test_owned_by_itself_as_well(self, way):
-        """What a static holds is the interpreter's own as long as anything else does."""
+        """An object in a static counts as the interpreter's own while something else keeps it alive, too."""
         run = way.run("""
             interpreter = Interpreter()
             interpreter.run("import ask; mine = [object()]; ask.keep(mine); ask.owned(); ask.keep(None)")
@@ -109,7 +109,7 @@ class Anywhere:
         assert (put["object"]["type"], put["holder"]["object"]["type"], put["holder"]["path"]) == ("Put", "list", "[2]")
 
     def test_garbage(self, way):
-        """For the next collection, and what that cannot clear, with the reason."""
+        """Garbage for the next collection, and a cycle that the collector cannot clear, with the reason."""
         run = way.run("""
             import gc
             interpreter = Interpreter()
@@ -135,7 +135,7 @@ class Anywhere:
         assert cycles["Ring"]["reasons"] == [] and "a cycle of garbage, for the next collection: 1 object of type `Ring`" in run.err
         assert any("has no Py_TPFLAGS_HAVE_GC" in reason for reason in cycles["cycle_unseen.Keeper"]["reasons"])
 
-    def test_owned_by_whom_one_does_not_hold_the_gil_of(self, way):
+    def test_query_is_limited_to_interpreters_with_the_caller_s_gil(self, way):
         if way.hexversion < (3, 12):
             interpreters = {0, 1, 2}        # they have one GIL
         else:
@@ -154,14 +154,14 @@ class Anywhere:
         assert run.status == 86, run.err
         self.found(run)
 
-    def test_one_signal_is_one_look(self, way):
-        """What comes into the static after that is not found."""
+    def test_one_signal_is_one_scan(self, way):
+        """The scan does not find an object that the static holds only later."""
         run = way.run("import os, signal\nimport ask\nfirst = Interpreter()\nfirst.run('import ask')\n"
                       + SIGNALLED + "first.run('ask.keep([])')\nlist(map(str, range(1000)))\n" + KILLED, SIGUSR1)
         assert (run.status, run.findings()) == (128 + signal.SIGKILL, [])
 
     def test_signal_to_a_thread_that_waits(self, way):
-        """Another one, which does something, looks instead."""
+        """Another thread, which runs Python code, does the scan."""
         run = way.run(KEEP + """
 done = threading.Event()
 def work():
@@ -185,7 +185,7 @@ os.read(reader, 1)
         self.found(run)
 
     def test_many_signals(self, way):
-        """At any moment, in an interpreter that works, ends, and is made."""
+        """Signals arrive while an interpreter is created, works and ends."""
         run = way.run("""
             import os, signal, subprocess, sys
             import ask
@@ -205,7 +205,7 @@ os.read(reader, 1)
         assert run.status == 128 + signal.SIGUSR1, run.err
 
     def test_the_program_s_own_handler(self, way):
-        """It takes the place of isan's."""
+        """It replaces isan's handler."""
         run = way.run("import os, signal\nimport ask\nsignal.signal(signal.SIGUSR1, lambda *_: print('mine', flush=True))\n"
                       "interpreter = Interpreter()\ninterpreter.run('import ask')\ninterpreter.run('ask.keep([])')\n"
                       + SIGNALLED + KILLED, SIGUSR1)
@@ -219,8 +219,8 @@ os.read(reader, 1)
 
 class TestInstrumented(Anywhere):
     @pytest.fixture
-    def way(self, subject):
-        return subject
+    def way(self, target):
+        return target
 
 
 class TestStock(Anywhere):
@@ -259,7 +259,7 @@ main(void)
 
 @pytest.fixture(scope="module", params=["c -std=c99", "c -std=gnu11 -fPIE -pie", "c -fno-pic -no-pie", "c -static", "c++", "c++ -std=c++20 -O2"])
 def program(request, isan, tmp_path_factory):
-    """A program that asks, compiled as users do, with all warnings there are."""
+    """A program that calls each function, compiled as users do, with all warnings."""
     directory = tmp_path_factory.mktemp("program")
     language, *flags = request.param.split()
     (directory / "program.c").write_text(PROGRAM)

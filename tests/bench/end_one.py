@@ -1,7 +1,6 @@
-"""Ends one interpreter and writes the nanoseconds that took: end_one.py CASE MEGABYTES DIRECTORY FILE
+"""End one interpreter and write the nanoseconds that this takes: end_one.py CASE MEGABYTES DIRECTORY FILE
 
-For ending.py, which says what the cases are, in a process of its own.  The
-directory has the extensions.
+ending.py starts it, and defines the cases.  DIRECTORY has the extensions.
 """
 import importlib.machinery
 import importlib.util
@@ -15,7 +14,7 @@ from interpreters import Interpreter  # noqa: E402
 
 MAKE = """
 import gc
-gc.disable()                        # or it spends more time on them than making them does
+gc.disable()                        # collections would take longer than creating the objects
 
 def make(number):
     return {"number": number, "name": f"item {number}", "pair": (number, float(number)),
@@ -39,7 +38,7 @@ cache_static.cache["items"] = items
 
 
 def import_copies(directory, many):
-    """As many modules; they must stay files for as long as they are loaded."""
+    """Import this many copies of a module; their files must exist while they are loaded."""
     original, = [name for name in os.listdir(directory) if name.startswith("megabyte.")]
     modules = []
     for number in range(many):

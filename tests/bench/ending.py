@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Measure what isan adds to the end of an interpreter, by how much is alive.
+"""Measure the time that isan adds to the end of an interpreter, by the size of the objects alive.
 
-Each case and size runs in a process of its own, base and tests in turn; only
-the end of the interpreter is timed, and the minimum of the rounds counts.
+Each case and size runs in a new process, base and tests in turn.  Only the end
+of the interpreter is timed, and the minimum of the rounds counts.
 """
 import argparse
 import json
@@ -29,15 +29,15 @@ CASES = {
 }
 WAYS = ("isan", "isan-none")
 SIZES = [10, 30, 100, 300, 1000]    # MB
-AT = 100                            # the size that the bars are about
-NEEDS = 4                           # bytes of memory for each byte that is to be alive
-# What one end takes varies by so much anyway: growth from less than that is none.
+AT = 100                            # the size at which the bars apply
+NEEDS = 4                           # bytes of memory needed for each byte of live objects
+# Seconds by which the time of an end varies anyway; growth below that does not count.
 NOISE = 0.01
 
 
 class Bar(NamedTuple):
     name: str
-    value: object                   # of what was added at each size
+    value: object                   # its function of the seconds added at each size
     dflt: float
     metavar: str
     help: str
@@ -54,7 +54,7 @@ BARS = [
 
 
 def available():
-    """Bytes of memory that can be had without swapping."""
+    """Bytes of memory available without swapping."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -62,7 +62,7 @@ def available():
 
 
 def time_of_end(column, case, size, directory, timeout):
-    """The seconds one end took."""
+    """The seconds that one end takes."""
     what = f"{case} with {size} MB under {column}"
     with tempfile.TemporaryDirectory(prefix="isan-ending-") as work:
         log, file = Path(work) / "log", Path(work) / "nanoseconds"
@@ -122,7 +122,7 @@ def compare(taken, limits):
 
 
 def tell(comparisons):
-    """Everything on stdout, and the bars that are missed on stderr; the exit status."""
+    """Print all results on stdout, and missed bars on stderr; the exit status."""
     status = 0
     for name, cases in comparisons.items():
         for case, result in cases.items():

@@ -1,5 +1,5 @@
-/* A module with a megabyte of writable data, most of it pointers, as the tables
- * of a large extension are.  Built once, copied and imported many times. */
+/* A module with a megabyte of writable data, most of it pointers, like the tables
+ * of a large extension.  It is built once, copied and imported many times. */
 #include <Python.h>
 
 #define WORDS (1024 * 1024 / sizeof(void *))

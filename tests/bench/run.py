@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Compare the speed and the peak memory of Python interpreters, and of ways to run one.
 
-Every workload runs in a process of its own, base and tests in turn, so that a
-slow minute of the machine slows all; the minimum of the rounds is what counts,
-since noise only ever adds.
+Each workload runs in a new process, base and tests in turn, so that a slow
+minute of the machine slows all of them.  The minimum of the rounds counts,
+since noise only adds.
 """
 import argparse
 import json
@@ -21,24 +21,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 WORKLOADS = Path(__file__).resolve().parent / "workloads"
-MEMORY = "memory"                   # the workload whose peak memory has the bar
+MEMORY = "memory"                   # the workload with a bar on its peak memory
 PARALLEL = "interpreters"           # the speed-up is the time of SERIAL ...
 SERIAL = "interpreters_serial"      # ... over that of PARALLEL
-PAIR_ROUNDS = 3                     # times as many rounds for these two: one quotient of four minima
-FINDINGS = 86                       # isan's exit status when it found something
+PAIR_ROUNDS = 3                     # times as many rounds for these two: the quotient has four minima
+FINDINGS = 86                       # isan's exit status with findings
 EVENT = "instructions:u"
-OWN_GIL = 0x030c0000                # the first Python whose interpreters run in parallel
+OWN_GIL = 0x030c0000                # the first release with interpreters that run in parallel
 LIBISAN = str(Path(__file__).resolve().parents[2] / "build" / "lib" / "libisan.so")
 
 
 class Way(NamedTuple):
-    """How an interpreter is run."""
+    """A way to run an interpreter."""
     help: str = ""
-    before: tuple = ()              # in front of it
-    options: tuple = ()             # its own
+    before: tuple = ()              # command in front of the interpreter
+    options: tuple = ()             # options of the interpreter
     environment: dict = {}
-    scale: float = 1                # of the work; the base does as much to compare with
-    rounds: int = 0                 # however many were asked for; 0: those
+    scale: float = 1                # of the work; the base does the same amount for comparison
+    rounds: int = 0                 # fixed number of rounds; 0: as many as asked for
     cannot: tuple = ()              # workloads that fail
 
 
@@ -46,7 +46,7 @@ PLAIN = Way()
 WAYS = {
     "isan": Way("with isan preloaded, each object's creation known (origin=python)", environment={"LD_PRELOAD": LIBISAN}),
     "isan-none": Way("the same with origin=none", environment={"LD_PRELOAD": LIBISAN, "ISAN_OPTIONS": "origin=none"}),
-    # Its tables have no lock but the GIL (Python/tracemalloc.c), and interpreters with their own corrupt them.
+    # Only the GIL protects its tables (Python/tracemalloc.c), so own-GIL interpreters corrupt them.
     "tracemalloc": Way("with tracemalloc, one frame each", options=("-X", "tracemalloc=1"), cannot=(PARALLEL, SERIAL)),
     "memcheck": Way("under valgrind's memcheck, a quarter of the work, once", before=("valgrind", "--log-file=/dev/null"),
                     environment={"PYTHONMALLOC": "malloc"}, scale=0.25, rounds=1),
@@ -54,17 +54,17 @@ WAYS = {
 
 
 class Column(NamedTuple):
-    """What is measured: an interpreter, run in one way."""
+    """A column of the table: an interpreter, run in one way."""
     name: str
     python: str
     way: Way = PLAIN
 
     def command(self, workload):
-        # -S: packages installed for one of the interpreters must not count.
+        # -S: packages installed for one of the interpreters must not slow its start.
         return [*self.way.before, self.python, "-S", *self.way.options, str(WORKLOADS / f"{workload}.py")]
 
     def environment(self):
-        """What it needs beside child_environment()."""
+        """Its variables in addition to child_environment()."""
         extra = dict(self.way.environment)
         if "ISAN_OPTIONS" in extra:
             extra["ISAN_OPTIONS"] = f"{child_environment()['ISAN_OPTIONS']}:{extra['ISAN_OPTIONS']}"
@@ -78,12 +78,12 @@ class Column(NamedTuple):
 
 
 class Quantity(NamedTuple):
-    """What is compared."""
-    name: str                       # in the JSON's comparisons
-    key: str                        # in what one run took
+    """A quantity that is compared."""
+    name: str                       # its key in the comparisons of the JSON
+    key: str                        # its key in the result of a run
     title: str
-    unit: float                     # of the table's first column,
-    digits: int                     # and how many after its point
+    unit: float                     # divisor in the first column of the table
+    digits: int                     # decimals there
 
 
 QUANTITIES = [
@@ -100,8 +100,8 @@ print(json.dumps({"version": sys.version, "hexversion": sys.hexversion,
                   "config_args": sysconfig.get_config_var("CONFIG_ARGS")}))
 """
 
-# A child made by vfork starts its peak memory at that of this process, which
-# is more than a small Python needs; made by fork it does not.
+# The peak memory of a child made by vfork starts at that of this process, which is more than a small Python needs.  With
+# fork it does not.
 subprocess._USE_VFORK = False
 
 
@@ -116,14 +116,14 @@ class Failure(Exception):
 # Running things
 
 def child_environment():
-    """A few variables, the same for all: what a shell happens to export must not count."""
+    """A few variables, the same for all children: other variables of the shell must not count."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "ISAN_BENCH_SCALE") if name in os.environ}
     options = ":".join(filter(None, ["print_summary=0", os.environ.get("ISAN_OPTIONS")]))
     return {**kept, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "ISAN_OPTIONS": options}
 
 
 def has_ended(pid, timeout):
-    """Wait for the end of a process, leaving its status for wait4, which alone tells the peak memory."""
+    """Wait for the end of a process, and leave its status to wait4, the only call that gives the peak memory."""
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
@@ -134,7 +134,7 @@ def has_ended(pid, timeout):
 
 
 def run_child(command, environment, what, timeout):
-    """Run a process that must succeed in silence; what it took."""
+    """Run a process that must succeed without output; its times and memory."""
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -168,7 +168,7 @@ def run_child(command, environment, what, timeout):
 def count_instructions(command, environment, what, timeout):
     """The user-mode instructions of one run; they hardly vary, so one run will do."""
     with tempfile.NamedTemporaryFile() as counted:
-        # What is preloaded is not for perf.
+        # LD_PRELOAD is for the interpreter, not for perf.
         assignments = [f"{name}={value}" for name, value in environment.items()]
         run_child(["perf", "stat", "-x,", "-e", EVENT, "-o", counted.name, "--", "env", *assignments, *command], {}, what, timeout)
         for line in Path(counted.name).read_text().splitlines():
@@ -179,7 +179,7 @@ def count_instructions(command, environment, what, timeout):
 
 
 def describe(python):
-    """Version and configuration of an interpreter, as it tells them itself."""
+    """Version and configuration of an interpreter, asked from itself."""
     try:
         done = subprocess.run([python, "-c", DESCRIBE], capture_output=True, text=True, env=child_environment(), timeout=60)
         if done.returncode == 0:
@@ -191,7 +191,7 @@ def describe(python):
 
 
 def machine():
-    """Where the numbers come from."""
+    """The machine: system, processor, number of CPUs."""
     try:
         cpus = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")]
@@ -234,9 +234,9 @@ class Progress:
 
 
 def measure(columns, workloads, rounds, timeout, instructions):
-    """For each column, for each workload, the minima of all rounds."""
+    """For each column and workload, the minima of all rounds."""
     minima = [{} for _ in columns]
-    # The two that are divided by each other take turns as well.
+    # The two workloads of the quotient take turns, too.
     groups = [[name] for name in workloads if name not in (PARALLEL, SERIAL)]
     if PARALLEL in workloads:
         groups.append([PARALLEL, SERIAL])
@@ -272,7 +272,7 @@ def geometric_mean(values):
 def ratios(base, test, key):
     """Test over base for each workload of the test, and their geometric mean.
 
-    SERIAL does not count in that: it is PARALLEL's work once more.
+    SERIAL does not count in the mean: it is PARALLEL's work again.
     """
     each = {name: test[name][key] / base[name][key] for name in test}
     return {"workloads": each, "geometric_mean": geometric_mean(each[name] for name in each if name != SERIAL)}
@@ -283,7 +283,7 @@ def speedup(minima):
 
 
 def compare(base, test, parallel=True):
-    """All that is said about one test; `parallel`: its interpreters do run in parallel."""
+    """All results for one test; `parallel`: its interpreters run in parallel."""
     result = {quantity.name: ratios(base, test, quantity.key) for quantity in QUANTITIES
               if quantity.key in next(iter(test.values()))}
     if parallel and PARALLEL in test:
@@ -311,7 +311,7 @@ BARS = [
 
 
 def judge(name, comparison, limits):
-    """The bars that were set for this column, each with what it came to."""
+    """The bars for this column, each with the measured value."""
     return [{"bar": bar.name, "help": bar.help, "value": bar.value(comparison), "limit": limit, "met": bar.met(bar.value(comparison), limit)}
             for bar in BARS for column, limit in limits[bar.name] if column in ("", name)]
 
@@ -319,7 +319,7 @@ def judge(name, comparison, limits):
 # Telling it
 
 def table(quantity, base, comparisons):
-    """Lines of text: what the base took, and for each test the ratio to that."""
+    """Lines of text: the numbers of the base, and for each test the ratios to them."""
     widths = [max(len(comparison["name"]), 6) + 2 for comparison in comparisons]
 
     def row(name, first, cells):
@@ -337,7 +337,7 @@ def table(quantity, base, comparisons):
 
 
 def tell(base, tests, taken, comparisons):
-    """Everything on stdout, and the bars that are missed on stderr; the exit status."""
+    """Print all results on stdout, and missed bars on stderr; the exit status."""
     for column in base, *tests:
         notes = [f"{column.way.scale:g} of the work, as its own base"] if column.way.scale != 1 else []
         notes += [f"{column.way.rounds} round"] if column.way.rounds else []
@@ -422,7 +422,7 @@ def arguments(argv):
 
 
 def check(column):
-    """What a way needs besides the interpreter."""
+    """Check that the programs that a way needs are installed."""
     for program in column.way.before[:1]:
         if shutil.which(program) is None:
             raise Failure(f"{column.name} is not available: there is no {program} on this machine (Debian: apt install {program}).", 2)
@@ -432,7 +432,7 @@ def check(column):
 
 
 def check_output(file):
-    """Of --json: now, not after minutes of work."""
+    """Check the file of --json before the measurement, which takes minutes."""
     if file and not os.access(Path(file).absolute().parent, os.W_OK):
         raise Failure(f"cannot write {file}: give --json a file in a directory that exists and that you can write to.", 2)
 
@@ -442,7 +442,7 @@ def main(argv=None):
     check_output(args.json)
     for column in args.tests:
         check(column)
-    # A way that does less of the work has a base of its own that does as much.
+    # A way that does less work has its own base, which does the same amount.
     scales = [1, *sorted({column.way.scale for column in args.tests} - {1})]
     columns = [*(Column("base", args.base, Way(scale=scale)) for scale in scales), *args.tests]
     abouts = {python: describe(python) for python in dict.fromkeys(column.python for column in columns)}

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Thousands of interpreters, created and ended in one process: isan's own memory must stay flat.
+"""Create and end thousands of interpreters in one process: isan's own memory must stay flat.
 
-What isan takes is told apart from what CPython leaks (a release build of 3.13
-leaks 1.7 MB of each own-GIL interpreter: interned strings and their arenas).
-isan's mappings lie beside the owner tags.  The pages of tags are those that
-describe blocks an ended interpreter has left behind for good, and the others:
-of what is alive, and of what else lies in the memory that CPython leaks.
+CPython itself leaks (a release build of 3.13 leaks 1.7 MB for each own-GIL
+interpreter: interned strings and their arenas), so isan's memory is measured
+apart: its mappings, which lie beside the owner tags, and the pages of tags.
+Pages with tags of leaked blocks of ended interpreters are counted apart from
+the other pages of tags.
 """
 import argparse
 import os
@@ -17,18 +17,18 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 WORK = "import json, re, collections; json.loads(json.dumps({'a': [1.5, None]})); re.sub('a+', 'b', 'caa')"
-# What is done with an interpreter of which kind, in turn.
+# The kind of each interpreter and its code, in turn.
 PLANS = [("legacy", ""), ("legacy", WORK), ("isolated", ""), ("legacy", "import _decimal"), ("isolated", WORK),
          ("legacy", "class A: pass\nkept = [A() for _ in range(1000)]")]
 if sys.version_info < (3, 12):
-    PLANS = [(kind, code) for kind, code in PLANS if "_decimal" not in code]    # it leaks, and isan keeps what it knows of leaks
-# Growth after the first third of the run that still counts as flat: of isan's
-# mappings in all; of the other tags in all or for each interpreter; of the log.
+    PLANS = [(kind, code) for kind, code in PLANS if "_decimal" not in code]    # it leaks, and isan keeps records of leaks
+# Largest growth after the first third of the run that counts as flat: of isan's mappings; of the other tags, in all or for
+# each interpreter; of the log for each interpreter.
 OWN_KB, TAGS_KB, TAGS_EACH_KB, LOG_BYTES = 512, 2048, 4, 4096
 
 
 def measure():
-    """(isan's KiB, KiB of other tags, KiB of tags of what ended interpreters left, all KiB, bytes of log)."""
+    """(KiB of isan's mappings, KiB of other tags, KiB of tags of leaked blocks, KiB of the process, bytes of log)."""
     from helpers import owner_tags as tags
     own = other = everything = 0
     for line in open("/proc/self/smaps", encoding="utf-8"):

@@ -35,7 +35,7 @@ def script(path, text):
 
 
 def wrapper(path, before):
-    """An interpreter that does something of its own before it runs a workload."""
+    """An interpreter that runs a shell command before each workload."""
     return script(path, f'case "$*" in *workloads*) {before};; esac\nexec {sys.executable} "$@"\n')
 
 
@@ -112,7 +112,7 @@ def test_bars(time, memory, speedup, met):
 
 
 def test_minima_and_order_of_the_rounds(monkeypatch):
-    """Base and tests take turns, those that are slow for fewer rounds; of each quantity the smallest counts."""
+    """Base and tests take turns, slow ones for fewer rounds; the smallest value of each quantity counts."""
     order, samples = [], iter([(3, 9, 5), (4, 4, 4), (9, 9, 9), (2, 8, 6), (5, 3, 7)])
 
     def run_child(command, environment, what, timeout):
@@ -129,7 +129,7 @@ def test_minima_and_order_of_the_rounds(monkeypatch):
 
 
 def test_ways(tmp_path, isan, plain):
-    """One run, with all of them; each is what it says it is."""
+    """One run with all ways: each runs its interpreter as described."""
     out = tmp_path / "bench.json"
     ways = [argument for name in bench.WAYS for argument in ("--test", name)]
     done = run("--base", plain, *ways, "--rounds", "1", "--only", "calls", "--only", "interpreters", "--json", out, timeout=240)
@@ -157,7 +157,7 @@ def test_ways(tmp_path, isan, plain):
     ("tracemalloc", 'case "$*" in *"-X tracemalloc=1"*) ;; *) false;; esac'),
     ("memcheck", '[ "$PYTHONMALLOC $ISAN_BENCH_SCALE" = "malloc 0.0025" ]'),
 ])
-def test_what_a_way_gives_its_python(tmp_path, isan, way, before):
+def test_options_and_environment_of_a_way(tmp_path, isan, way, before):
     """The base sees the same test, and fails it."""
     passed = tmp_path / "passed"
     python = wrapper(tmp_path / "python", f"if {before}; then echo >> {passed}; fi")

@@ -16,7 +16,7 @@ def run(*arguments, timeout=100):
 
 
 def test_all_cases(isan, plain, flavor_python, tmp_path):
-    """An end with isan takes longer, and longest where there is something to analyse."""
+    """An end takes longer with isan, and longest with leaks to analyse."""
     out = tmp_path / "ending.json"
     done = run("--base", plain, "--test", "isan", "--test", f"fast={flavor_python('fast')}", "--rounds", "1", "--sizes", "10", "--json", out)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,8 @@
-"""The table of the C API, hooks/api.inc, against the headers of each Python: what takes or returns objects is wrapped or left out with a reason,
-and what is wrapped is as the headers say."""
+"""The table of the C API, hooks/api.inc, compared with the headers of each Python.
+
+Each function that takes or returns objects is wrapped, or left out with a reason; the arguments and results in the table are
+those of the headers.
+"""
 import os
 import re
 import subprocess
@@ -14,7 +17,7 @@ from helpers.tree import API_TABLE as TABLE
 # Some are not in Python.h; some functions have another name with one of the macros.
 HEADERS = ["Python.h", "structmember.h", "frameobject.h", "marshal.h", "datetime.h"]
 VARIANTS = [(), ("-DPY_SSIZE_T_CLEAN",), ("-DPy_LIMITED_API=0x03020000",)]
-# The first line of what comes after is about functions that newer headers have no more.
+# The comment in the table above functions that newer headers do not have.
 GONE, GONE_SINCE = "/* --- Gone from the headers after 3.12. */", (3, 13)
 
 # --- the headers ------------------------------------------------------------------------
@@ -63,7 +66,7 @@ def parse(text):
 
 
 class Headers:
-    """Of one Python: `public`, a list of dictionaries as the macros give them, and the functions of the internal ones."""
+    """The functions in the headers of one Python: `public`, a dictionary for each variant of macros, and `internal`."""
 
     def __init__(self, python):
         include = next((path for path in locations(python)[0] if os.path.exists(os.path.join(path, "Python.h"))), None)
@@ -98,7 +101,7 @@ class Headers:
         return name in self.internal or any(name in functions for functions in self.public)
 
     def functions(self):
-        """Of all variants, with their names; those of the public headers first."""
+        """(name, Function) of all variants, those of the public headers first."""
         for functions in [*self.public, self.internal]:
             yield from functions.items()
 
@@ -138,7 +141,7 @@ def read(text):
 
 
 def misfit(row, function):
-    """What a row says that the header does not, or None."""
+    """The difference between a row and the header, or None."""
     letters = iter(row.letters)
     params = function.parameters
     for number, parameter in enumerate(params, 1):
@@ -177,7 +180,7 @@ def misfit_result(row, function):
 
 
 def check(text, pythons):
-    """What is wrong with the table, as sentences, and how many functions of the headers were compared."""
+    """The errors in the table, as sentences, and the number of functions compared."""
     rows, left_out, problems = read(text)
     compared = set()
     for headers in pythons:
@@ -211,7 +214,7 @@ def test_table(pythons):
 
 
 def test_headers_are_read(pythons):
-    """Functions of each shape, so that a parser that misses some does not pass for agreement."""
+    """The parser finds functions of each shape; if it missed some, test_table would prove nothing."""
     for headers in pythons:
         functions = dict(headers.functions())
         assert functions["PyObject_GetAttr"] == Function(["PyObject *", "PyObject *"], "PyObject *")

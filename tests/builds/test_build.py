@@ -1,7 +1,6 @@
 """Building interpreters: bad input, the cache, scripted edits, views.
 
-Fake source trees stand in for CPython where only isan's side is looked at:
-their `configure` and Makefile take no time.
+Fake source trees stand in for CPython in tests of isan's own steps: their `configure` and Makefile take no time.
 """
 import os
 import shutil
@@ -38,7 +37,7 @@ install: all
 
 @pytest.fixture
 def place(tmp_path, root):
-    """A tree of isan's own scripts with its own build/ and cache."""
+    """A copy of isan's scripts with its own build/ and cache."""
     class Place:
         root = tmp_path / "isan"
         cache = tmp_path / "cache" / "isan"
@@ -65,7 +64,7 @@ def place(tmp_path, root):
             return process.returncode, out, err
 
         def refused(self, *args, **env):
-            """The sentence with which a request is turned down."""
+            """Run a wrong request; the sentence that refuses it."""
             status, out, err = self.run(*args, **env)
             assert status == 2, err
             assert out == "" and "Traceback" not in err
@@ -73,7 +72,7 @@ def place(tmp_path, root):
             return err
 
         def clean(self):
-            """Nothing half-done in the cache."""
+            """Check that the cache has no unfinished files."""
             for kind in ("python", "sources"):
                 assert not os.path.isdir(self.cache / kind) or os.listdir(self.cache / kind) == []
 
@@ -143,7 +142,7 @@ def test_no_compiler(place):
 
 
 def test_no_clang(place, tmp_path):
-    """Neither none, nor one that is too old, nor one without ThreadSanitizer."""
+    """No clang, an old one, and one without ThreadSanitizer are refused."""
     for tool in "xz", "tar", "cat", "sh", "bash", "python3", "dirname", "readlink", "env":
         (tmp_path / tool).symlink_to(shutil.which(tool))
     clang, source = tmp_path / "clang-15", place.source()
@@ -174,8 +173,7 @@ def test_cache_path_that_breaks_make(place, tmp_path):
 
 
 def test_wrong_checksum(tmp_path, monkeypatch):
-    """Neither a tarball in the cache nor one from the network is used, or
-    kept, when it is not the release."""
+    """A tarball with a wrong checksum is neither used nor kept, from the cache or from the network."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     wrong = tmp_path / "wrong.tar.xz"
     wrong.write_text("not CPython")
@@ -188,7 +186,7 @@ def test_wrong_checksum(tmp_path, monkeypatch):
     assert os.listdir(sources) == [] and not (tmp_path / "tree").exists()
 
 
-def test_no_source_to_be_had(tmp_path, monkeypatch):
+def test_source_cannot_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(pythons.Release, "_places", lambda self: [
         (pythons.fetch_url, (tmp_path / "gone").as_uri()), (pythons.fetch_apt, (tmp_path / "gone").as_uri())])
@@ -220,7 +218,7 @@ def test_missing_packages_without_root(tmp_path):
 
 # --- the cache -----------------------------------------------------------------
 
-def test_failure_is_told_and_leaves_nothing(place):
+def test_failure_is_reported_and_leaves_nothing(place):
     source = place.source(then="echo 'configure: error: no acceptable moon phase' >&2; exit 1")
     err = place.refused("--flavor", "plain", "--source", source)
     assert "configure: error: no acceptable moon phase" in err
@@ -259,20 +257,20 @@ def test_built_once_and_shown(place):
     assert place.run(*args)[0] == 0
     assert len(place.journal.read_text().splitlines()) == 1
 
-    # Another source is another interpreter; the view follows, nothing else is in its place.
+    # Another source makes another interpreter, and the view leads to it.
     (source / "changed").write_text("")
     assert place.run(*args)[0] == 0
     assert len(os.listdir(place.cache / "python")) == 2
     assert (view / "isan-key").read_text() != key + "\n"
     assert os.listdir(view.parent) == ["3.13.5-plain"]
 
-    # What a build leaves in the tree is not a change.
+    # Files that a build leaves in the source tree make no new interpreter.
     (source / "Makefile").write_text("")
     (source / "a.o").write_text("")
     assert place.run(*args)[0] == 0
     assert len(place.journal.read_text().splitlines()) == 2
 
-    # The cache may be emptied at any time.
+    # A user may empty the cache at any time.
     shutil.rmtree(place.cache)
     assert place.run(*args)[0] == 0
     assert (view / "lib").exists()
@@ -287,8 +285,8 @@ def test_two_builds_of_one_key_at_once(place):
     assert len(place.journal.read_text().splitlines()) == 1
 
 
-def test_answers_of_configure_are_shared_by_the_builds_of_one_make_test(place):
-    """By compiler and release, and are no part of what is built."""
+def test_builds_of_one_make_test_share_a_configure_cache(place):
+    """There is a cache for each compiler and release, and it does not change the key of the build."""
     plain = ["--flavor", "plain", "--source", place.source()]
     assert place.run(*plain, ISAN__CONFIGURE_CACHE="/answers")[0] == 0
     assert place.run("--flavor", "plain", "--source", place.source("3.13.15"), ISAN__CONFIGURE_CACHE="/answers")[0] == 0
@@ -298,7 +296,7 @@ def test_answers_of_configure_are_shared_by_the_builds_of_one_make_test(place):
     assert place.run(*plain)[0] == 0 and len(place.journal.read_text().splitlines()) == 2
 
 
-def test_left_over_of_a_killed_build_is_cleared(place):
+def test_files_of_a_killed_build_are_removed(place):
     source = place.source()
     assert place.run("--flavor", "plain", "--source", source)[0] == 0
     (key,) = os.listdir(place.cache / "python")
@@ -308,7 +306,7 @@ def test_left_over_of_a_killed_build_is_cleared(place):
 
 
 def test_runtime_is_no_part_of_the_key(place, monkeypatch):
-    monkeypatch.setattr(pythons, "ROOT", str(place.root))
+    monkeypatch.setattr("isan.ROOT", str(place.root))
     release = pythons.Release("3.13.5")
 
     def keys_after_a_change_of(header):
@@ -318,17 +316,16 @@ def test_runtime_is_no_part_of_the_key(place, monkeypatch):
 
     keys = {flavor: pythons.build_key(release, flavor) for flavor in pythons.FLAVORS}
     assert len(set(keys.values())) == len(keys)
-    # Only extensions are compiled with this one.
+    # Only extensions include this header.
     assert keys_after_a_change_of("overlay/Python.h") == keys
     again = keys_after_a_change_of("refcount.h")
     assert again["plain"] == keys["plain"]
     assert again["fast"] != keys["fast"] and again["debug"] != keys["debug"] and again["tsan"] != keys["tsan"]
 
 
-def test_views_of_a_tree_that_is_not_ours_to_write(place, monkeypatch):
-    """An installed isan: the views go to the cache, where the run path finds
-    its recorder all the same."""
-    monkeypatch.setattr(pythons, "ROOT", str(place.root))
+def test_views_of_a_read_only_tree(place, monkeypatch):
+    """The views of an installed isan are in the cache, and their run path finds its recorder."""
+    monkeypatch.setattr("isan.ROOT", str(place.root))
     monkeypatch.setenv("XDG_CACHE_HOME", str(place.cache.parent))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     views = pythons.views_dir()
@@ -421,10 +418,10 @@ def test_missing_anchor_stops_the_build(place):
     assert not place.journal.exists()
 
 
-# --- what was really built -------------------------------------------------------
+# --- real interpreters -----------------------------------------------------------
 
 def libisan_of(python):
-    """What the run-time linker takes for libisan.so.0; None: nothing asked for it."""
+    """The file that the run-time linker loads as libisan.so.0, or None."""
     listing = subprocess.run([python], env={"LD_TRACE_LOADED_OBJECTS": "1"}, stdout=subprocess.PIPE, text=True, check=True).stdout
     paths = [line.split("=>")[1].split()[0] for line in listing.splitlines() if "libisan.so.0" in line]
     return os.path.realpath(paths[0]) if paths else None
@@ -479,7 +476,7 @@ def test_view_is_a_whole_python(flavor_python, tmp_path, flavor):
 
 @pytest.mark.parametrize("flavor,version", [("plain", "3.13"), ("fast", "3.14")])
 def test_build_tree_of_a_view(flavor_python, flavor, version):
-    """All of CPython's test_embed holds there."""
+    """CPython's test_embed passes there."""
     tree = os.path.join(os.path.dirname(os.path.dirname(flavor_python(flavor, version))), "build-tree")
     result = subprocess.run(["./python", "-m", "test", "test_embed"], cwd=tree, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True)
@@ -530,7 +527,7 @@ def test_doctor(isan):
 
 
 def test_doctor_asks_the_kernel(monkeypatch):
-    """Whether memory can be watched (root, or kernel.perf_event_paranoid at most 2): not 3 bytes of it."""
+    """The kernel lets a process watch memory for root, or if kernel.perf_event_paranoid is at most 2; it refuses 3 bytes."""
     assert doctor.can_watch()
     monkeypatch.setattr(doctor, "WATCH", doctor.WATCH.replace("298, 5, 2, 4", "298, 5, 2, 3"))
     assert not doctor.can_watch()

@@ -1,4 +1,4 @@
-"""The test extensions compile without a warning, and each does what its twin does in a single interpreter."""
+"""The test extensions compile without a warning, and work in a single interpreter, the healthy ones and those with bugs."""
 import subprocess
 import sys
 
@@ -7,7 +7,7 @@ import pytest
 from ext.build import build
 from helpers.tree import EXT
 
-# What each module can do without a bug showing: used by one interpreter only.
+# Code for each module that shows no bug, since only one interpreter runs it.
 CACHE = "mod.cache['key'] = 1; assert mod.cache == {'key': 1} and mod.get() is mod.cache"
 EXC = """
 try:

@@ -1,4 +1,4 @@
-"""isan where users have it: under a PREFIX, and as a wheel in an environment of a stock Python."""
+"""isan as users install it: under a PREFIX, and as a wheel in a virtual environment of a stock Python."""
 import json
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from ext.build import build
 from helpers.programs import line_of
 from helpers.report_schema import PATH, validate
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
 from helpers.tree import DOCS, EXT, LIBRARY_LINK, MAKE_WHEEL
 
 
@@ -22,14 +22,14 @@ def run(*command, status=0, **more):
 
 @pytest.fixture(scope="module")
 def clean():
-    """Nothing of a checkout's."""
+    """Environment variables without those of this checkout."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("ISAN_", "PYTHON", "PIP_"))
             and name not in ("LD_PRELOAD", "MAKEFLAGS", "MAKELEVEL", "DESTDIR", "PREFIX")}
 
 
 @pytest.fixture(scope="module")
 def prefix(root, isan, clean, tmp_path_factory):
-    """Where it is after `make install` as packagers do it, and a move to its place."""
+    """The prefix after `make install DESTDIR=`, and a move to the final place, as packagers do."""
     staging, prefix = tmp_path_factory.mktemp("staging"), tmp_path_factory.mktemp("place") / "usr"
     run("make", "install", f"DESTDIR={staging}", f"PREFIX={prefix}", cwd=root, env=clean)
     shutil.move(f"{staging}{prefix}", prefix)
@@ -38,7 +38,7 @@ def prefix(root, isan, clean, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def venv(root, plain, clean, tmp_path_factory):
-    """An environment of plain 3.13 with the wheel in it."""
+    """A virtual environment of plain 3.13 with the wheel."""
     directory = tmp_path_factory.mktemp("wheel")
     wheel = run("/usr/bin/python3", MAKE_WHEEL, directory / "dist", cwd=root, env=clean).strip()
     run(plain, "-m", "venv", directory / "venv", env=clean)
@@ -51,7 +51,7 @@ def installed(request):
     return request.getfixturevalue(request.param) / "bin/isan"
 
 
-def test_finds_what_is_wrong(installed, plain, clean, tmp_path):
+def test_run_reports_a_bug(installed, plain, clean, tmp_path):
     for name in "cache_static", "cache_state":
         build(name + ".c", plain, tmp_path)
     out = run(installed, "check", "--python", plain, "--interpreters", "2", "cache_static", "cache_state", cwd=tmp_path,
@@ -69,16 +69,16 @@ def test_flags_name_its_own_files(installed, clean, tmp_path):
     run(tmp_path / "a", env=clean)
 
 
-def test_does_not_check_itself(installed, root, plain, clean):
-    """What is preloaded is for the program (`isan env` leaves libisan.so out of it)."""
+def test_does_not_check_itself(installed, plain, clean):
+    """LD_PRELOAD is for the program, not for isan's own commands (`isan env` removes libisan.so from it)."""
     env = dict(clean, LD_PRELOAD=f"{LIBRARY_LINK}:libm.so.6")
     assert run(installed, "--version", env=env) == run(installed, "--version", env=clean)
     assert run(installed, "env", "--", "printenv", "LD_PRELOAD", env=env) == "libm.so.6\n"
 
 
-def test_formats(installed, root, clean, tmp_path):
-    """All that they need is there, and the schema of the JSON with it."""
-    everything(tmp_path)
+def test_formats(installed, clean, tmp_path):
+    """The formats work, and the schema of the JSON is installed."""
+    sample_report(tmp_path)
     for format, beginning in ("html", "<!DOCTYPE html>"), ("sarif", '{"$schema":'), ("junit", "<?xml "):
         assert run(installed, "report", "--format", format, tmp_path, env=clean, status=86).startswith(beginning)
     validate(json.loads(run(installed, "report", "--format", "json", tmp_path, env=clean, status=86)))
@@ -94,7 +94,7 @@ def test_pkg_config(prefix, clean, tmp_path):
     assert run("pkg-config", "--modversion", "isan", env=env) == run(prefix / "bin/isan", "--version", env=clean)
 
 
-def test_man_page(prefix, root):
+def test_man_page(prefix):
     with open(prefix / "share/man/man1/isan.1") as page, open(DOCS / "isan.1") as ours:
         assert page.read() == ours.read()
 
@@ -108,7 +108,7 @@ def test_wheel_is_the_same_each_time_and_has_the_programs(root, clean, venv, tmp
 
 
 def test_plugin_of_the_wheel(venv, site, clean, tmp_path):
-    """In an ordinary pytest of that environment."""
+    """An ordinary pytest of that environment loads the plugin."""
     for name in "exc_static", "exc_state":
         build(name + ".c", venv / "bin/python", tmp_path)
     (tmp_path / "test_it.py").write_text("""

@@ -1,4 +1,4 @@
-"""isan census: what is counted of each module, compared with CPython's source by hand."""
+"""isan census: its counts for each module, compared with numbers read in CPython's source."""
 import json
 import os
 import re
@@ -13,7 +13,7 @@ from helpers.tree import EXT
 
 NONE = {"static": 0, "bound": 0, "unbound": 0, "called": 0, "sequence": 0}
 
-# Read in Modules/ of 3.13.5: what each declares, whether it has module state, and how it makes its types.
+# Read in Modules/ of 3.13.5: the declaration of each module, whether it has module state, and how it makes its types.
 IN_3_13 = {
     "_json": ("own-gil", False, dict(unbound=2)),                   # Scanner, Encoder: PyType_FromSpec
     "_csv": ("own-gil", True, dict(bound=4)),                       # Dialect, reader, writer, Error
@@ -43,7 +43,7 @@ IN_3_13 = {
     "_weakref": ("own-gil", False, {}),                             # its types are Objects/weakrefobject.c's
     "builtins": ("single-phase", False, dict(static=3, called=1)),  # filter, map, zip; ExceptionGroup
 }
-# The same of 3.11, where Debian has most of them built in.
+# The same for 3.11, where Debian builds most of them into the executable.
 IN_3_11 = {
     "_json": ("multi-phase", True, dict(unbound=2)),
     "_asyncio": ("single-phase", False, dict(static=5)),
@@ -152,7 +152,7 @@ def test_statics_of_the_standard_library(of_3_13):
 
 
 def test_counts_of_3_11(isan, tmp_path):
-    """Without debug information, whether that is installed or not: what depends on it is not known, and said to be."""
+    """Without debug information (even if it is installed) the columns that depend on it are unknown, and the table says so."""
     census = Census(isan, "--python", "/usr/bin/python3", "--debuginfo-path", tmp_path, *IN_3_11, "_collections", "_weakref")
     assert census.status == 0, census.err
     assert {name: summary(census.modules[name]) for name in IN_3_11} == IN_3_11
@@ -161,7 +161,7 @@ def test_counts_of_3_11(isan, tmp_path):
     assert (datetime["statics"], datetime["debug_information"]) == ({"hold": None, "may_hold": None}, False)
     assert any("without debug information of" in note for note in datetime["notes"])
     assert census.modules["_decimal"]["statics"]["hold"] and census.modules["_decimal"]["statics"]["may_hold"] is None
-    # collections.OrderedDict and weakref.ref, which are CPython's own, cannot be told from theirs.
+    # collections.OrderedDict and weakref.ref belong to CPython, but nothing distinguishes them from types of these modules.
     assert [name for name, m in census.modules.items() if m["at_least"] == ["static"]] == ["_collections", "_weakref"]
     assert census.modules["_collections"]["counts"]["static"] == 5
     assert "_weakref" in census.rows["static-types"]["not_known"] and "_collections" in census.rows["static-types"]["modules"]
@@ -175,7 +175,7 @@ def test_small_extensions(isan, flavor_python, extensions, version):
                             "single_init", "single_kept")
     census = Census(isan, "--python", python, *names, env=env)
     assert census.status == 0, census.err
-    # Each in its own line: declares, state, types that there are, statics that hold objects, that may.
+    # For each: declaration, state, types, statics that hold objects, statics that may hold objects.
     modules = {name: (*summary(m), variables(m["statics"]["hold"]), variables(m["statics"]["may_hold"]))
                for name, m in census.modules.items()}
     assert modules["type_static"] == (shared, False, {"static": 1}, set(), {"thing"})
@@ -202,7 +202,7 @@ def test_a_module_that_cannot_be_imported_is_a_result(isan, plain, extensions, t
     assert census.status == 2 and "isan census: dies: its import crashes with SIGABRT" in census.err, census.err
     assert census.modules["raises"]["trouble"] == "RuntimeError: no \x1b[31mway"
     assert census.modules["no_such"]["trouble"] == "ModuleNotFoundError: No module named 'no_such'"
-    # The file tells how it would be initialised.
+    # The file alone shows how CPython would initialise it.
     assert [census.modules[name]["initialisation"] for name in ("dies", "raises", "no_such")] == ["multi-phase"] * 2 + [None]
     assert census.rows["multi-phase"]["modules"] == ["dies", "raises", "_json"]
     assert census.rows["static-types"]["not_known"] == ["dies", "raises", "no_such", "this"]
@@ -228,7 +228,7 @@ def test_text(isan, plain, extensions):
     assert max(map(len, census.out.splitlines())) <= 160
 
 
-def test_interrupt_leaves_what_was_done(isan, plain, extensions, tmp_path):
+def test_interrupt_keeps_finished_results(isan, plain, extensions, tmp_path):
     (tmp_path / "hangs.c").write_text(MODULE % ("for (;;) {\n        pause();\n    }\n    return 0;", "hangs", "hangs"))
     env, _ = extensions(plain, tmp_path / "hangs")
     with subprocess.Popen([isan, "census", "--python", plain, "--format", "json", "hangs", "array"], stdin=subprocess.DEVNULL,

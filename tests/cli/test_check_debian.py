@@ -1,4 +1,4 @@
-"""isan check and real extensions: those of Debian 12's packages, in its own Python.  docs/check.md explains the verdicts."""
+"""isan check on extensions of Debian 12's packages, in Debian's Python.  docs/check.md explains the verdicts."""
 import os
 
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from helpers.programs import release
 from helpers.check_command import Check, outcomes
 
-# Module: verdict, and of the statics that decided it: what each is called or, if it has no symbol, the type it holds.
-# Of markupsafe, brotli, netifaces, xxhash and hiredis that was compared with their sources.
+# Module -> verdict, and the statics that decided it: the symbol, or else the type of the object in it.  For markupsafe,
+# brotli, netifaces, xxhash and hiredis these were compared with the sources.
 VERDICTS = {
     # C: the exception class, a module, a Python class.
     "ujson": ("unsafe", {"JSONDecodeError"}),
@@ -42,8 +42,8 @@ of_debian_12 = pytest.mark.skipif(not debian_12(), reason="the versions that Deb
 
 
 @pytest.fixture(scope="module")
-def check(subject_of):
-    return Check(subject_of("system"), "--timeout", "10", *VERDICTS)
+def check(target_of):
+    return Check(target_of("system"), "--timeout", "10", *VERDICTS)
 
 
 def name_of(finding):
@@ -76,7 +76,7 @@ def test_why_they_refuse(check):
 
 @of_debian_12
 def test_pybind11_takes_the_gil_of_the_main_interpreter(check):
-    """And waits for itself: its import has that GIL (pybind11's gil_scoped_acquire, PyGILState_Ensure)."""
+    """Its import deadlocks: it waits for the GIL that its own thread holds (pybind11's gil_scoped_acquire, PyGILState_Ensure)."""
     module = check.modules["gemmi"]
     assert outcomes(module)["legacy"] == "hung"
     assert module["reasons"][0].startswith("legacy: hangs while importing it, at gemmi.")
@@ -84,7 +84,7 @@ def test_pybind11_takes_the_gil_of_the_main_interpreter(check):
 
 
 @of_debian_12
-def test_what_is_another_modules_is_not_counted(check):
+def test_findings_of_other_modules_do_not_count(check):
     module = check.modules["bcrypt"]
     assert (module["verdict"], module["findings"]) == ("legacy", [])
     others = [os.path.basename(other["module"] or "").partition(".")[0] for other in module["other_findings"]]

@@ -1,4 +1,4 @@
-"""isan check of many modules: lists, shards, results that several workers share, and what is left of those that ended."""
+"""isan check of many modules: lists, shards, results that several workers share, and results of workers that ended early."""
 import json
 import os
 import re
@@ -15,22 +15,22 @@ from helpers.check_command import Check
 HOSTILE = ["..", ".", "...", "a\x1b]0;x\x07", "a\nb", "CON: \u202e", "\udcff", "%2e%2e", "a" * 300, "a" * 299 + "b", "../../up", "/etc/x", "~", ""]
 
 
-def command(subject, directory, *arguments):
-    return [subject.isan, "check", "--python", subject.python, "--interpreters", "2", "--results", directory, *arguments]
+def command(target, directory, *arguments):
+    return [target.isan, "check", "--python", target.python, "--interpreters", "2", "--results", directory, *arguments]
 
 
 @pytest.fixture
-def worker(subject_of, tmp_path):
-    """worker(*arguments) -> a running isan check whose exercise waits until the file `go` is there, and says so before."""
+def worker(target_of, tmp_path):
+    """worker(*arguments) -> a running isan check.  Its exercise file says that it has begun, and waits for the file `go`."""
     started = []
     file, go, waits = tmp_path / "exercise.py", tmp_path / "go", tmp_path / "waits"
     file.write_text(f"import os, time\nopen({os.fspath(waits)!r}, 'w').close()\n"
                     f"while not os.path.exists({os.fspath(go)!r}):\n    time.sleep(0.05)\n")
 
     def start(*arguments):
-        subject = subject_of("system")
+        target = target_of("system")
         started.append(subprocess.Popen(
-            command(subject, tmp_path / "results", "--exercise", file, *arguments), env=subject.env(), stdin=subprocess.DEVNULL,
+            command(target, tmp_path / "results", "--exercise", file, *arguments), env=target.env(), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -74,26 +74,26 @@ def test_names_of_files_stay_in_their_directory():
     assert results.file_name("my_package._mod-1.0") == "my_package._mod-1.0"
 
 
-def test_hostile_names(subject_of, tmp_path):
-    subject, directory = subject_of("system"), tmp_path / "work" / "results"
+def test_hostile_names(target_of, tmp_path):
+    target, directory = target_of("system"), tmp_path / "work" / "results"
     directory.mkdir(parents=True)
     names = ["..", "a\x1b]0;x\x07", "\udcff", "a" * 300]
     (tmp_path / "list").write_bytes("\n".join(names).encode("utf-8", "surrogateescape"))
     log = tmp_path / "work" / "log"
-    check = Check(subject, "--list", tmp_path / "list", "--results", directory, "--log", log, format="text")
+    check = Check(target, "--list", tmp_path / "list", "--results", directory, "--log", log, format="text")
     assert check.status == 2 and "4 modules: 4 not checked" in check.out, check.err
     assert "\x1b" not in check.out + check.err
     assert sorted(file.name for file in directory.iterdir()) == sorted(results.file_name(name) + ".json" for name in names)
     assert sorted(file.name for file in log.iterdir()) == sorted(map(results.file_name, names))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["list", "work"]
-    merged = Check(subject, "--merge", directory)
+    merged = Check(target, "--merge", directory)
     assert len(merged.modules) == 4 and all(module["verdict"] is None for module in merged.modules.values())
 
 
 # -- a directory of results -------------------------------------------------------
 
 class Checker:
-    """What a Store needs of one."""
+    """Has the attributes that a Store needs."""
     python, limit = "/usr/bin/python3", None
 
     def __init__(self, interpreters=2):
@@ -107,7 +107,7 @@ def unknown(name):
     return [verdicts.Result.unknown(name, "because")]
 
 
-def test_result_of_another_configuration_is_not_taken(tmp_path):
+def test_result_of_another_configuration_is_not_used(tmp_path):
     store = results.Store(tmp_path, Checker())
     assert store.take("one") == (None, [])
     store.keep(unknown("one"))
@@ -153,7 +153,7 @@ def test_file_that_is_no_result(tmp_path, capsys, content, why):
     assert merged.complaints[0].startswith(f"{one} cannot be used: {why}") and [m.name for m in merged.results([])] == ["another"]
 
 
-def test_one_worker_at_a_time_and_what_each_leaves(tmp_path):
+def test_one_worker_at_a_time_and_the_results_of_each(tmp_path):
     first, second = results.Store(tmp_path, Checker()), results.Store(tmp_path, Checker())
     assert first.take("one") == (None, []) and second.take("one") == (None, None) and second.elsewhere == ["one"]
     first.withdraw()        # interrupted: no fault of the module's
@@ -162,7 +162,7 @@ def test_one_worker_at_a_time_and_what_each_leaves(tmp_path):
     assert re.fullmatch(r".*, process \d+, .*: KeyError: 'x'", first.take("one")[1][0])
     os.close(first.fd)      # as the kernel does
     found, ends = second.take("one")
-    assert found is None and len(ends) == results.ENDS
+    assert found is None and len(ends) == results.MAX_WORKER_DEATHS
     second.withdraw()
     assert second.take("one")[1] == ends
     second.keep(unknown("one"))
@@ -171,42 +171,42 @@ def test_one_worker_at_a_time_and_what_each_leaves(tmp_path):
 
 # -- workers ----------------------------------------------------------------------
 
-def test_shards_resumed_and_merged(subject_of, tmp_path):
-    subject = subject_of("system")
+def test_shards_resumed_and_merged(target_of, tmp_path):
+    target = target_of("system")
     (tmp_path / "list").write_text("exc_static\nexc_state\nno_such_module\n")
     parts = [tmp_path / "a", tmp_path / "b"]
     which = ["--list", tmp_path / "list"]
-    first = Check(subject, *which, "--shard", "1/2", "--results", parts[0], cwd=tmp_path)
+    first = Check(target, *which, "--shard", "1/2", "--results", parts[0], cwd=tmp_path)
     assert (first.status, list(first.modules)) == (86, ["exc_static", "no_such_module"]), first.err
     before = {file.name: file.stat().st_mtime_ns for file in parts[0].iterdir()}
-    again = Check(subject, *which, "--shard", "1/2", "--results", parts[0], cwd=tmp_path)
+    again = Check(target, *which, "--shard", "1/2", "--results", parts[0], cwd=tmp_path)
     assert (again.status, again.out) == (86, first.out) and again.err == "isan check: 2 results were there already\n"
     assert {file.name: file.stat().st_mtime_ns for file in parts[0].iterdir()} == before
-    less = Check(subject, "--merge", parts[0], *which)
+    less = Check(target, "--merge", parts[0], *which)
     assert less.modules["exc_state"]["reasons"] == ["it has no result: no worker has begun with it"] and less.status == 86
-    assert Check(subject, *which, "--shard", "2/2", "--results", parts[1], cwd=tmp_path).status == 0
-    merged = Check(subject, "--merge", *parts, *which, cwd=tmp_path)
+    assert Check(target, *which, "--shard", "2/2", "--results", parts[1], cwd=tmp_path).status == 0
+    merged = Check(target, "--merge", *parts, *which, cwd=tmp_path)
     assert (merged.status, list(merged.modules)) == (86, ["exc_static", "exc_state", "no_such_module"])
     assert {**again.modules, "exc_state": merged.modules["exc_state"]} == merged.modules
     assert (merged.modules["exc_state"]["verdict"], merged.err) == ("legacy", "")
-    table = Check(subject, "--merge", *parts, *which, cwd=tmp_path, format="text").out
+    table = Check(target, "--merge", *parts, *which, cwd=tmp_path, format="text").out
     assert "static `error` of exc_static" in table and table.endswith(
         "\n3 modules: 1 legacy only, 1 UNSAFE, 1 not checked\n"), table
-    run, = json.loads(Check(subject, "--merge", *parts, format="sarif").out)["runs"]
+    run, = json.loads(Check(target, "--merge", *parts, format="sarif").out)["runs"]
     assert {result["properties"]["checked"] for result in run["results"] if result["ruleId"] == "static"} == {"exc_static"}
-    assert 'tests="3" failures="1" errors="1"' in Check(subject, "--merge", *parts, format="junit").out
-    assert ">exc_static</th>" in Check(subject, "--merge", *parts, format="html").out
+    assert 'tests="3" failures="1" errors="1"' in Check(target, "--merge", *parts, format="junit").out
+    assert ">exc_static</th>" in Check(target, "--merge", *parts, format="html").out
 
 
-def test_killed_worker_loses_one_module_and_says_so(subject_of, worker, tmp_path):
-    subject, kept = subject_of("system"), tmp_path / "results"
+def test_killed_worker_loses_one_module_and_says_so(target_of, worker, tmp_path):
+    target, kept = target_of("system"), tmp_path / "results"
     (tmp_path / "list").write_text("no_such_module\nerrno\n")
     names = ["--list", tmp_path / "list"]
     first = worker(*names)
     until(worker.waits.exists)
     second = worker(*names)
     assert second.wait(60) == 2 and "1 MODULE is being checked by other workers: errno" in second.stderr.read()
-    assert Check(subject, "--merge", kept, *names).modules["errno"]["reasons"][0].startswith(
+    assert Check(target, "--merge", kept, *names).modules["errno"]["reasons"][0].startswith(
         "it has no result: a worker is checking it (")
     children = [int(pid) for pid in open(f"/proc/{first.pid}/task/{first.pid}/children").read().split()]
     first.kill()
@@ -214,7 +214,7 @@ def test_killed_worker_loses_one_module_and_says_so(subject_of, worker, tmp_path
     assert children
     until(lambda: not any(alive(pid) for pid in children))
     ended = f"process {first.pid}, "
-    lost = Check(subject, "--merge", kept, *names)
+    lost = Check(target, "--merge", kept, *names)
     assert lost.status == 2 and re.match("it has no result: a worker ended while it checked it .*" + ended,
                                          lost.modules["errno"]["reasons"][0])
     assert lost.modules["no_such_module"]["reasons"][0].startswith("it cannot be imported")
@@ -236,15 +236,15 @@ def alive(pid):
         return False
 
 
-def test_module_that_ends_its_workers_is_left_alone(subject_of, tmp_path):
-    subject = subject_of("system")
+def test_module_that_kills_its_workers_is_skipped(target_of, tmp_path):
+    target = target_of("system")
     claim = tmp_path / "errno.begun"
     claim.write_text(json.dumps({"argument": "errno", "begun": ["a, process 1, then", "b, process 2, later"]}))
-    check = Check(subject, "errno", "--results", tmp_path)
+    check = Check(target, "errno", "--results", tmp_path)
     assert check.status == 2 and check.one()["reasons"] == [
         "workers ended while they checked it: a, process 1, then; b, process 2, later; to have it checked again, remove "
         f"{tmp_path}/errno.json"]
-    assert not claim.exists() and Check(subject, "errno", "--results", tmp_path).one() == check.one()
+    assert not claim.exists() and Check(target, "errno", "--results", tmp_path).one() == check.one()
 
 
 def test_time_is_up(worker, tmp_path):
@@ -256,22 +256,22 @@ def test_time_is_up(worker, tmp_path):
     assert [file.name for file in (tmp_path / "results").iterdir()] == ["no_such_module.json"]
 
 
-def test_parallel(subject_of, tmp_path):
+def test_parallel(target_of, tmp_path):
     """The recipe of docs/scale.md, with local workers."""
-    subject = subject_of("system")
+    target = target_of("system")
     (tmp_path / "list").write_text("no_such_1\nno_such_2\nerrno\nno_such_3\n")
-    words = " ".join(map(str, command(subject, tmp_path / "results", "--list", tmp_path / "list", "--shard", "{}/2")))
-    done = subprocess.run(["parallel", "--will-cite", "-j", "2", words + "; test $? -lt 128", ":::", "1", "2"], env=subject.env(),
+    words = " ".join(map(str, command(target, tmp_path / "results", "--list", tmp_path / "list", "--shard", "{}/2")))
+    done = subprocess.run(["parallel", "--will-cite", "-j", "2", words + "; test $? -lt 128", ":::", "1", "2"], env=target.env(),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    merged = Check(subject, "--merge", tmp_path / "results", "--list", tmp_path / "list")
+    merged = Check(target, "--merge", tmp_path / "results", "--list", tmp_path / "list")
     assert {name: module["verdict"] for name, module in merged.modules.items()} == {
         "errno": "legacy", **{f"no_such_{number}": None for number in (1, 2, 3)}}
     assert merged.status == 2 and "has no result" not in merged.out
 
 
-def test_wrong_usage(subject_of, tmp_path):
-    subject = subject_of("system")
+def test_wrong_usage(target_of, tmp_path):
+    target = target_of("system")
     for arguments, message in [
             ([], "give the name of a module, or the path of an extension, a wheel or a project, or a --list of them"),
             (["--list", "missing"], "cannot read the list missing: No such file or directory"),
@@ -280,5 +280,5 @@ def test_wrong_usage(subject_of, tmp_path):
             (["--merge", "."], "there is no result in .: give the directories that --results had"),
             (["math", "--results", sys.executable], f"cannot make {sys.executable}: File exists; give --results another directory"),
             (["--merge", ".", "--results", "."], "--merge reads results, and --results makes them: give one of them")]:
-        check = Check(subject, *arguments, cwd=tmp_path)
+        check = Check(target, *arguments, cwd=tmp_path)
         assert (check.status, check.out, check.err) == (2, "", f"isan: {message}\n")

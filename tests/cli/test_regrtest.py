@@ -1,4 +1,4 @@
-"""isan regrtest: test files of CPython's own kind, each with what was found in it."""
+"""isan regrtest: test files in the form of CPython's own, each with its findings."""
 import json
 import os
 import re
@@ -29,32 +29,32 @@ USES = """from interpreters import Interpreter
 
 
 class Regrtest:
-    def __init__(self, subject, directory, **bodies):
+    def __init__(self, target, directory, **bodies):
         """A directory of test files with these bodies."""
-        self.subject, self.tests, self.runs = subject, directory / "tests", 0
+        self.target, self.tests, self.runs = target, directory / "tests", 0
         self.tests.mkdir()
         for name, body in bodies.items():
             self.write(name, body)
         self.directory = directory
 
     def write(self, name, body):
-        (self.tests / f"test_{name}.py").write_text(FILE % ([os.fspath(self.subject.extensions), os.fspath(EXT)], body))
+        (self.tests / f"test_{name}.py").write_text(FILE % ([os.fspath(self.target.extensions), os.fspath(EXT)], body))
 
     def command(self, *arguments, how=None):
         self.runs += 1
         self.log = self.directory / f"log{self.runs}"
-        how = how or self.subject.how or ["--python", self.subject.python]
-        return [self.subject.isan, "regrtest", *how, "--log", self.log, *arguments, "--", "--testdir", self.tests]
+        how = how or self.target.how or ["--python", self.target.python]
+        return [self.target.isan, "regrtest", *how, "--log", self.log, *arguments, "--", "--testdir", self.tests]
 
     def run(self, *arguments, how=None):
-        done = subprocess.run(self.command(*arguments, how=how), env=self.subject.environment, stdin=subprocess.DEVNULL,
+        done = subprocess.run(self.command(*arguments, how=how), env=self.target.environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
         return self.kept
 
     @property
     def kept(self):
-        """The results of the last run, by file."""
+        """The saved results of the last run, by file."""
         with open(self.log / "regrtest.json") as file:
             return {one["name"]: one for one in json.load(file)["files"]}
 
@@ -63,14 +63,14 @@ class Regrtest:
 
 
 def variables(result):
-    """The statics that findings of a file are about."""
+    """The statics in the findings of a file."""
     return {(f["holder"]["symbol"], os.path.basename(f["holder"]["file"]), f["holder"]["line"])
             for f in result["findings"] if f["kind"] == "static"}
 
 
 @PYTHONS
-def test_findings_are_those_of_their_file(subject_of, tmp_path, name):
-    tests = Regrtest(subject_of(name), tmp_path, cache=USES % "cache_static", healthy=USES % "cache_state", other="pass")
+def test_findings_are_those_of_their_file(target_of, tmp_path, name):
+    tests = Regrtest(target_of(name), tmp_path, cache=USES % "cache_static", healthy=USES % "cache_state", other="pass")
     kept = tests.run()
     assert (tests.status, {name: one["result"] for name, one in kept.items()}) == (
         86, dict.fromkeys(["test_cache", "test_healthy", "test_other"], "SUCCESS")), tests.out + tests.err
@@ -84,17 +84,17 @@ def test_findings_are_those_of_their_file(subject_of, tmp_path, name):
     assert "SUCCESS" in (tests.log / "test_cache/output.txt").read_text()
 
 
-def test_one_finding_of_two_files_is_told_once(subject_of, tmp_path):
-    tests = Regrtest(subject_of("3.13-plain"), tmp_path, a=USES % "cache_static", b=USES % "cache_static")
+def test_one_finding_of_two_files_is_printed_once(target_of, tmp_path):
+    tests = Regrtest(target_of("3.13-plain"), tmp_path, a=USES % "cache_static", b=USES % "cache_static")
     tests.run("-j", "2")
     assert len(re.findall(r"^static: ", tests.out, re.M)) == 1
     assert "\n      in 2 files: test_a test_b\n" in tests.out
 
 
-def test_crash_hang_and_failure_are_results(subject_of, tmp_path):
-    tests = Regrtest(subject_of("3.13-fast"), tmp_path, crash="os.kill(os.getpid(), 11)", fail="self.fail('no')",
+def test_crash_hang_and_failure_are_results(target_of, tmp_path):
+    tests = Regrtest(target_of("3.13-fast"), tmp_path, crash="os.kill(os.getpid(), 11)", fail="self.fail('no')",
                      hang="time.sleep(60)", good="pass")
-    kept = tests.run("--timeout", "15")     # a test of nothing takes half a second on an idle machine
+    kept = tests.run("--timeout", "15")     # an empty test takes half a second on an idle machine
     assert {name: (one["result"], one["status"]) for name, one in kept.items()} == {
         "test_crash": ("CRASHED (SIGSEGV)", -11), "test_fail": ("FAILURE", 2), "test_good": ("SUCCESS", 0),
         "test_hang": ("HUNG", -6)}
@@ -106,9 +106,9 @@ def test_crash_hang_and_failure_are_results(subject_of, tmp_path):
     assert 'test_hang.py", line ' in tests.out      # regrtest has faulthandler enabled
 
 
-def test_two_runs_are_compared(subject_of, tmp_path):
-    subject = subject_of("3.13-fast")
-    tests = Regrtest(subject, tmp_path, one=USES % "cache_static", two="pass")
+def test_two_runs_are_compared(target_of, tmp_path):
+    target = target_of("3.13-fast")
+    tests = Regrtest(target, tmp_path, one=USES % "cache_static", two="pass")
     tests.run(how=["--flavor", "plain"])
     assert (tests.status, [one["findings"] for one in tests.kept.values()]) == (0, [[], []])
     plain = tests.log
@@ -119,7 +119,7 @@ def test_two_runs_are_compared(subject_of, tmp_path):
     tests.run()
 
     def compare(old, new):
-        done = subprocess.run([subject.isan, "regrtest", "--compare", old, new], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([target.isan, "regrtest", "--compare", old, new], stdout=subprocess.PIPE, text=True)
         return done.returncode, done.stdout
 
     status, out = compare(first, tests.log)
@@ -134,8 +134,8 @@ def test_two_runs_are_compared(subject_of, tmp_path):
     assert compare(plain, first)[0] == 86 and compare(first, plain)[0] == 0
 
 
-def test_suppressions_know_the_file_and_the_release(subject_of, tmp_path):
-    tests = Regrtest(subject_of("3.13-plain"), tmp_path, a=USES % "cache_static", b=USES % "cache_static")
+def test_suppressions_can_name_the_file_and_the_release(target_of, tmp_path):
+    tests = Regrtest(target_of("3.13-plain"), tmp_path, a=USES % "cache_static", b=USES % "cache_static")
     supp = tmp_path / "known"
     supp.write_text("".join(f"{kind}:test_a+3.13+cache_static*  # known\n" for kind in (
         "static", "share", "stale", "free", "leak")) + "static:test_a+3.12+cache  # of another release\n")
@@ -146,9 +146,9 @@ def test_suppressions_know_the_file_and_the_release(subject_of, tmp_path):
     assert any(entry["line"] == 1 for entry in kept["test_a"]["suppressed"])
 
 
-def test_interrupt_leaves_what_is_known(subject_of, tmp_path):
-    tests = Regrtest(subject_of("3.13-plain"), tmp_path, a="pass", b="time.sleep(60)")
-    with subprocess.Popen(tests.command("-j", "1"), env=tests.subject.environment, stdin=subprocess.DEVNULL,
+def test_interrupt_keeps_finished_results(target_of, tmp_path):
+    tests = Regrtest(target_of("3.13-plain"), tmp_path, a="pass", b="time.sleep(60)")
+    with subprocess.Popen(tests.command("-j", "1"), env=tests.target.environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -161,39 +161,39 @@ def test_interrupt_leaves_what_is_known(subject_of, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["3.13-plain", "3.13-fast"])
-def test_the_tests_see_no_settings_of_the_users(subject_of, tmp_path, name):
-    """CPython's skip some, or fail, where PYTHON* says how Python is to behave."""
-    tests = Regrtest(subject_of(name), tmp_path, settings="""self.assertEqual([name for name in os.environ if name.startswith("PYTHON")
+def test_the_tests_see_no_settings_of_the_users(target_of, tmp_path, name):
+    """With PYTHON* variables some of CPython's tests would be skipped, or fail."""
+    tests = Regrtest(target_of(name), tmp_path, settings="""self.assertEqual([name for name in os.environ if name.startswith("PYTHON")
                                                                              and name != "PYTHONREGRTEST_UNICODE_GUARD"], [])
         self.assertFalse(sys.dont_write_bytecode)""")
-    tests.subject.environment, before = dict(tests.subject.environment, PYTHONDONTWRITEBYTECODE="1"), tests.subject.environment
+    tests.target.environment, before = dict(tests.target.environment, PYTHONDONTWRITEBYTECODE="1"), tests.target.environment
     try:
         tests.run()
     finally:
-        tests.subject.environment = before
+        tests.target.environment = before
     assert tests.status == 0, tests.out
 
 
-def test_wrong_usage(subject_of, tmp_path):
-    subject = subject_of("3.13-plain")
+def test_wrong_usage(target_of, tmp_path):
+    target = target_of("3.13-plain")
     (tmp_path / "regrtest.json").write_text("[]")
     for arguments, message in [
             (["-v"], None),
             (["test_json", "-v"], "isan: -v: isan's own options go before the files, those of `python -m test` behind --\n"),
-            (["--python", subject.python, "test_no_such_thing"], f"isan: {subject.python} has no test_no_such_thing: install"
+            (["--python", target.python, "test_no_such_thing"], f"isan: {target.python} has no test_no_such_thing: install"
              " its tests (on Debian: libpython3-testsuite), or name another file\n"),
             (["--log", tmp_path, "test_json"], f"isan: {tmp_path} has the results of another run; give --log another directory\n"),
             (["--compare", tmp_path, tmp_path], f"isan: {tmp_path}/regrtest.json is not what isan regrtest --log has kept\n"),
             (["--jobs", "0"], "isan: --jobs is a number from 1 on, not 0\n")]:
-        done = subprocess.run([subject.isan, "regrtest", *arguments], env=subject.environment, stdout=subprocess.PIPE,
+        done = subprocess.run([target.isan, "regrtest", *arguments], env=target.environment, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)
         assert (done.returncode, done.stdout) == (2, "") and (message is None or done.stderr == message), done.stderr
 
 
-def test_tests_of_cpython(subject_of):
-    """Real ones: each flavor has its own tests, and those of the standard library's extensions find nothing."""
-    subject = subject_of("3.13-fast")
-    done = subprocess.run([subject.isan, "regrtest", *subject.how, "test_struct", "test__interpreters"],
-                          env=subject.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_tests_of_cpython(target_of):
+    """Some of CPython's own tests pass in each flavor, without findings in the standard library's extensions."""
+    target = target_of("3.13-fast")
+    done = subprocess.run([target.isan, "regrtest", *target.how, "test_struct", "test__interpreters"],
+                          env=target.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode in (0, 86), done.stdout + done.stderr
     assert re.search(r"test_struct +[\d.]+ s  SUCCESS$", done.stdout, re.M) and "; 2 SUCCESS" in done.stdout

@@ -51,20 +51,20 @@ def foo(tmp_path_factory):
 
 @pytest.fixture
 def isan(tmp_path, program):
-    """Runs isan's command line with a stand-in for the libraries."""
+    """isan(command, *arguments) runs a command of isan; an empty library stands in for libisan."""
     (tmp_path / "program.py").write_text(PROGRAM.format(path=tree.PYTHON_PATH))
     (tmp_path / "empty.c").write_text("")
     run("gcc", "-shared", "-fPIC", tmp_path / "empty.c", "-o", tmp_path / "libisan.so.0")
     (tmp_path / "isan.py").write_text(
-        "import sys\nfrom pathlib import Path\nsys.path[:0] = %r\n"
-        "import argparse, importlib\nfrom helpers.product import Problem, residue, symbols\n"
-        "residue.LIBRARY = Path(%r)\nsymbols.Symbolizer.__init__.__defaults__ = (%r, '')\n"
+        "import sys\nsys.path[:0] = %r\n"
+        "import argparse, importlib\nfrom helpers.product import Problem, launch, symbols\n"
+        "launch.LIBRARY = %r\nsymbols.Symbolizer.__init__.__defaults__ = (%r, '')\n"
         "command = importlib.import_module(%r + sys.argv[1])\nparser = argparse.ArgumentParser()\n"
         "command.add_arguments(parser)\n"
         "try:\n    sys.exit(command.main(parser.parse_args(sys.argv[2:])))\n"
         "except Problem as problem:\n    print('isan:', problem, file=sys.stderr)\n    sys.exit(2)\n"
         % (tree.PYTHON_PATH, str(tmp_path / "libisan.so.0"), str(program), tree.COMMANDS))
-    # Out of the way of `import isan`.
+    # Another name, since `import isan` would find isan.py.
     (tmp_path / "isan.py").rename(tmp_path / "drive.py")
 
     def start(*args, **more):
@@ -173,9 +173,8 @@ def test_report_command(isan, foo, tmp_path):
     assert "share #1" in isan("report", "--if-any", logs)[1]
 
 
-
 def test_color_on_a_terminal(foo, tmp_path):
-    """And nowhere else; the summary is the last line."""
+    """Colour only on a terminal that has it; the summary is the last line."""
     path = sample_log(foo).write(tmp_path)
     isan = tree.ISAN
     for term, variable, color in ("xterm", "", True), ("xterm", "1", False), ("dumb", "", False):
@@ -187,7 +186,7 @@ def test_color_on_a_terminal(foo, tmp_path):
         try:
             while True:
                 out += os.read(leader, 65536)
-        except OSError:             # EIO: nobody writes there any more
+        except OSError:             # EIO: no process has the terminal open any more
             os.close(leader)
         assert done.wait(60) == 86 and (b"\x1b[" in out) == color
         assert out.decode().splitlines()[-1].startswith("SUMMARY: isan: 3 findings")

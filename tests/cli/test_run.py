@@ -1,4 +1,4 @@
-"""How programs under isan end, and what is left of what was found: isan run, by hand, crashes, bad options, no room."""
+"""How programs under isan end, and their reports: isan run, by hand, crashes, bad options, full disks."""
 import os
 import re
 import resource
@@ -12,7 +12,7 @@ from helpers.product import residue
 from helpers.programs import TIMEOUT, who
 from helpers.tree import OPTIONS
 
-# One interpreter uses what another made.
+# One interpreter uses an object of another.
 FINDING = """
 first, second = Interpreter(), Interpreter()
 for interpreter in first, second:
@@ -24,7 +24,7 @@ BOTH_STACKS = "created in interpreter 1 (own GIL) at ", "touched in interpreter 
 
 
 def told(text, stacks=BOTH_STACKS, function="cache_exec"):
-    """The report is there, with its stacks."""
+    """Check that the text has the report, with its stacks."""
     return all(part in text for part in stacks) and function in text and "SUMMARY: isan: " in text
 
 
@@ -34,8 +34,8 @@ def told(text, stacks=BOTH_STACKS, function="cache_exec"):
     (HEALTHY, "", 0), (HEALTHY + "raise SystemExit(3)", "", 3), (FINDING, "", 86), (FINDING + "raise SystemExit(3)", "", 86),
     (FINDING + "raise SystemExit(3)", "exitcode=0", 3), (FINDING, "exitcode=7", 7),
 ])
-def test_exit_status(subject, program, options, status):
-    run = subject.run(program, options)
+def test_exit_status(target, program, options, status):
+    run = target.run(program, options)
     assert run.status == status
     assert bool(run.report["findings"]) == ("cache_static" in program) == told(run.err)
 
@@ -43,22 +43,22 @@ def test_exit_status(subject, program, options, status):
 @pytest.mark.parametrize("program, options, status", [
     (HEALTHY + "raise SystemExit(3)", "", 3), (FINDING, "", 86), (FINDING + "raise SystemExit(3)", "exitcode=0", 3),
 ])
-def test_by_hand(subject, tmp_path, program, options, status):
-    done = subject.by_hand(program + "\nprint('done')" if "raise" not in program else program, options,
-                           env={"TMPDIR": str(tmp_path)})
+def test_by_hand(target, tmp_path, program, options, status):
+    done = target.by_hand(program + "\nprint('done')" if "raise" not in program else program, options,
+                          env={"TMPDIR": str(tmp_path)})
     assert done.returncode == status
     assert told(done.stderr) == ("cache_static" in program)
     assert done.stdout == ("done\n" if "raise" not in program else "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_by_hand_without_a_report(subject, tmp_path):
-    """With log_path somebody else reads the log."""
-    done = subject.by_hand(FINDING + END, f"log_path={tmp_path}/log")
+def test_by_hand_without_a_report(target, tmp_path):
+    """With log_path there is no report: the log is for another program."""
+    done = target.by_hand(FINDING + END, f"log_path={tmp_path}/log")
     assert (done.returncode, done.stderr) == (0, "") and len(list((tmp_path / "log").iterdir())) == 1
 
 
-# Both have the extension before there is anything to find in its static.
+# Both interpreters import the extension before its static holds an object.
 USE = FINDING.replace("cache_static", "dealloc_wrong") + """
 first.run("dealloc_wrong.make(lambda: [])")
 second.run("dealloc_wrong.drop()")
@@ -69,19 +69,19 @@ second.run("dealloc_wrong.drop()")
     (FINDING, "static", "reached from interpreter 2 (own GIL), which has imported it too: found at ", "cache_exec"),
     (USE, "free", "deallocated in interpreter 2 (own GIL) at ", "drop"),
 ], ids=["static", "free"])
-def test_halt_on_error(subject, tmp_path, program, kind, second_stack, function):
+def test_halt_on_error(target, tmp_path, program, kind, second_stack, function):
     stacks = BOTH_STACKS[0], second_stack
     program += "print('not reached', flush=True)"
-    run = subject.run(program, "halt_on_error=1")
+    run = target.run(program, "halt_on_error=1")
     assert (run.status, run.out) == (86, "") and told(run.err, stacks, function)
     assert [finding["kind"] for finding in run.findings()] == [kind]
-    done = subject.by_hand(program, "halt_on_error=1", env={"TMPDIR": str(tmp_path)})
+    done = target.by_hand(program, "halt_on_error=1", env={"TMPDIR": str(tmp_path)})
     assert (done.returncode, done.stdout) == (-signal.SIGABRT, "") and told(done.stderr, stacks, function)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_halt_without_an_error(subject):
-    assert subject.run(HEALTHY, "halt_on_error=1").healthy()
+def test_no_halt_without_an_error(target):
+    assert target.run(HEALTHY, "halt_on_error=1").healthy()
 
 
 CRASH = """
@@ -93,35 +93,35 @@ crash()
 """
 
 
-def test_crash(subject, tmp_path):
+def test_crash(target, tmp_path):
     for program, status in (FINDING, 86), (HEALTHY, 128 + signal.SIGSEGV):
-        run = subject.run(program + CRASH)
+        run = target.run(program + CRASH)
         assert run.status == status
         (crash,) = run.report["crashes"]
         assert (crash["signal"], who(crash["current"])) == (signal.SIGSEGV, (0, "main"))
         assert [frame["function"] for frame in crash["stack"] if frame["kind"] == "python"][-2:] == ["crash", "<module>"]
         assert bool(run.report["findings"]) == told(run.err) == (program == FINDING)
         assert "SIGSEGV" in run.err
-    done = subject.by_hand(FINDING + CRASH, env={"TMPDIR": str(tmp_path)})
+    done = target.by_hand(FINDING + CRASH, env={"TMPDIR": str(tmp_path)})
     assert done.returncode == -signal.SIGSEGV and told(done.stderr) and "SIGSEGV" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_killed(subject):
+def test_killed(target):
     kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
-    run = subject.run(FINDING + kill)
+    run = target.run(FINDING + kill)
     assert run.status == 86 and told(run.err)
     assert run.findings("share", type="dict")
     assert any("killed" in note["text"] for note in run.report["notes"])
-    run = subject.run(HEALTHY + kill)
+    run = target.run(HEALTHY + kill)
     assert (run.status, run.report["findings"]) == (128 + signal.SIGKILL, [])
 
 
 # --- forks and threads ----------------------------------------------------------------------------
 
-def test_fork(subject):
-    """The child has interpreters and a log of its own.  (CPython aborts in a child of a process with sub-interpreters.)"""
-    run = subject.run("""
+def test_fork(target):
+    """The child has its own interpreters and its own log.  (CPython aborts in a child of a process with sub-interpreters.)"""
+    run = target.run("""
         import os
         child = os.fork()
         first, second = Interpreter(), Interpreter()
@@ -146,8 +146,8 @@ def test_fork(subject):
         assert trap["holder"]["symbol"] == "cache" and trap["stacks"]["created"] and trap["paired"]
 
 
-def test_fork_without_a_finding(subject):
-    run = subject.run("""
+def test_fork_without_a_finding(target):
+    run = target.run("""
         import os
         child = os.fork()
         if child:
@@ -176,10 +176,10 @@ for interpreter in reversed(interpreters):
 """
 
 
-def test_threads(subject):
-    """Own-GIL interpreters in parallel; the recorder's checks are of the thread's own interpreter."""
-    assert subject.run(THREADS.replace("MODULE", "cache_state")).healthy()
-    run = subject.run(THREADS.replace("MODULE", "cache_static"))
+def test_threads(target):
+    """Own-GIL interpreters run in parallel; each check uses the interpreter of its thread."""
+    assert target.run(THREADS.replace("MODULE", "cache_state")).healthy()
+    run = target.run(THREADS.replace("MODULE", "cache_static"))
     assert run.status == 86 and run.report["crashes"] == []
     (trap,) = [finding for finding in run.findings("share", access="incref", type="dict")
                if "cache_exec" in [frame["function"] for frame in finding["stacks"]["used"]]]
@@ -187,13 +187,13 @@ def test_threads(subject):
     assert who(trap["current"])[0] in (2, 3, 4) and trap["tid"] != trap["pid"]
 
 
-def test_findings_while_libraries_are_loaded(subject, tmp_path):
-    """What looks for statics and what unwinds both take the dynamic linker's lock, and libunwind one of its own.  Where
-    the order of the two was wrong, three programs of ten hung; six of them all got through once in ten times."""
+def test_findings_while_libraries_are_loaded(target, tmp_path):
+    """The scan of statics and the unwinder both take the dynamic linker's lock, and libunwind takes its own.  With the locks
+    in the wrong order three of ten such programs hung, so that six in a row ended only once in ten times."""
     library = tmp_path / "nothing.so"
     subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", library], check=True)
     for _ in range(6):
-        run = subject.run("""
+        run = target.run("""
             import threading
             import loads_libraries
             loader = threading.Thread(target=loads_libraries.go_on, args=(LIBRARY,))
@@ -217,8 +217,8 @@ def test_findings_while_libraries_are_loaded(subject, tmp_path):
 
 # --- options and other trouble --------------------------------------------------------------------------
 
-def test_help(subject, root):
-    done = subject.by_hand("print('not reached')", "help=1")
+def test_help(target):
+    done = target.by_hand("print('not reached')", "help=1")
     assert done.returncode == 0 and "not reached" not in done.stdout
     with open(OPTIONS, encoding="utf-8") as table:
         names = [line.split("(")[1].split(",")[0] for line in table if line.startswith("ISAN_")]
@@ -228,7 +228,7 @@ def test_help(subject, root):
 
 
 def refused(done, *parts):
-    """One sentence that says what to do, and nothing was run."""
+    """Check that nothing was run, and that stderr is one sentence with these parts."""
     assert (done.returncode, done.stdout) == (2, ""), done
     (line,) = done.stderr.splitlines()
     assert line.startswith("isan: ") and all(part in line for part in parts), line
@@ -241,14 +241,14 @@ def refused(done, *parts):
     ("origin=somewhere", ("origin=somewhere", "none|python|native")),
     ("log_path=/dev/null", ("/dev/null", "log_path")), ("log_path=/proc/isan", ("/proc/isan", "log_path")),
 ])
-def test_bad_option(subject, options, parts):
-    assert refused(subject.by_hand("print('not reached')", options), *parts)
+def test_bad_option(target, options, parts):
+    assert refused(target.by_hand("print('not reached')", options), *parts)
 
 
-def test_bad_option_of_a_run(subject, tmp_path):
+def test_bad_option_of_a_run(target, tmp_path):
     for arguments, options, part in ((), "nonsense=1", "nonsense"), (("--log", "/proc/isan"), "", "/proc/isan"):
-        done = subprocess.run([subject.isan, "run", "--flavor", "fast", "--version", subject.version, *arguments, "--",
-                               "python", "-c", "print('not reached')"], env=subject.env(options), timeout=TIMEOUT,
+        done = subprocess.run([target.isan, "run", "--flavor", "fast", "--version", target.version, *arguments, "--",
+                               "python", "-c", "print('not reached')"], env=target.env(options), timeout=TIMEOUT,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert refused(done, part)
 
@@ -257,12 +257,12 @@ def limit(what, size):
     return lambda: resource.setrlimit(what, (size, size))
 
 
-def test_no_address_space(subject):
-    assert refused(subject.by_hand("print('not reached')", preexec=limit(resource.RLIMIT_AS, 8 << 30)), "ulimit -v")
+def test_no_address_space(target):
+    assert refused(target.by_hand("print('not reached')", preexec=limit(resource.RLIMIT_AS, 8 << 30)), "ulimit -v")
 
 
-def test_no_room_for_a_log(subject, tmp_path):
-    done = subject.by_hand("print('not reached')", f"log_path={tmp_path}", preexec=limit(resource.RLIMIT_FSIZE, 1 << 16))
+def test_no_room_for_a_log(target, tmp_path):
+    done = target.by_hand("print('not reached')", f"log_path={tmp_path}", preexec=limit(resource.RLIMIT_FSIZE, 1 << 16))
     assert refused(done, str(tmp_path), "log_path")
     assert list(tmp_path.iterdir()) == []
 
@@ -275,30 +275,30 @@ second.run("print('done', flush=True)")
 """
 
 
-def test_a_log_is_its_owners_alone(subject, tmp_path):
-    """Whatever the umask is, and whoever put a link where it would be."""
+def test_a_log_is_its_owners_alone(target, tmp_path):
+    """Only its owner can read it, with any umask, and isan follows no link in its place."""
     (tmp_path / "precious").write_text("as it was")
-    done = subprocess.run(["/bin/sh", "-c", 'umask 0; mkdir log; ln -s ../precious log/isan.$$.log; exec "$@"', "sh", subject.python,
-                           "-c", "pass"], cwd=tmp_path, env=subject.env("log_path=log:exitcode=0"), stdin=subprocess.DEVNULL,
+    done = subprocess.run(["/bin/sh", "-c", 'umask 0; mkdir log; ln -s ../precious log/isan.$$.log; exec "$@"', "sh", target.python,
+                           "-c", "pass"], cwd=tmp_path, env=target.env("log_path=log:exitcode=0"), stdin=subprocess.DEVNULL,
                           stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "precious").read_text() == "as it was"
     log, = (path for path in (tmp_path / "log").iterdir() if not path.is_symlink())
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
-    assert subprocess.run([subject.isan, "report", log], stdout=subprocess.PIPE).returncode == 0
+    assert subprocess.run([target.isan, "report", log], stdout=subprocess.PIPE).returncode == 0
 
 
-def test_disk_full(subject):
-    """What no longer fits is counted; the program takes no harm."""
-    run = subject.run(MANY + END, preexec=limit(resource.RLIMIT_FSIZE, 1 << 19))
+def test_disk_full(target):
+    """isan counts the records that do not fit; the program goes on."""
+    run = target.run(MANY + END, preexec=limit(resource.RLIMIT_FSIZE, 1 << 19))
     assert (run.status, run.out) == (86, "done\n")
     assert run.report["dropped"] > 100 and run.report["errors"] == []
     assert run.findings("share", access="attribute")
 
 
-def test_disk_full_is_no_clean_run(subject):
-    """Who would have been found is not known."""
-    run = subject.run("""
+def test_disk_full_is_no_clean_run(target):
+    """Findings may be among the lost records."""
+    run = target.run("""
 one = Interpreter()
 one.run("import asyncio, unittest")
 one.end()
@@ -308,12 +308,12 @@ print("done", flush=True)
     report, = [line for line in run.err.splitlines() if line.startswith("SUMMARY: ")]
     assert re.fullmatch(r"SUMMARY: isan: no findings, [\d,]+ records lost in 1 process", report)
     assert "the process was killed" not in run.err
-    again = subprocess.run([subject.isan, "report", run.log], stdout=subprocess.PIPE, text=True)
+    again = subprocess.run([target.isan, "report", run.log], stdout=subprocess.PIPE, text=True)
     assert (again.returncode, again.stdout.splitlines()[-1]) == (2, report)
 
 
 def test_residue_without_a_place_to_keep_it(isan, monkeypatch):
-    """It is measured all the same, and once for all processes of a report."""
+    """isan measures it anyway, once for all processes of a report."""
     program = ("import _xxsubinterpreters as api, subprocess, sys\napi.destroy(api.create(isolated=False))\n"
                "if not sys.argv[1:]: subprocess.run([sys.executable, *sys.orig_argv[1:], 'again'], check=True)\n")
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
@@ -324,7 +324,7 @@ def test_residue_without_a_place_to_keep_it(isan, monkeypatch):
     assert done.stderr.endswith("SUMMARY: isan: no findings in 2 processes\n")
 
 
-def test_residue_of_somebody_without_a_home(monkeypatch):
+def test_residue_of_a_user_without_a_home(monkeypatch):
     def no_home():
         raise RuntimeError("Could not determine home directory.")
 
@@ -334,7 +334,7 @@ def test_residue_of_somebody_without_a_home(monkeypatch):
     assert residue.kept("measured") is None
 
 
-# As daemons do, which close all and open files of their own.
+# Daemons close all files and open their own.
 TAKE_THE_NUMBER = """
 import os
 log, = (n for n in os.listdir("/proc/self/fd") if os.path.basename(os.path.realpath(f"/proc/self/fd/{n}")).startswith("isan."))
@@ -350,10 +350,10 @@ assert os.waitpid(child, 0) == (child, 0)
 """
 
 
-def test_log_closed_by_the_program(subject, tmp_path):
-    """What then has its number is not written, cut or closed, and the log is whole."""
+def test_log_closed_by_the_program(target, tmp_path):
+    """isan does not write, truncate or close a file that has the log's number now, and the log is complete."""
     data = tmp_path / "data"
-    run = subject.run(TAKE_THE_NUMBER + MANY + END, DATA=str(data))
+    run = target.run(TAKE_THE_NUMBER + MANY + END, DATA=str(data))
     assert (run.status, run.out) == (86, "done\n"), run.err
     assert data.read_bytes() == b"as it was"
     assert run.report["dropped"] == 0 and run.findings("share", access="attribute")

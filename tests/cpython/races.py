@@ -1,10 +1,9 @@
 #!/usr/bin/python3
-"""CPython's own races: what four interpreters with GILs of their own race on when they do the same at a time.
+"""Find races of CPython itself between four own-GIL interpreters that do the same at the same time.
 
-The import of every module of the standard library, CPython's tests of interpreters, and `pip list`, all under the
-interpreter built with ThreadSanitizer.  Each race must be in reports/cpython-VERSION.supp, with its reason; what the
-tests themselves do wrong is in tests/cpython/known-defects.txt.  Which are seen differs from run to run.  Exit status 86 if
-one is not listed.
+The interpreter built with ThreadSanitizer imports each module of the standard library, and runs CPython's tests of
+interpreters and `pip list`.  Each race must be in reports/cpython-VERSION.supp, with its reason; errors of the tests
+themselves are in tests/cpython/known-defects.txt.  Each run sees other races of these.  Exit status 86 if one is not listed.
 """
 import argparse
 import json
@@ -22,12 +21,12 @@ from helpers.product import Problem, pythons, suppressions
 
 TIMEOUT = 1800
 
-# Every module, one after the other, whether or not it agrees to be imported there.
+# Imports each module in turn, and goes on if an import fails.
 IMPORT_ALL = """
 import os, sys, sysconfig
-# Programs and what needs a display, modules that do something when they are imported, and an example that makes static
-# types ready in each interpreter: their dictionaries hold objects of several then, so that garbage collectors relink
-# each other's lists (visit_reachable in gc.c), and anything may race.
+# Programs, modules that need a display, modules that act when they are imported, and an example that makes static types
+# ready in each interpreter: their dictionaries then hold objects of several interpreters, garbage collectors relink each
+# other's lists (visit_reachable in gc.c), and any access may race.
 LEFT_OUT = {"test", "idlelib", "tkinter", "turtledemo", "turtle", "lib2to3", "site-packages", "__pycache__", "this",
             "antigravity", "__phello__", "xxsubtype"}
 
@@ -78,7 +77,7 @@ WORKLOADS = {
 
 
 def run(python, arguments, log):
-    """Seconds, how it ended, and the report."""
+    """Seconds, end, output and report of a program."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["ISAN_OPTIONS"] = "log_path=%s" % log
     began = time.monotonic()
@@ -96,14 +95,14 @@ def run(python, arguments, log):
 
 
 def place(access):
-    """What an access did, and where: the two innermost functions."""
+    """An access: what it did, and its two innermost functions."""
     what = ("frees" if access["free"] else "writes" if access["write"] else "reads") + " atomically" * access["atomic"]
     frames = [frame for frame in access["stack"] if frame["function"]][:2]
     return "%s in %s" % (what, " < ".join("%s:%s" % (frame["function"], frame["line"]) for frame in frames) or "?")
 
 
 def race(finding):
-    """A race, in a line."""
+    """A race in one line."""
     holder, thing = finding["holder"], finding["object"]
     variable = holder["symbol"] + (holder["path"] or "") if holder and holder["symbol"] else ""
     what = variable if variable and not thing["size"] else "%s of %d bytes%s" % (

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.programs import used_by, who
 
-# What the owner makes; attr_borrowed is `m` in all of them.
+# Code that the owner runs; attr_borrowed is `m` in all of these programs.
 OBJECTS = """
 import types
 class Plain:
@@ -63,7 +63,7 @@ TYPES = {"plain": "Plain", "thing": "attr_borrowed.Thing", "property": "Property
          "slot": "Slot", "bare": "Bare", "lazy": "Lazy", "derived": "Derived", "class": "type", "meta": "Meta",
          "module": "module", "dictionary": "Dictionary"}
 
-# Functions of the C API: form -> object, expression, in which C function it is seen (or one inlined there).
+# Functions of the C API: form -> object, expression, C function in which isan sees the access (or one inlined there).
 API = {
     "getattr": ("plain", "m.getattr('x')", "PyObject_GetAttr"),
     "getattr_string": ("plain", "m.getattr_string('x')", "PyObject_GetAttr"),
@@ -94,8 +94,7 @@ API = {
     "getset_set": ("thing", "m.setattr('computed', 2)", "getset_set"),
     "c_method": ("thing", "m.call_method_no_args('method')", "_PyObject_GetMethod"),
 }
-# The same, where the object is reached by Python code that the extension calls: form -> object, body of a
-# function of `o`.
+# The extension calls Python code, and that code accesses the object: form -> object, body of a function of `o`.
 PYTHON_API = {
     "builtin_getattr": ("plain", "getattr(o, 'x')", "PyObject_GetAttr"),
     "builtin_getattr_default": ("plain", "getattr(o, 'missing', None)", "PyObject_GetOptionalAttr"),
@@ -105,7 +104,7 @@ PYTHON_API = {
     "delete_attr": ("plain", "o.x = None; del o.x", "PyObject_SetAttr"),
     "object_getattribute": ("plain", "object.__getattribute__(o, 'x')", "_PyObject_GenericGetAttrWithDict"),
 }
-# Lookups in the object's type: what is seen is the type.
+# Lookups in the object's type: the finding is about the type.
 LOOKUPS = {
     "type_attribute": ("plain", "m.getattr_type('constant')"),
     "type_method": ("plain", "m.call_method_no_args('method')"),
@@ -132,13 +131,13 @@ SPECIALISED = {
     "LOAD_SUPER_ATTR_ATTR": ("derived", "super(type(o), o).constant"),
     "LOAD_SUPER_ATTR_METHOD": ("derived", "super(type(o), o).method()"),
 }
-# Those that leave the object where LOAD_FAST_BORROW of 3.14 has put it.
+# Instructions that leave the object where LOAD_FAST_BORROW of 3.14 has put it.
 BORROWS = {name for name, (object, _) in SPECIALISED.items()
            if object in ("plain", "module", "dictionary", "slot") and "METHOD" not in name}
 ONLY_314 = {"LOAD_ATTR_CLASS_WITH_METACLASS_CHECK"}
 CALLS = 100         # enough to specialise and then to run specialised
 
-# Run by the interpreter that does the accesses.
+# Code that the accessing interpreter runs.
 ACCESS = """
 import attr_borrowed as m
 import dis, opcode
@@ -183,8 +182,8 @@ first.end()
 
 
 @pytest.fixture(scope="module")
-def foreign(subject):
-    run = subject.run(PROGRAM, HEALTHY=False, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(subject.version))
+def foreign(target):
+    run = target.run(PROGRAM, HEALTHY=False, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(target.version))
     assert run.status == 86 and run.report["crashes"] == [] and "Traceback" not in run.err, run.err
     run.specialised, run.all_specialised = json.loads(run.out)
     return run
@@ -205,7 +204,7 @@ def accesses(run, form, type):
 
 
 def inner(finding):
-    """The functions that were inlined where the access was seen, and the one they are in."""
+    """The functions inlined at the access, and the function that contains them."""
     frames = finding["stacks"]["used"]
     inlined = next((i for i, frame in enumerate(frames) if not frame.get("inlined")), 0)
     return [frame["function"].split(".")[0] for frame in frames[:inlined + 1]]
@@ -218,7 +217,7 @@ def test_function(foreign, form):
              if any(name.startswith(function) for name in inner(finding))]      # 3.14: _PyObject_GetMethodStackRef
     assert found, (form, [(f["access"], f["object"]["type"], inner(f)) for f in foreign.findings() if used_in(f, form)])
     if form in API and "call_method" not in form:
-        # None of them takes a reference, so that would not be seen otherwise; a method gets one to its object.
+        # None of these functions takes a reference, so isan sees only the access; a method takes one to its object.
         assert [f for f in foreign.findings(access="incref", type=TYPES[object]) if used_in(f, form)] == []
 
 
@@ -229,9 +228,9 @@ def test_lookup_in_the_type(foreign, form):
 
 
 @pytest.mark.parametrize("form", SPECIALISED)
-def test_specialised_instruction(foreign, subject, form):
+def test_specialised_instruction(foreign, target, form):
     object, _ = SPECIALISED[form]
-    if subject.version == "3.13" and form in ONLY_314:
+    if target.version == "3.13" and form in ONLY_314:
         assert form not in sum(foreign.all_specialised.values(), [])
         return
     assert form in foreign.specialised[form]
@@ -241,7 +240,7 @@ def test_specialised_instruction(foreign, subject, form):
     else:
         (found,) = [f for f in found if f["stacks"]["used"][0]["kind"] == "python"]     # seen in the loop itself
     assert CALLS * 0.8 <= found["count"] <= CALLS
-    if subject.version == "3.14" and form in BORROWS:
+    if target.version == "3.14" and form in BORROWS:
         # Borrowed from the local variable (LOAD_FAST_BORROW): no reference is taken.
         assert [f for f in foreign.findings(access="incref", type=TYPES[object]) if used_in(f, form)] == []
 
@@ -252,8 +251,8 @@ def test_all_specialised_instructions_are_tested(foreign):
         == {name for name in SPECIALISED if name in foreign.specialised}
 
 
-def test_the_same_in_the_owner(subject):
-    run = subject.run(PROGRAM, HEALTHY=True, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(subject.version))
+def test_the_same_in_the_owner(target):
+    run = target.run(PROGRAM, HEALTHY=True, OBJECTS=OBJECTS, ACCESS=ACCESS, FORMS=forms_of(target.version))
     assert run.healthy()
     for form, operations in json.loads(run.out)[0].items():
         assert form not in SPECIALISED or form in operations

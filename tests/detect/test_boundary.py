@@ -1,5 +1,7 @@
-"""What extensions of a stock Python give to the C API and get from it: each access, the variable, the line, the
-interpreters; silence for the healthy twins."""
+"""Arguments and results of C API calls by extensions of a stock Python.
+
+For each access the report names the variable, the line and both interpreters; there is no finding for the healthy twins.
+"""
 import os
 
 import pytest
@@ -9,7 +11,7 @@ from helpers.programs import holder_of, line_of, places, used_by, who
 
 KINDS = pytest.mark.parametrize("kind", ["isolated", "legacy"])
 
-# What each method of boundary_uses.h does with an object that is not its own, and in which line.
+# Method of boundary_uses.h -> its accesses to another interpreter's object, each with its line.
 USES = {
     "called": [("share", "argument", "PyObject_Call(*kept")],
     "appended": [("share", "argument", "PyList_Append(list, *kept)")],
@@ -47,7 +49,7 @@ def interpreter(stock, number, kind):
 
 
 def traps(run, name, *kinds):
-    """Those of one method, as they are in USES, and themselves."""
+    """The findings of one method: as in USES, and as in the report."""
     found = [finding for finding in run.findings(*kinds, type="Kept") if used_by(finding, f"use_{name}")]
     return sorted((finding["kind"], finding["access"], *places(finding["stacks"]["used"], "boundary_uses.h")[:1])
                   for finding in found), found
@@ -94,7 +96,7 @@ def test_after_its_interpreter_ended(stock, kind):
 @pytest.mark.parametrize("flags", [["-Wl,-z,lazy,-z,norelro"], ["-Wl,-z,now"], ["-fno-plt", "-Wl,-z,now"], ["-fno-plt", "-O2"]],
                          ids=" ".join)
 def test_ways_to_link(stock, flags):
-    """Calls through the PLT, bound late or early, and straight through the GOT; both writable or not (RELRO)."""
+    """Calls through the PLT, bound late or early, and through the GOT, each with and without RELRO."""
     directory = stock.make_directory("ext")
     for source in "boundary_static.c", "boundary_address.c":
         build(source, stock.python, directory, flags)
@@ -106,7 +108,7 @@ def test_ways_to_link(stock, flags):
 
 
 def test_loaded_again(stock):
-    """A module at the address of one that was unloaded is another one."""
+    """isan distinguishes a module from an unloaded one at the same address."""
     run = stock.run("""
         import _ctypes
         def base():
@@ -129,7 +131,7 @@ def test_loaded_again(stock):
 
 @pytest.mark.parametrize("flags", [["-Wl,-z,now"], ["-fno-plt", "-Wl,-z,now"]], ids=" ".join)
 def test_loaded_by_many_threads(stock, flags):
-    """One thread's modules are rewritten while ld.so is not yet done with another's."""
+    """isan rewrites one thread's modules while ld.so still loads another thread's."""
     directory = stock.make_directory("ext")
     run = stock.run("""
         import boundary_threads, shutil
@@ -142,7 +144,7 @@ def test_loaded_by_many_threads(stock, flags):
 
 @pytest.mark.parametrize("function, expected", [("cross", {("Kept", "argument"), ("set", "argument")}), ("stay", set())])
 def test_thread_in_another_interpreter(stock, function, expected):
-    """Nothing is allocated between the change of the interpreter and the use."""
+    """The thread changes its interpreter and uses the object without an allocation in between."""
     run = stock.run(f"""
         import boundary_switch
         class Kept: pass
@@ -173,7 +175,7 @@ m.appended({expression})
         assert holder_of(trap)[0] == "kept_appended" and who(trap["current"])[0] == 2
 
 
-# What neither counts nor accesses attributes is seen at the boundary of a Python with checks compiled in, too.
+# A Python with compiled-in checks wraps the C API, too, for uses that neither count references nor access attributes.
 MEASURE = """
     first, second = Interpreter(KIND), Interpreter(KIND)
     for interpreter in first, second:
@@ -184,17 +186,17 @@ MEASURE = """
 
 
 @KINDS
-def test_what_the_checks_compiled_in_do_not_see(subject, kind):
-    run = subject.run(MEASURE, KIND=kind)
+def test_uses_that_only_the_boundary_sees(target, kind):
+    run = target.run(MEASURE, KIND=kind)
     line = {text: line_of("boundary_unseen.c", text) for text in ("PyObject_Length(", "PyObject_IsTrue(")}
     found = run.findings("share")
     assert {places(trap["stacks"]["used"], "boundary_unseen.c")[0] for trap in found} == set(line.values())
     for trap in found:
         assert (trap["access"], trap["object"]["type"], trap["count"]) == ("argument", "bytearray", 1)
         assert holder_of(trap) == ("kept", "boundary_unseen.c", line_of("boundary_unseen.c", "static PyObject *kept;"))
-        assert (who(trap["owner"]), who(trap["current"])) == (interpreter(subject, 1, kind), interpreter(subject, 2, kind))
+        assert (who(trap["owner"]), who(trap["current"])) == (interpreter(target, 1, kind), interpreter(target, 2, kind))
 
 
-def test_what_they_do_not_see_of_ones_own(subject):
-    extensions = subject.extension("boundary_unseen.c", True, "-DOWN")
-    assert subject.run(MEASURE, extensions=extensions, KIND="isolated").healthy()
+def test_the_same_uses_of_an_own_object(target):
+    extensions = target.extension("boundary_unseen.c", True, "-DOWN")
+    assert target.run(MEASURE, extensions=extensions, KIND="isolated").healthy()

@@ -1,4 +1,4 @@
-"""What is said about each bug of tests/ext, and that nothing is said about its healthy twin."""
+"""The findings for each bug of tests/ext; there are none for its healthy twin."""
 import pytest
 
 from helpers.programs import holder_of, in_static, line_of, places, used_by, who
@@ -8,12 +8,12 @@ REPORTED_AS = {"isolated": "own-gil", "legacy": "legacy"}
 
 
 def interpreter(number, kind):
-    """As who() tells it; the numbers are those users see."""
+    """An interpreter in the form of who(), with the number that users see."""
     return number, REPORTED_AS[kind]
 
 
 def check_static(run, kind, holder, source, created, freed=False, **wanted):
-    """The one finding about a static, made by looking, when the second interpreter has what the first stored."""
+    """The only finding about a static: a scan made it when the second interpreter could use the first one's object."""
     static = run.one("static", **wanted)
     assert (static["access"], static["count"], static["object"]["freed"]) == ("none", 1, freed)
     assert (who(static["owner"]), who(static["current"])) == (interpreter(1, kind), interpreter(2, kind))
@@ -28,8 +28,8 @@ CACHE_HOLDER = ("cache", "cache_static.c", line_of("cache_static.c", "static PyO
 
 
 @KINDS
-def test_object_in_a_static(subject, kind):
-    run = subject.run("""
+def test_object_in_a_static(target, kind):
+    run = target.run("""
         first, second, third = (Interpreter(KIND) for _ in range(3))
         first.run("import cache_static; cache_static.cache['first'] = 1")
         second.run("import cache_static")
@@ -54,10 +54,10 @@ def test_object_in_a_static(subject, kind):
         assert places(trap["stacks"]["used"], "cache_static.c") == [used]
         assert (trap["count"], trap["fate"], trap["object"]["freed"]) == (1, "leaked", False)
 
-    # The import of the second is enough for that.
+    # The second interpreter's import is enough for that finding.
     static = check_static(run, kind, CACHE_HOLDER, "cache_static.c", [created], type="dict")
 
-    # When the first interpreter ends the dictionary is still there: a leak, and they know of each other.
+    # The dictionary outlives the first interpreter: a leak, paired with the findings about it.
     leak = run.one("leak", type="dict")
     assert (who(leak["owner"]), leak["current"], leak["access"]) == (interpreter(1, kind), None, "none")
     assert (leak["count"], leak["bytes"], leak["residue"]) == (1, leak["object"]["size"], None)
@@ -71,8 +71,8 @@ def test_object_in_a_static(subject, kind):
 
 
 @KINDS
-def test_object_in_module_state(subject, kind):
-    run = subject.run("""
+def test_object_in_module_state(target, kind):
+    run = target.run("""
         first, second, third = (Interpreter(KIND) for _ in range(3))
         for interpreter in first, second:
             interpreter.run("import cache_state; cache_state.cache['x'] = 1")
@@ -84,9 +84,9 @@ def test_object_in_module_state(subject, kind):
     assert run.healthy()
 
 
-def test_frames_of_python_and_of_each_interpreter(subject):
-    """The stack of a use leads through the interpreters, each frame with its own."""
-    run = subject.run("""
+def test_frames_of_python_and_of_each_interpreter(target):
+    """The stack of a use crosses interpreters; each frame names its own."""
+    run = target.run("""
         def importer():
             import cache_static                             # here
         interpreters = Interpreter(), Interpreter()
@@ -116,8 +116,8 @@ except BaseException:
 
 
 @KINDS
-def test_exception_class_in_a_static(subject, kind):
-    run = subject.run("""
+def test_exception_class_in_a_static(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import exc_static as module" + FAIL)
         second.run("import exc_static as module" + FAIL)
@@ -141,9 +141,9 @@ def test_exception_class_in_a_static(subject, kind):
 
 
 @KINDS
-def test_freed_exception_class(subject, kind):
-    """The owner has ended and freed the class; its memory is in quarantine, so that its use is seen, and is no crash."""
-    run = subject.run("""
+def test_freed_exception_class(target, kind):
+    """The owner has ended and freed the class.  The quarantine keeps its memory, so its use is a finding and no crash."""
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import exc_static")
         first.end()
@@ -165,8 +165,8 @@ def test_freed_exception_class(subject, kind):
 
 
 @KINDS
-def test_exception_class_in_module_state(subject, kind):
-    run = subject.run("""
+def test_exception_class_in_module_state(target, kind):
+    run = target.run("""
         first, second, third = (Interpreter(KIND) for _ in range(3))
         first.run("import exc_state as module" + FAIL)
         second.run("import exc_state as module" + FAIL)
@@ -186,9 +186,9 @@ def macro_line(prefix):
 
 @KINDS
 @pytest.mark.parametrize("ended", [False, True])
-def test_memory_freed_elsewhere(subject, kind, ended):
-    """Both domains that belong to an interpreter, small blocks and large ones, freed and resized."""
-    run = subject.run("""
+def test_memory_freed_elsewhere(target, kind, ended):
+    """Blocks of both domains of an interpreter, small and large, freed and resized."""
+    run = target.run("""
         import sys
         first, second = Interpreter(KIND), Interpreter(KIND)
         for prefix, size in ("", 100), ("obj_", 100), ("", 5000), ("obj_", 5000):
@@ -218,7 +218,7 @@ def test_memory_freed_elsewhere(subject, kind, ended):
         assert holder_of(trap) == (f"{family}_block", "free_wrong.c", macro_line(family))
         assert places(trap["stacks"]["used"], "free_wrong.c") == [macro_line(family)]
         assert trap["count"] == 1
-    # With an allocator of its own an interpreter cannot give back another's memory, so it stays.
+    # isan refuses to free a block in an interpreter with another allocator, so the block stays.
     leaks = run.findings("leak")
     if kind == "isolated":
         assert sum(leak["count"] for leak in leaks if leak["paired"]) == 8
@@ -228,8 +228,8 @@ def test_memory_freed_elsewhere(subject, kind, ended):
 
 
 @KINDS
-def test_memory_freed_by_its_owner(subject, kind):
-    run = subject.run("""
+def test_memory_freed_by_its_owner(target, kind):
+    run = target.run("""
         code = '''
             import free_wrong
             for prefix in "", "obj_", "raw_":
@@ -254,8 +254,8 @@ MAKE = "import MODULE as m\nclass Kept: pass\nm.make(Kept)"
 
 @KINDS
 @pytest.mark.parametrize("ended, instrumented", [(False, True), (True, True), (False, False)])
-def test_object_deallocated_elsewhere(subject, uninstrumented, kind, ended, instrumented):
-    run = subject.run("""
+def test_object_deallocated_elsewhere(target, uninstrumented, kind, ended, instrumented):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run(MAKE)
         if ENDED:
@@ -270,28 +270,28 @@ def test_object_deallocated_elsewhere(subject, uninstrumented, kind, ended, inst
     trap = run.one("free", "share", "stale", type="Kept")
     assert (trap["kind"], trap["access"], trap["count"]) == ("free", "dealloc", 1)
     assert (who(trap["owner"]), who(trap["current"])) == (interpreter(1, kind), interpreter(2, kind))
-    assert trap["holder"] is None       # Py_CLEAR has emptied it by then
+    assert trap["holder"] is None       # Py_CLEAR has set the static to NULL already
     assert places(trap["stacks"]["used"], "dealloc_wrong.c") == [line_of("dealloc_wrong.c", "Py_CLEAR(kept)")]
     created = [line_of("dealloc_wrong.c", "PyObject_CallNoArgs")]
     assert places(trap["stacks"]["created"], "dealloc_wrong.c") == created
-    # Until then anybody who had imported the extension could do it.
+    # A scan found the object in the static earlier, when the second interpreter could use it.
     holder = ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *kept;"))
     static = check_static(run, kind, holder, "dealloc_wrong.c", created, type="Kept")
-    # Not deallocated by the wrong one, so it is what its owner leaves behind.
+    # isan refused the deallocation in the wrong interpreter, so the object outlives its owner.
     leak = run.one("leak", type="Kept")
     assert (leak["paired"], who(leak["owner"])) == (sorted([static["id"], trap["id"]]), interpreter(1, kind))
     assert trap["paired"] == static["paired"] == [leak["id"]]
 
 
 @pytest.fixture(scope="session")
-def uninstrumented(subject):
-    """The extension as a release build makes it: its reference counts are not looked at."""
-    return subject.extension("dealloc_wrong.c", instrumented=False)
+def uninstrumented(target):
+    """The extension without isan's header, as in a release build: its reference counts are not checked."""
+    return target.extension("dealloc_wrong.c", instrumented=False)
 
 
 @KINDS
-def test_object_deallocated_by_its_owner(subject, kind):
-    run = subject.run("""
+def test_object_deallocated_by_its_owner(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run(MAKE)
@@ -308,8 +308,8 @@ ATTR_HOLDER = ("stored", "attr_borrowed.c", line_of("attr_borrowed.c", "static P
 
 
 @KINDS
-def test_attribute_of_a_borrowed_object(subject, kind):
-    run = subject.run("""
+def test_attribute_of_a_borrowed_object(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import attr_borrowed as m; thing = m.Thing(); thing.number = 1; m.store(thing)")
         second.run("import attr_borrowed as m; m.getattr_generic('number')")
@@ -320,10 +320,10 @@ def test_attribute_of_a_borrowed_object(subject, kind):
 
 
 @KINDS
-def test_attribute_of_a_freed_object(subject, kind):
-    """It is one of a type that is not freed: to look up an attribute in one that is leads CPython wherever the tuples
-    of the type's bases now lead.  And the attribute is a number in the object, of which no reference is taken."""
-    run = subject.run("""
+def test_attribute_of_a_freed_object(target, kind):
+    """The object's type is not freed: CPython would follow pointers of a freed type to its bases.  The attribute is a number
+    in the object, so that its access takes no reference."""
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run("import attr_borrowed as m; thing = complex(1, 2); m.store(thing)")
         first.end()
@@ -350,9 +350,9 @@ def check_attribute(run, kind, trapped, type, freed):
 
 
 @KINDS
-def test_attribute_of_an_own_object(subject, kind):
-    """Of one and the same static, which no other interpreter finds anything in."""
-    run = subject.run("""
+def test_attribute_of_an_own_object(target, kind):
+    """All accesses use the same static, and no other interpreter finds an object in it."""
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run('''
@@ -369,11 +369,11 @@ def test_attribute_of_an_own_object(subject, kind):
     assert run.healthy()
 
 
-# --- leak_ref: what nobody gives back --------------------------------------------------------
+# --- leak_ref: a lost reference and a lost block ---------------------------------------------
 
 @KINDS
-def test_lost_reference_and_block(subject, kind):
-    run = subject.run("""
+def test_lost_reference_and_block(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run('''
@@ -398,8 +398,8 @@ def test_lost_reference_and_block(subject, kind):
 
 
 @KINDS
-def test_nothing_lost(subject, kind):
-    run = subject.run("""
+def test_nothing_lost(target, kind):
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         for interpreter in first, second:
             interpreter.run("import leak_clean; leak_clean.make_object(); leak_clean.use_block()")
@@ -411,8 +411,8 @@ def test_nothing_lost(subject, kind):
 
 # --- one finding for each place ------------------------------------------------------------------
 
-def test_uses_at_one_site_are_one_finding(subject):
-    run = subject.run("""
+def test_uses_at_one_site_are_one_finding(target):
+    run = target.run("""
         first, second = Interpreter(), Interpreter()
         first.run("import attr_borrowed as m; thing = m.Thing(); thing.number = 1; m.store(thing)")
         second.run('''

@@ -1,4 +1,4 @@
-"""Why the garbage collector could not clear a cycle: what the extension's type does wrong, and nothing about its twin."""
+"""Cycles that the garbage collector cannot clear: the report gives the error in the extension's type, and none for its twin."""
 import pytest
 
 from helpers.product import log as logs
@@ -6,7 +6,7 @@ from helpers.product import log as logs
 HEAD = 16
 WEAK, CHILD, PARENT, ITEMS = (HEAD + 8 * i for i in range(4))      # struct node in traverse_wrong.c
 
-# Type -> what makes a cycle of it, and what is said about that.
+# Type -> code that makes a cycle with it, and the reasons in the report.
 CYCLES = {
     "Member": ("node.child = [node]", [("no_visit_member", "list", "child", CHILD)]),
     "Memory": ("node.hold([node])", [("no_visit_member", "list", "", ITEMS)]),
@@ -18,7 +18,7 @@ CYCLES = {
     "Bare": ("mod.Bare.node = node", [("no_gc", "", "", 0)]),
     "Derived": ("mod.Derived.node = node", [("no_visit_type", "", "", 0)]),
 }
-# An interpreter with such a cycle in it.
+# An interpreter ends with such a cycle in it.
 PROGRAM = """
     interpreter = Interpreter("legacy")
     interpreter.run('''if True:
@@ -34,7 +34,7 @@ PROGRAM = """
 
 
 def reasons(run):
-    """(reason, type, target, member, offset) of each that the log gives."""
+    """(reason, type, target, member, offset) of each reason in the log."""
     assert run.status in (0, 86), run.err
     found = []
     for path in sorted(run.log.iterdir()):
@@ -46,7 +46,7 @@ def reasons(run):
 
 
 def check(python, type, cycle, wanted, before=""):
-    """What is said of the type of traverse_wrong, and of its twin."""
+    """The reasons for a type of traverse_wrong; its twin is healthy."""
     program = PROGRAM.format(type="Sub" if before else "mod." + type, cycle=cycle, before=before)
     run = python.run(program.replace("MODULE", "traverse_wrong"))
     assert reasons(run) == sorted((reason, "traverse_wrong." + type, *more) for reason, *more in wanted)
@@ -55,8 +55,8 @@ def check(python, type, cycle, wanted, before=""):
 
 
 MEMBER = CYCLES["Member"][1]
-# What a class made in Python inherits; references that are borrowed, or in memory that is; an object that is only
-# there in the last collection, when nothing but the registry of codecs has referred to it.
+# Classes that inherit the error; borrowed references, and borrowed memory with references; an object that becomes garbage
+# only in the last collection, since the registry of codecs refers to it until then.
 MORE = {
     "subclass": ("Member", "node.child = [node]", MEMBER, "class Sub(mod.Member): pass"),
     "subclass of no_gc": ("Plain", *CYCLES["Plain"], "class Sub(mod.Plain): pass"),
@@ -77,8 +77,8 @@ def check_type(python, type):
 
 
 @pytest.mark.parametrize("type", CYCLES)
-def test_reason(subject, type):
-    check_type(subject, type)
+def test_reason(target, type):
+    check_type(target, type)
 
 
 @pytest.mark.parametrize("type", CYCLES)
@@ -87,8 +87,8 @@ def test_reason_stock(stock, type):
 
 
 @pytest.mark.parametrize("name", MORE)
-def test_more(subject, name):
-    check(subject, *MORE[name])
+def test_more(target, name):
+    check(target, *MORE[name])
 
 
 @pytest.mark.parametrize("name", MORE)

@@ -1,5 +1,8 @@
-"""Threads and thread states: callbacks in the wrong interpreter, thread states of others, calls without one, ends with
-threads; both interpreters, both sites, the function, the thread; silence for the healthy twins."""
+"""Threads and thread states: callbacks in the wrong interpreter, thread states of other threads, calls without a thread
+state, interpreters that end with threads.
+
+Each finding names both interpreters, both sites, the function and the thread; there is none for the healthy twins.
+"""
 import pytest
 
 from helpers.programs import line_of, places, who
@@ -45,7 +48,7 @@ def test_callback(either, kind):
 
 
 @KINDS
-def test_callback_with_the_interpreter_kept(either, kind):
+def test_callback_that_keeps_its_interpreter(either, kind):
     assert either.run(REGISTER, KIND=kind, CODE="""
 import gilstate_state as m
 seen = []
@@ -57,7 +60,7 @@ assert seen == [1]
 
 @KINDS
 def test_callback_of_a_module_that_main_imported(either, kind):
-    """Rule serves_all: it may be the main interpreter's callback, until it touches an object of another one."""
+    """Rule serves_all: it may be a callback of the main interpreter, unless it touches an object of another one."""
     script = "    import gilstate_callback\n" + REGISTER
     assert either.run(script, KIND=kind, CODE="import gilstate_callback as m; m.watch(None)").healthy()
     run = either.run(script, KIND=kind, CODE="import gilstate_callback as m\nclass Kept:\n    def __call__(self): pass\nm.watch(Kept())")
@@ -89,8 +92,9 @@ def test_callback_of_main(either):
 
 
 @pytest.mark.parametrize("where", ["main", "legacy", "isolated"])
-def test_ensure_within(stock, where):
-    """Before 3.12 the first interpreter of a thread is the one that PyGILState_Ensure leads to, and waits for."""
+def test_ensure_on_a_thread_of_an_interpreter(stock, where):
+    """Before 3.12 PyGILState_Ensure attaches the first thread state of a thread, and deadlocks if the thread runs in another
+    interpreter."""
     code = "import gilstate_thread as m; m.enter(); m.enter()"
     run = stock.run(code if where == "main" else REGISTER, "halt_on_error=1", KIND=where, CODE=code)
     if stock.hexversion >= (3, 12) or where == "main":
@@ -102,7 +106,7 @@ def test_ensure_within(stock, where):
     assert places(found["stacks"]["used"], "gilstate_thread.c")[0] == line_of("gilstate_thread.c", "PyGILState_Ensure();")
 
 
-# --- thread states of others ------------------------------------------------------------------------------
+# --- thread states of other threads -----------------------------------------------------------------------
 
 @KINDS
 @pytest.mark.parametrize("where", ["main", "other"])
@@ -124,7 +128,7 @@ def test_state_of_another_thread(either, kind, where):
 @KINDS
 @pytest.mark.parametrize("function", ["each", "hand", "inherit", "again"])
 def test_own_state(either, kind, function):
-    """Rule thread_ended, states that are another thread's from the beginning, and those where ended ones were."""
+    """Rule thread_ended; thread states made for another thread; thread states at the addresses of deleted ones."""
     assert either.run(REGISTER, KIND=kind, CODE=f"import gilstate_thread as m; m.{function}(); m.{function}()").healthy()
 
 
@@ -182,7 +186,7 @@ def test_no_state_to_allocate(either, kind):
 
 
 @KINDS
-def test_what_needs_no_state(either, kind):
+def test_functions_that_need_no_state(either, kind):
     """Rule may_ask."""
     assert either.run("import gilstate_none; assert gilstate_none.may()").healthy()
     if either.hexversion >= (3, 12):
@@ -190,14 +194,14 @@ def test_what_needs_no_state(either, kind):
 
 
 def test_no_state_when_there_is_no_python(stock):
-    """Rule not_running, and its border."""
+    """Rule not_running: no finding while Python does not run, a finding while it does."""
     assert stock.run("import gilstate_none as m; assert m.at_end()").healthy()
     found = stock.run("import gilstate_none as m; m.now()").one("gilstate")
     assert (found["access"], found["function"]) == ("detached", "PyNumber_Check")
     assert places(found["stacks"]["used"], "gilstate_none.c")[0] == line_of("gilstate_none.c", "/* check */")
 
 
-# --- the end with threads ------------------------------------------------------------------------------------------
+# --- interpreters that end with threads ------------------------------------------------------------------------------
 
 def test_end_with_a_thread(either):
     run = either.run("import gilstate_end as m; m.leave()")
@@ -216,7 +220,7 @@ def test_end_without_threads(either):
 
 
 def test_state_cleared_at_the_end(either):
-    """Rule cleared_at_end, and its border."""
+    """Rule cleared_at_end: no finding for thread states cleared at the end of the interpreter, a finding for one cleared before."""
     assert either.run("import gilstate_end as m; m.meanwhile()").healthy()
     found = either.run("import gilstate_end as m; m.before()").one()
     assert (found["kind"], found["access"], found["function"]) == ("gilstate", "thread", "PyThreadState_Swap")
@@ -225,9 +229,9 @@ def test_state_cleared_at_the_end(either):
 
 
 @pytest.mark.parametrize("daemon", [True, False])
-def test_end_with_a_thread_of_pythons(subject, daemon):
-    """Those that are no daemons are joined."""
-    run = subject.run("""
+def test_end_with_a_thread_of_pythons(target, daemon):
+    """CPython joins threads at the end of an interpreter, but not daemon threads."""
+    run = target.run("""
         interpreter = Interpreter("legacy")
         interpreter.run(CODE)
         interpreter.end()

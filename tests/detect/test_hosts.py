@@ -1,8 +1,8 @@
 """Real programs that embed Python, with an interpreter for each plug-in: Apache with mod_wsgi, and WeeChat.
 
-They are Debian's own, with the Python they are linked with, preloading libisan.so.  Each runs in a directory made for
-it and reads nothing of the system's configuration.  The plug-ins keep their counts in the dictionary of an extension:
-cache_static.c, the bad one, or its healthy twin, cache_state.c.
+They are Debian's packages, linked with Debian's Python, and run under LD_PRELOAD.  Each runs in a new directory and reads no
+configuration of the system.  The plug-ins keep counts in the dictionary of an extension: cache_static.c has the bug,
+cache_state.c is its healthy twin.
 """
 import http.client
 import os
@@ -23,10 +23,9 @@ from helpers.tree import HOSTS
 
 # Debian's hosts are linked with the libpython of this one.
 PYTHON = "/usr/bin/python3"
-# What a host may take for one step: to be ready, to answer, to end.  Each takes
-# less than a second on an idle machine, and a host that hangs never does it.
+# Seconds for a host to become ready, to answer, or to end.  Each takes less than one on an idle machine.
 PATIENCE = 60
-# Somebody may take the free port before Apache does.
+# Another program may take the free port before Apache does.
 TRIES = 5
 
 BAD, HEALTHY = "cache_static", "cache_state"
@@ -43,7 +42,7 @@ def need(*packages):
 
 
 class Host:
-    """A program, in a directory that everybody may enter: what root starts, Apache goes on with as somebody else."""
+    """A program, in a directory that each user may enter: Apache, started by root, changes its user."""
 
     def __init__(self, isan, extension):
         need("python3-dev", *self.PACKAGES)
@@ -70,8 +69,8 @@ class Host:
 
     def __exit__(self, *_):
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)     # the children as well
-        except (AttributeError, ProcessLookupError):        # not started; all have ended
+            os.killpg(self.process.pid, signal.SIGKILL)     # and its children
+        except (AttributeError, ProcessLookupError):        # not started, or all have ended
             pass
         else:
             self.process.wait()
@@ -87,7 +86,7 @@ class Host:
         return "".join(file.read_text() for file in files if file.exists())
 
     def wait_for(self, event):
-        """What event() gives once it is true, or None if the host ends before."""
+        """Wait until event() is true, and return its value; None if the host ends before."""
         deadline = time.monotonic() + PATIENCE
         while True:
             ended = self.process.poll() is not None
@@ -98,31 +97,31 @@ class Host:
             time.sleep(0.01)
 
     def report(self):
-        """What its logs say so far."""
+        """The report on its logs so far."""
         run = Run(self.isan, None, self.log, subprocess.CompletedProcess((), self.process.poll(), "", self.said()))
         assert run.report and "isan:" not in self.said(), self.said()
         return run
 
     def end(self):
-        """Wait for its own end, and read the reports."""
+        """Wait until it has ended, and read the report."""
         self.process.wait(PATIENCE)
         return self.report()
 
 
 def names(findings, known):
-    """Which of the known are among them, and those that are none of them."""
+    """The names of the known defects that have a finding, and the findings that are none of these."""
     return ({name for name, is_it in known.items() if any(map(is_it, findings))},
             [finding for finding in findings if not any(is_it(finding) for is_it in known.values())])
 
 
-def told(findings):
-    """The story in short."""
+def summaries(findings):
+    """Kind, access, type, owner and current interpreter of each finding."""
     return sorted((finding["kind"], finding["access"], finding["object"]["type"], who(owner), who(finding["current"]))
                   for finding in findings for owner in finding["owners"])
 
 
 def accused(findings):
-    """Those about the dictionary in the static of the bad extension, which is what they say."""
+    """The findings about the dictionary in the extension's static; each names the static, and the lines of creation and use."""
     some = [finding for finding in findings if in_static(finding)]
     for finding in some:
         assert holder_of(finding) == HOLDER
@@ -140,7 +139,7 @@ APACHE = "/usr/sbin/apache2"
 MODULES = "/usr/lib/apache2/modules"
 
 
-# What mod_wsgi 4.9.4 does itself, and by what a finding about it is known.
+# Defects of mod_wsgi 4.9.4 itself -> whether a finding is about it.
 MOD_WSGI = {
     "wsgi_acquire_interpreter() means PyGILState_Ensure() to enter the main interpreter, to which the table of"
     " interpreters belongs, but it enters the one that this thread was in first":
@@ -185,7 +184,7 @@ class Apache(Host):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def get(self, path):
-        """The process that answered, and what."""
+        """The id of the process that answered, and its answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request("GET", path)
@@ -198,10 +197,12 @@ class Apache(Host):
         return int(pid), answer
 
     def end(self):
-        """As `apachectl graceful-stop` does: when the worker has no more requests it ends, and mod_wsgi in it its
-        interpreters (a cleanup of the child's pool).  The daemon process does so when the parent terminates it; it has
-        3 s to end, then it is killed (APR_KILL_AFTER_TIMEOUT).  Faster, with SIGTERM, the event MPM may crash: the
-        main thread closes the sockets of workers that are closing them (close_worker_sockets)."""
+        """Stop it as `apachectl graceful-stop` does.
+
+        The worker ends when it has no more requests; mod_wsgi ends its interpreters in a cleanup of the child's pool.  The
+        parent terminates the daemon process, and kills it after 3 s (APR_KILL_AFTER_TIMEOUT).  SIGTERM would be faster, but
+        the event MPM may crash then: the main thread closes sockets that workers are closing (close_worker_sockets).
+        """
         self.process.send_signal(signal.SIGWINCH)
         run = super().end()
         assert "exit signal" not in run.err, run.err
@@ -209,7 +210,7 @@ class Apache(Host):
 
 
 class Served:
-    """Two applications in two processes, and what was found."""
+    """The answers of two applications in two processes, and the report."""
 
     def __init__(self, isan, extension, mpm):
         self.extension, self.answers, self.pids = extension, [], {}
@@ -234,7 +235,7 @@ def test_apache_goes_on(served):
 
 
 def test_apache_has_a_log_for_each_process(served):
-    """Each with its own interpreters, which have all ended but the main one (isan sees that go with its process)."""
+    """Each process has its own interpreters.  All have ended but the main one, which lives as long as its process."""
     pids = {served.parent} | served.pids["embedded"] | served.pids["daemon"]
     assert len(pids) == 3 and pids == {process["pid"] for process in served.run.report["processes"]}
     interpreters = [(interpreter["pid"], who(interpreter), interpreter["ended_ns"] is not None)
@@ -249,7 +250,7 @@ def test_apache_findings(served):
     if served.extension == HEALTHY:
         assert ours == []
         return
-    assert told(ours) == [
+    assert summaries(ours) == [
         ("leak", "none", "dict", FIRST, None),
         ("leak", "none", "str", SECOND, None),          # a key of that dictionary
         ("share", "argument", "dict", FIRST, SECOND),
@@ -265,7 +266,7 @@ def test_apache_findings(served):
 WEECHAT = "/usr/bin/weechat-headless"
 
 
-# What WeeChat 3.8 does itself, and by what a finding about it is known.
+# Defects of WeeChat 3.8 itself -> whether a finding is about it.
 WEECHAT_PYTHON = {
     "weechat_python_set_output() never gives back the module that it makes sys.stdout":
         lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "module"
@@ -277,7 +278,7 @@ WEECHAT_PYTHON = {
 
 
 class WeeChat(Host):
-    """Told what to do through its FIFO; what a command prints to stdout says that those before it are done."""
+    """It reads commands from its FIFO.  After each, a command that prints to stdout shows that it has been done."""
 
     PACKAGES = "weechat-headless", "weechat-python", "weechat-plugins"
 
@@ -285,11 +286,11 @@ class WeeChat(Host):
         self.start(WEECHAT, "-d", self.here / "home", "-a", "-P", "fifo,python")
         fifo = self.here / "home" / f"weechat_fifo_{self.process.pid}"
         assert self.wait_for(fifo.exists), self.said()
-        # Its other end is open already, for reading and writing (fifo_create).
+        # WeeChat has opened it for reading and writing (fifo_create), so that this does not block.
         self.fifo, self.steps = open(fifo, "w", buffering=1), 0
 
     def do(self, command):
-        """What a command printed to stdout."""
+        """Run a command; its output on stdout."""
         before, mark = self.said(), f"step {self.steps} is done\n"
         self.steps += 1
         self.fifo.write(f"*{command}\n*/print -stdout -escape {mark[:-1]}\\n\n")
@@ -310,7 +311,7 @@ class WeeChat(Host):
 
 
 class Chatted:
-    """Two plug-ins, the first unloaded and a third loaded after that, and what was found."""
+    """Two plug-ins; the first is unloaded, then a third is loaded.  Their answers, and the report."""
 
     def __init__(self, isan, extension):
         self.extension = extension
@@ -338,7 +339,7 @@ def test_weechat_goes_on(chatted):
 
 
 def test_weechat_unloads(chatted):
-    """What a plug-in leaves is told when it is unloaded, as WeeChat goes on."""
+    """Leaks of a plug-in are in the log as soon as it is unloaded; WeeChat goes on."""
     for run, ended in (chatted.unloaded, {FIRST}), (chatted.run, {FIRST, SECOND, THIRD}):
         assert {who(interpreter) for interpreter in run.report["interpreters"] if interpreter["ended_ns"]} == ended
         assert {who(owner) for leak in run.findings("leak") for owner in leak["owners"]} == ended
@@ -352,7 +353,7 @@ def test_weechat_findings(chatted):
     if chatted.extension == HEALTHY:
         assert ours == []
         return
-    assert told(ours) == [
+    assert summaries(ours) == [
         ("leak", "none", "dict", FIRST, None),
         ("leak", "none", "str", SECOND, None),          # keys of that dictionary
         ("leak", "none", "str", THIRD, None),

@@ -15,9 +15,9 @@ KILLED = "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
 
 
 @pytest.fixture(scope="session", params=FAST + [name for name in STOCK if name != "system"])
-def python(request, subject_of):
-    """Those that are sure to have immortal objects."""
-    return subject_of(request.param)
+def python(request, target_of):
+    """Interpreters of releases with immortal objects."""
+    return target_of(request.param)
 
 
 def changes(finding):
@@ -25,8 +25,9 @@ def changes(finding):
 
 
 def is_about(python, amount, by):
-    """Before 3.14 a count that was increased is decreased by everybody who gives a reference back that was taken
-    before, and one that was decreased is increased by everybody who takes one."""
+    """Whether this amount is the change, or close to it.
+
+    Before 3.14 the ordinary counting of references goes on after the change, and adds or subtracts a few."""
     return amount == by if python.hexversion >= (3, 14) and by > 0 else by - 100 <= amount <= by + 100 and amount
 
 
@@ -43,7 +44,7 @@ NAMES = {
 
 
 def test_every_sort_of_object(python):
-    """Each by its name, and all of them as one story."""
+    """One finding names all objects and the changes of their counts."""
     run = python.run("import immortal_arithmetic as mod\nfor each in OBJECTS:\n mod.add(eval(each), 1000)\n",
                      OBJECTS=list(NAMES))
     finding = run.one("immortal")
@@ -65,7 +66,7 @@ def test_decremented(python):
 
 
 def test_before_3_12(stock):
-    """Nothing is immortal there, so there is nothing to be found."""
+    """3.11 has no immortal objects, so there is no finding."""
     run = stock.run("import immortal_arithmetic as mod, ask\nmod.add(251, 1000)\nprint(ask.look())\n")
     assert run.out == "%d\n" % (stock.hexversion >= (3, 12)), run.err
     assert run.findings("immortal") or run.healthy()
@@ -73,7 +74,7 @@ def test_before_3_12(stock):
 
 @pytest.mark.parametrize("kind", ["main", "isolated", "legacy"])
 def test_healthy_twin(python, kind):
-    """References taken and given back, arithmetic on a count of its own, strings made immortal."""
+    """It takes and drops references, does arithmetic on the count of an object of its own, and makes strings immortal."""
     code = """
 import immortal_clean as mod
 for each in (None, True, 5, "a", "", b"", (), dict, ValueError, "immortal_clean_add", mod.add.__name__, mod):
@@ -85,7 +86,7 @@ for each in (None, True, 5, "a", "", b"", (), dict, ValueError, "immortal_clean_
     assert run.healthy()
 
 
-# --- when it is found ------------------------------------------------------------------
+# --- when isan scans -------------------------------------------------------------------
 
 ADD = "import immortal_arithmetic as mod\nmod.add(251, 1000)\n"
 
@@ -100,7 +101,7 @@ def test_at_the_end_of_an_interpreter(python, kind):
 
 
 def test_on_demand(python):
-    """What it comes to later is the same finding."""
+    """Changes after the first scan add to its finding."""
     run = python.run("import ask\n" + ADD + "print(ask.look(), flush=True)\nmod.add(251, 1000)\nmod.add(252, 1000)\n"
                      "print(ask.look(), ask.look(), flush=True)\n" + KILLED)
     assert run.out == "1\n1 1\n", run.err
@@ -117,13 +118,13 @@ def test_by_signal(python):
 
 
 def test_at_an_import(python):
-    """Before the extension that is imported can do anything."""
+    """isan scans before it lets the imported extension run."""
     run = python.run(ADD + "import ask\n" + KILLED)
     finding = run.one("immortal")
     assert finding["until"].startswith("the import of ask.") and suspects(finding) == [ARITHMETIC]
 
 
-def test_os_exit_is_not_waited_for(python):
+def test_os_exit_makes_no_scan(python):
     run = python.run(ADD + "import os\nos._exit(0)\n")
     assert (run.status, run.findings()) == (0, [])
 
@@ -134,7 +135,7 @@ def test_halt_on_error(python):
 
 
 def test_fork(python):
-    """A child tells of what it did itself."""
+    """A forked child reports only its own changes."""
     run = python.run("import os, ask\n" + ADD + """
 ask.look()
 child = os.fork()
@@ -151,16 +152,16 @@ os.waitpid(child, 0)
 
 
 def test_interpreters_one_after_the_other(python):
-    """One finding, however many do it."""
+    """Changes by several interpreters in turn are one finding."""
     run = python.run("for n in range(5):\n one = Interpreter()\n one.run(ADD)\n one.end()\n", ADD=ADD)
     finding = run.one("immortal")
     assert is_about(python, changes(finding)["int 251"], 5000)
 
 
-# --- who did it ------------------------------------------------------------------------
+# --- suspects --------------------------------------------------------------------------
 
 def test_stable_abi(python, tmp_path):
-    """Of a release before 3.12, by the name of the file and by what it calls."""
+    """An extension for the stable ABI before 3.12 is known by the name of its file and by the functions that it calls."""
     directory = python.extension("immortal_stable.c", False)
     built, = directory.iterdir()
     built.rename(directory / "immortal_stable.abi3.so")
@@ -174,7 +175,7 @@ def test_stable_abi(python, tmp_path):
 
 
 def test_several_extensions(python):
-    """Whatever had been loaded is suspected, but not what was loaded later."""
+    """The suspects are the extensions that were loaded before the change."""
     run = python.run(ADD + """
 import immortal_clean
 mod.add(252, 1000)
@@ -187,20 +188,20 @@ ask.look()
     assert "by one of the extensions that were loaded: immortal_arithmetic." in run.err
 
 
-# --- who did it, by the option `immortal` ---------------------------------------------------
+# --- the option `immortal`: breakpoints on counts -------------------------------------------
 
 CHANGED = line_of("immortal_arithmetic.c", "object->ob_refcnt += by;")
 
 
 def seen(finding, name):
-    """The changes of an object that were seen: by how much, and the lines, the innermost first."""
+    """The changes of an object that a breakpoint recorded: amount, and lines, innermost first."""
     return [(place["amount"], places(place["stack"], "immortal_arithmetic.c")) for place in finding["places"]
             if place["text"] == name]
 
 
 @pytest.fixture(scope="session")
 def watches(isan):
-    """The kernel lets a process watch its own memory."""
+    """Tests with this fixture need a kernel that lets a process watch its own memory."""
     done = subprocess.run([isan, "run", "--", "python3", "-c", "import _json"], env=dict(os.environ, ISAN_OPTIONS="immortal=None"),
                           capture_output=True, text=True)
     if "the kernel does not let" in done.stderr:
@@ -208,7 +209,7 @@ def watches(isan):
 
 
 def test_watched(python, watches):
-    """Each change at its line, in whatever thread and interpreter, however soon CPython's own counting undoes it."""
+    """Each change is reported with its line, in each thread and interpreter, even if CPython's own counting soon undoes it."""
     run = python.run("""
 import threading
 import immortal_arithmetic as mod
@@ -235,7 +236,7 @@ for n in range(10):
 
 
 def test_watched_of_the_stable_abi(python, watches):
-    """One at a time, as old headers count."""
+    """Headers of old releases change the count by one at a time."""
     run = python.run("import immortal_stable as mod\nmod.add(9, 500)\n", "immortal=int 9")
     (place,) = run.one("immortal")["places"]
     assert (place["amount"], places(place["stack"], "immortal_stable.c")) \
@@ -249,7 +250,7 @@ def test_watched_and_healthy(python, watches):
 
 
 def test_watched_by_many_changes(python, watches):
-    """A program that changes one all the time is not held up: what is not seen is still told of."""
+    """isan stops watching an object that changes all the time, and still reports the whole change."""
     run = python.run("import immortal_arithmetic as mod\nfor n in range(200000):\n mod.add(memoryview, -50)\n",
                      "immortal=type memoryview")
     finding = run.one("immortal")
@@ -259,7 +260,7 @@ def test_watched_by_many_changes(python, watches):
 
 
 def test_watched_in_a_forked_child(python, watches):
-    """It is not watched any more, but looked at."""
+    """A forked child has no breakpoint, but isan still scans there."""
     run = python.run("""
 import os
 import immortal_arithmetic as mod
@@ -274,7 +275,7 @@ os.waitpid(child, 0)
 
 
 def test_another_sigtrap(python, watches):
-    """Is the program's own."""
+    """A SIGTRAP that is not a breakpoint of isan goes to the program."""
     run = python.run("import os, signal\nimport immortal_clean\nos.kill(os.getpid(), signal.SIGTRAP)\n", "immortal=None")
     assert (run.status, run.findings()) == (128 + signal.SIGTRAP, [])
     run = python.run("import os, signal\nimport immortal_clean\nsignal.signal(signal.SIGTRAP, lambda *_: print('mine'))\n"
@@ -296,8 +297,7 @@ def test_no_such_object(python):
 # --- immortal no more -------------------------------------------------------------------
 
 def test_mortal(python):
-    """The count has fallen through what is between it and the end of immortality, and the next references that are given
-    back free it."""
+    """The count has fallen so far that the object is not immortal any more, and the next references dropped free it."""
     run = python.run("""
 import sys
 import immortal_arithmetic as mod
@@ -316,8 +316,8 @@ for n in range(100):
 # --- rules ---------------------------------------------------------------------------
 
 def test_references_on_the_stack(python):
-    """A string that becomes immortal while the evaluation stack has it lacks a few references from 3.14 on; nobody
-    could tell those from a few that an extension lacks."""
+    """From 3.14 on, the count of a string that becomes immortal while it is on the evaluation stack is too low by a few
+    references.  That looks like a small error of an extension, so small differences are no finding."""
     run = python.run("""
 import importlib, sys
 def within(depth, name):
@@ -356,7 +356,7 @@ one.end()
 
 
 def test_extensions_of_cpython(python):
-    """Whatever CPython does itself, none of it is taken for an extension's."""
+    """Nothing in the standard library of CPython leads to a finding."""
     run = python.run("""
 import importlib, sys
 import ask
@@ -430,5 +430,3 @@ def test_processes_are_merged(tmp_path):
     assert (changes(finding), finding["pids"]) == ({"None": 6, "int 100": 1, "int 101": 1}, [100, 101])
     other = written(tmp_path, 102, [("None", 3)], suspects=("/x/two.so",))
     assert len(model.build(logs_.read([*paths, other]), NoSymbols())["findings"]) == 2
-
-

@@ -1,4 +1,4 @@
-"""The static that leads to an object through memory is named, and how; no static is blamed for what only looks so."""
+"""Statics that lead to an object through memory: the report names the static and the path, and no static by mistake."""
 import os
 import re
 
@@ -6,7 +6,7 @@ from ext.build import build
 from helpers.product import log
 from helpers.programs import line_of, who
 
-# Number of the place, the variable with the way from it, whether memory without a name is on that, the line.
+# Number of the place, the variable with the path from it, whether the path has memory without a name, the line.
 PLACES = {
     "behind.c": [
         (0, "table->buckets[5]->value", False, "} *table;"),
@@ -62,7 +62,7 @@ def test_leaks(either):
 
 
 def test_uses(either):
-    """The last reference is given up by another interpreter."""
+    """Another interpreter drops the last reference."""
     run = either.run(KEEP, PLACES=list(EACH), USED=True)
     freed = run.findings("free", access="dealloc")
     assert {named(finding) for finding in freed} == places(EACH) and len(freed) == len(EACH)
@@ -74,7 +74,7 @@ def test_uses(either):
 
 
 def test_cleared(either):
-    """In m_free."""
+    """m_free clears all variables."""
     extensions = either.make_directory("ext")
     for source in PLACES:
         build(source, either.python, extensions, [*either.cflags[:0 if either.stock else None], "-DCLEARED"])

@@ -1,4 +1,4 @@
-"""Which of what was left is told as the leak, and what is only kept alive by it, on unmodified Pythons."""
+"""Leaks in unmodified Pythons: which of the objects is reported as the leak, and which it only keeps alive."""
 import pytest
 
 # A function's globals refer to a keeper, which refers to the function; a static leads to a weak reference to it.
@@ -43,7 +43,7 @@ def test_attributes_go_with_their_instance(stock):
 
 
 @pytest.mark.parametrize("module", ["cache_state", "cache_static"])
-def test_what_static_types_know_of_their_subclasses(stock, module):
+def test_subclasses_of_static_types(stock, module):
     """Before 3.12 that is shared by all interpreters, and grows in any of them; a dictionary of an extension is not."""
     run = stock.run("""
         first, second = Interpreter("legacy"), Interpreter("legacy")

@@ -1,4 +1,4 @@
-"""What the main interpreter leaves behind when Python is finalised: leaks_at_exit=1."""
+"""leaks_at_exit=1: leaks of the main interpreter when Python is finalised."""
 import pytest
 
 ON = "leaks_at_exit=1"
@@ -10,7 +10,7 @@ names["keeper"] = MODULE.Keeper(names["function"])
 del names
 """
 
-# Much of the standard library, used, and left in the middle.
+# Uses much of the standard library, and ends in the middle of it.
 ORDINARY = """
 import asyncio, collections, contextlib, csv, ctypes, datetime, decimal, functools, io, json, logging, re, sqlite3
 import subprocess, sys, threading, traceback, weakref, zlib
@@ -23,7 +23,7 @@ cycle.itself = cycle
 database = sqlite3.connect(":memory:")
 cursor = database.execute("create table t (a)")
 async def main():
-    if sys.version_info[:2] != (3, 13):         # whose tasks leave a few types behind
+    if sys.version_info[:2] != (3, 13):         # tasks of 3.13 leak a few types
         await asyncio.gather(*[asyncio.sleep(0.001) for _ in range(10)])
 asyncio.run(main())
 def numbers():
@@ -53,8 +53,8 @@ class Anywhere:
         assert run.one("leak", type="cycle_unseen.Keeper")["owner"]["kind"] == "main", run.err
         assert way.run("import cycle_seen" + CYCLE.replace("MODULE", "cycle_seen"), ON).healthy()
 
-    def test_what_statics_hold_is_none(self, way):
-        """They live as long as the process, in every extension."""
+    def test_objects_in_statics_are_no_leaks(self, way):
+        """Statics live as long as the process."""
         run = way.run("import cache_static\ncache_static.cache['key'] = [1, {2: 3}]\n", ON)
         assert run.healthy()
         assert "statics" in {group["residue"]["rule"] for group in run.report["residue"]}
@@ -75,8 +75,8 @@ class Anywhere:
 
 class TestInstrumented(Anywhere):
     @pytest.fixture
-    def way(self, subject):
-        return subject
+    def way(self, target):
+        return target
 
 
 class TestStock(Anywhere):

@@ -1,4 +1,4 @@
-"""Owner tags are exact: for every way of making an object, in every interpreter, over any number of them."""
+"""Owner tags are exact: for each way to create an object, in each kind of interpreter, for many interpreters."""
 import ast
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.parametrize("version", ["3.13", "3.14"])
 
 @pytest.fixture
 def run(flavor_python, version, tmp_path):
-    """run(program, ...): its output; under isan, which must have nothing to say."""
+    """run(program, ...) -> its output, under isan; there must be no finding."""
     def run(*program, options="", timeout=120):
         done = subprocess.run(
             [flavor_python("fast", version), *map(str, program)], capture_output=True, text=True, timeout=timeout,
@@ -30,7 +30,7 @@ def run(flavor_python, version, tmp_path):
 
 @pytest.fixture
 def findings(isan, tmp_path):
-    """findings(): those of all processes run, leaks of CPython's own left out."""
+    """findings() -> the findings of all processes so far, without leaks, of which CPython has its own."""
     def findings():
         done = subprocess.run([isan, "report", "--format", "json", tmp_path / "log"], capture_output=True, text=True)
         assert done.returncode in (0, 86), done.stderr
@@ -45,8 +45,8 @@ def test_way(way, run):
     assert len({slot for _, slot in said}) == 3
 
 
-# Everything an interpreter's garbage collector knows, and what that leads to,
-# as lines of a file: address, reference count, whether it is an interned str, type.
+# Objects that an interpreter's garbage collector tracks, and objects reachable from them, as lines of a file: address,
+# reference count, whether it is an interned str, type.
 REACH = """
 def reach(path):
     import gc, sys
@@ -62,7 +62,7 @@ def reach(path):
             file.write(f"{id(o)} {sys.getrefcount(o)} {interned:d} {type(o).__qualname__}\\n")
     return seen
 """
-# What is wrong with them, seen from outside: the rules are those of runtime/detect/rules.inc.
+# Checks the tags of those objects from outside, with the rules of runtime/detect/rules.inc.
 WALK = """
 from helpers import owner_tags as tags
 IMMORTAL = 1 << 30
@@ -132,7 +132,7 @@ def test_all_objects_of_interpreters_alive_at_once(run, findings, tmp_path):
 
 
 def REACH_SOURCE(program):
-    """The program, which gives REACH itself to other interpreters."""
+    """A program that gives REACH to other interpreters."""
     return f"REACH = {REACH!r}\n{program}"
 
 
@@ -223,21 +223,21 @@ print(len(used), max(used), flush=True)
 
 
 @pytest.mark.parametrize("kind", ["legacy", "isolated"])
-def test_slots_are_used_again_but_never_one_that_something_carries(kind, run, findings, flavor_python, version, tmp_path):
+def test_a_slot_is_reused_only_if_no_leaked_object_has_it(kind, run, findings, flavor_python, version, tmp_path):
     for extension in "cache_static.c", "leak_ref.c":
         build(extension, flavor_python("fast", version), tmp_path)
     used, highest = map(int, run("-c", REUSE, tmp_path, kind, 120, options="slots=8:quarantine=1").split())
     assert used > 3 and highest < 8
     found = [f for f in findings() if f["object"]["type"] == "dict"]
     assert found
-    # The first interpreter made the dict; two more live beside it, and then it has ended.
+    # The first interpreter made the dict, and ends while two others live.
     first = [f for f in found if f["kind"] == "share"]
     assert {f["owner"]["id"] for f in first} <= {1}
     assert all(f["current"]["id"] in (2, 3) for f in first)
     stale = [f for f in found if f["kind"] == "stale"]
     assert {f["owner"]["id"] for f in stale} == {1, -1}
     assert len([f for f in stale if f["owner"]["id"] == -1]) >= 4
-    # The second need only import what holds it; of one that is not there any more, nobody is told again.
+    # The second interpreter's import is enough for a finding; a holder that is gone makes no new one.
     statics = [f for f in found if f["kind"] == "static"]
     assert [(f["owner"]["id"], f["current"]["id"]) for f in statics] == [(1, 2)]
     assert len(first) + len(stale) + len(statics) == len(found)
@@ -281,7 +281,7 @@ _interpreters.destroy(b)
 
 
 @pytest.mark.parametrize("kind", ["legacy", "isolated"])
-def test_late_use_of_what_was_freed_is_recognised(kind, run, findings, flavor_python, version, tmp_path):
+def test_use_of_a_freed_object_of_an_ended_interpreter(kind, run, findings, flavor_python, version, tmp_path):
     build("attr_borrowed.c", flavor_python("fast", version), tmp_path)
     run("-c", LATE_USE, tmp_path, kind)
     found = [f for f in findings() if f["object"]["type"] == "Thing"]

@@ -1,15 +1,12 @@
-"""statics=watch: interpreters with GILs of their own that store into the same static at a time.  That is seen if both
-come to it within milliseconds, so they do it for a second."""
-import subprocess
-import sys
+"""statics=watch: two own-GIL interpreters store into the same static.
 
+isan sees the race if both stores are within milliseconds, so the interpreters repeat them for a second.
+"""
 import pytest
 
-from ext.build import build
-from helpers import tree
 from helpers.programs import holder_of, line_of, places, who
 
-# All do the same, from the same moment on.
+# All interpreters start at the same moment and do the same.
 TOGETHER = """
 import threading
 interpreters = [Interpreter(kind) for kind in kinds]
@@ -31,37 +28,17 @@ RACES = {
     "race_list": ("head", "static struct node *head;", None, "head = node;", 8),
     "race_text": ("state", "} state;", ".text[0]", "snprintf(state.text", 1),
 }
-DECODE = r"""
-#include <stdio.h>
-#include "X86_DECODE_HEADER"
-int main(void)
-{
-    char line[64];
-    while (scanf("%63s", line) == 1) {
-        uint8_t bytes[48];
-        size_t n = strlen(line) / 2;
-        struct isan__x86 x;
-        memset(bytes, 0x90, sizeof bytes);
-        for (size_t i = 0; i < n; i++) {
-            sscanf(line + 2 * i, "%2hhx", &bytes[i]);
-        }
-        if (!isan__x86_decode(&x, bytes, bytes + sizeof bytes) || x.length != n) {
-            printf("%s\n", line);
-        }
-    }
-}
-"""
 HEALTHY = ["race_mutex", "race_atomic", "race_once", "race_thread", "race_state", "race_relaxed"]
 
 
 @pytest.fixture(scope="session", params=["3.13-fast", "3.14-fast", "3.13-plain", "3.14-plain"])
-def parallel(request, subject_of):
-    """Those whose interpreters can have GILs of their own."""
-    return subject_of(request.param)
+def parallel(request, target_of):
+    """Interpreters of releases with own-GIL sub-interpreters."""
+    return target_of(request.param)
 
 
-def together(subject, module, kind="isolated", parties=2, times=3, options="statics=watch", **more):
-    run = subject.run(TOGETHER, options, kinds=[kind] * 2, module=module, parties=parties, times=times, **more)
+def together(target, module, kind="isolated", parties=2, times=3, options="statics=watch", **more):
+    run = target.run(TOGETHER, options, kinds=[kind] * 2, module=module, parties=parties, times=times, **more)
     assert run.out == "done\n" and run.report["dropped"] == 0, run.err
     return run
 
@@ -78,7 +55,7 @@ def test_race(parallel, module):
     assert len({place["tid"] for place in race["places"]}) == 2
     for place in race["places"]:
         assert place["role"] == "access" and place["write"] and not place["atomic"] and not place["detached"]
-        # step() of some is inlined, and what the loop stores is stored behind it.
+        # The compiler inlines step() of some modules, and moves the store of the loop behind it.
         lines = places(place["stack"], source) or places(place["stack"], "races.h")
         assert place["amount"] == size and lines[0] in [line_of(source, use), line_of("races.h", "step(module);") - 1]
         assert any(frame["kind"] == "python" for frame in place["stack"])
@@ -91,14 +68,14 @@ def test_healthy(parallel, module):
 
 
 def test_same_constant(parallel):
-    """The rule, and its border."""
+    """Rule same_constant: stores of one constant are no race; stores of two are."""
     assert together(parallel, "race_flag").healthy()
     other = parallel.extension("race_flag.c", not parallel.stock, "-DOTHER")
     assert holder_of(together(parallel, "race_flag", extensions=other).one("race"))[0] == "there"
 
 
 def test_atomic_variable(parallel):
-    """The reporter's rule, and its border."""
+    """The reporter leaves out variables that debug information calls atomic, and no others."""
     atomic = together(parallel, "race_release")
     assert atomic.healthy() and "no findings" in atomic.err
     plain = parallel.extension("race_release.c", not parallel.stock, "-DPLAIN")
@@ -113,22 +90,8 @@ def test_not_asked_for(parallel):
     assert together(parallel, "race_counter", options="statics=look").healthy()
 
 
-def test_decoder(root, tmp_path):
-    """The length of each instruction, of a library's code with all that compilers use."""
-    program = tmp_path / "decode"
-    (tmp_path / "decode.c").write_text(DECODE.replace("X86_DECODE_HEADER", tree.X86_DECODE_HEADER))
-    subprocess.run(["gcc", "-I", root, "-I", tree.INCLUDE, "-o", program, tmp_path / "decode.c", tree.X86_DECODE],
-                   check=True)
-    code = subprocess.run(["objdump", "-d", "--insn-width=16", build("keepers.c", sys.executable, tmp_path), sys.executable],
-                          stdout=subprocess.PIPE, text=True, check=True).stdout
-    wanted = {"".join(fields[1].split()) for fields in (line.split("\t") for line in code.splitlines()) if len(fields) == 3}
-    assert len(wanted) > 10000
-    done = subprocess.run([program], input="\n".join(wanted), stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == ""
-
-
 def test_fork_and_signals(parallel):
-    """What runs in a child, a handler for faults installed later, as faulthandler does, and blocked signals."""
+    """Watched code runs in a forked child, under a fault handler installed later (faulthandler), and with signals blocked."""
     run = parallel.run("""
         import faulthandler, os, signal, race_counter
         faulthandler.enable()

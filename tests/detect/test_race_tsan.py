@@ -1,5 +1,7 @@
-"""Races between interpreters, in the interpreter and extensions built with ThreadSanitizer.  CPython has races of its
-own, so that each test asks for those of its extension."""
+"""Races between interpreters, in an interpreter and extensions built with ThreadSanitizer.
+
+CPython has races of its own, so each test selects the races of its extension.
+"""
 import os
 import re
 import shutil
@@ -10,7 +12,7 @@ import pytest
 from helpers.programs import holder_of, line_of, places, who
 from helpers.tree import EXT, LIBRARY
 
-# What two interpreters do at the same time, and their numbers.
+# Two interpreters run the same code at the same time; ONE and TWO are their ids and kinds in the report.
 PARALLEL = """
 import threading
 interpreters = [Interpreter(kind) for kind in kinds]
@@ -27,14 +29,14 @@ ONE, TWO = (1, "own-gil"), (2, "own-gil")
 
 
 def race(tsan, name, kind="isolated", together=2, times=1000, **more):
-    """The run of an extension in two interpreters at once."""
+    """Run an extension in two interpreters at once."""
     run = tsan.run(PARALLEL, kinds=[kind, kind], code=f"import {name}; {name}.run({together}, {times})", **more)
     assert run.out == "done\n" and run.report["dropped"] == 0, run.err
     return run
 
 
 def races(run, name):
-    """Those in the memory or with the code of an extension."""
+    """The races on an extension's memory or in its code."""
     def of_it(path):
         return os.path.basename(path or "").startswith(name + ".")
     return [finding for finding in run.findings("race")
@@ -56,7 +58,7 @@ def test_race_names_variable_and_interpreters(tsan, name, declared, path, lines)
     run = race(tsan, name)
     assert run.status == 86
     variable, source = re.search(r"(\w+)(\[|;)", declared).group(1), name + ".c"
-    found = [finding for finding in races(run, name) if not finding["object"]["size"]]       # but the variable itself
+    found = [finding for finding in races(run, name) if not finding["object"]["size"]]       # a finding on the variable itself
     assert [holder_of(finding) for finding in found] == [(variable, source, line_of(source, declared))], run.err
     finding, = found
     assert path is None and finding["holder"]["path"] is None or re.fullmatch(path, finding["holder"]["path"])
@@ -74,7 +76,7 @@ def test_race_names_variable_and_interpreters(tsan, name, declared, path, lines)
 
 
 def test_race_on_the_dictionary_of_a_static_type(tsan):
-    """What races is the dictionary, and its table; the type's variable holds it."""
+    """The interpreters race on the dictionary and its table; the variable of the type holds them."""
     run = race(tsan, "race_type")
     found = races(run, "race_type")
     for finding in found:
@@ -82,6 +84,7 @@ def test_race_on_the_dictionary_of_a_static_type(tsan):
         assert sorted(who(place["interpreter"]) for place in accesses(finding)) == [ONE, TWO]
         assert places(finding["stacks"]["used"], "race_type.c")[0] in [
             line_of("race_type.c", f'"hits", {value});') for value in ("Py_True", "Py_False")]
+
     def is_the_dictionary(finding):
         return (finding["object"]["type"] == "dict" and finding["holder"]["path"] == ".tp_dict"
                 and holder_of(finding) == ("Thing", "race_type.c", line_of("race_type.c", "static PyTypeObject Thing = {")))
@@ -102,12 +105,12 @@ def test_healthy(tsan, name):
 
 
 def test_one_gil_keeps_interpreters_apart(tsan):
-    """Legacy interpreters take turns, so that each sees what the one before did."""
+    """The shared GIL orders the accesses of legacy interpreters."""
     assert races(race(tsan, "race_counter", "legacy", together=1), "race_counter") == []
 
 
 def test_race_of_interpreters_that_have_released_their_gil(tsan):
-    """Told apart from those of interpreters with GILs of their own."""
+    """The report distinguishes them from races of own-GIL interpreters."""
     run = race(tsan, "race_released", "legacy", together=1, times=100000)
     found, = races(run, "race_released")
     assert holder_of(found) == ("counter", "race_released.c", line_of("race_released.c", "static long counter;"))
@@ -126,7 +129,7 @@ def test_extension_without_thread_sanitizer_is_named(tsan):
     assert not any(str(EXT) in note or "lib-dynload" in note for note in notes)
 
 
-# A backend of PEP 517 in the project's own tree: setuptools does not come with an interpreter.
+# The project has its own build backend (PEP 517), since the interpreters have no setuptools.
 BACKEND = """
 import os, shlex, subprocess, sysconfig, zipfile
 
@@ -154,7 +157,8 @@ backend-path = ["."]
 
 @pytest.mark.parametrize("instrumented", [True, False])
 def test_what_pip_builds(tsan, isan, tmp_path, instrumented):
-    """With `isan env` its races are found; without it the report says that they could not be."""
+    """Under `isan env` pip builds an extension with ThreadSanitizer; without it, the report says that its races are not
+    visible."""
     for name in "race_counter.c", "races.h":
         shutil.copy(EXT / name, tmp_path)
     (tmp_path / "backend.py").write_text("NAME = 'race_counter'\n" + BACKEND)
@@ -205,8 +209,8 @@ for thread in threads:
 
 
 def test_races_on_an_interpreter_itself(tsan):
-    """On its state that is: CPython 3.13 has one where interpreters end that share a GIL (reports/cpython-3.13.supp).
-    isan knew it as an object then, and by that number took the main interpreter to have ended."""
+    """CPython 3.13 has a race on the interpreter state where interpreters with one GIL end (reports/cpython-3.13.supp).
+    isan once took the state for an object, and its serial for that of the main interpreter, which then counted as ended."""
     run = tsan.run(LEGACY)
     assert run.findings() == [], run.err
     assert sorted((interp["kind"], interp["ended_ns"] is None) for interp in run.report["interpreters"]) \
@@ -223,11 +227,11 @@ def test_thread_sanitizer_itself_says_nothing(tsan):
     assert "WARNING: ThreadSanitizer" not in run.err
 
 
-def test_what_is_called_is_not_intercepted():
-    """ThreadSanitizer's functions wait for its locks, also where isan holds the dynamic linker's: of four programs that
-    import much in parallel three hung (runtime/base/libc.c)."""
+def test_libisan_calls_no_intercepted_function():
+    """ThreadSanitizer's interceptors wait for its locks.  isan may hold the dynamic linker's lock then: three of four
+    programs that import much in parallel hung (runtime/base/libc.c)."""
     called = subprocess.run(["nm", "-D", "--undefined-only", LIBRARY], stdout=subprocess.PIPE, text=True, check=True).stdout
     names = {name.partition("@")[0] for name in called.split()}
-    # strncpy is for extensions (runtime/detect/race_stores.c), the others are not called there.
+    # isan wraps strncpy for extensions (runtime/detect/race_stores.c), and calls the others only elsewhere.
     assert "dl_iterate_phdr" in names and {name for name in names if re.match(
         "mem|str|stp|v?snprintf|clock_|mprotect", name)} <= {"strncpy", "strtol", "strerror", "strerrorname_np"}

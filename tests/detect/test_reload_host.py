@@ -1,4 +1,4 @@
-"""A plug-in host that loads and unloads the same extension again and again is told once, with a count."""
+"""A plug-in host loads and unloads the same extension many times: one finding, with a count."""
 import subprocess
 
 import pytest
@@ -12,8 +12,6 @@ HOST = """
         interpreter.run("import MODULE; MODULE.cache['names'] = [number for number in range(20)]")
         interpreter.end()
 """
-
-
 
 
 def rounds(python, module, kind="legacy"):
@@ -39,8 +37,8 @@ def test_leaky_extension(stock):
     check_rounds(rounds(stock, "cache_renewed"))
 
 
-def test_leaky_extension_in_the_fast_interpreter(subject):
-    check_rounds(rounds(subject, "cache_renewed"))
+def test_leaky_extension_in_the_fast_interpreter(target):
+    check_rounds(rounds(target, "cache_renewed"))
 
 
 @pytest.mark.parametrize("kind", ["legacy", "isolated"])
@@ -48,13 +46,13 @@ def test_healthy_extension(stock, kind):
     assert rounds(stock, "cache_state", kind).healthy()
 
 
-def test_healthy_extension_in_the_fast_interpreter(subject):
-    assert rounds(subject, "cache_state").healthy()
+def test_healthy_extension_in_the_fast_interpreter(target):
+    assert rounds(target, "cache_state").healthy()
 
 
-def test_first_round_keeps_what_later_ones_add(subject):
-    """One dictionary for all: the variable is named once, and each round's list with it."""
-    run = subject.run("""
+def test_leaks_held_by_an_earlier_leak(target):
+    """All rounds use one dictionary.  It is one leak, with the variable; the lists of later rounds refer to that leak."""
+    run = target.run("""
         for number in range(4):         # as many as its table has room for
             interpreter = Interpreter("legacy")
             interpreter.run("import cache_static; cache_static.cache[%d] = []" % number)

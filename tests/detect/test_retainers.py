@@ -1,4 +1,4 @@
-"""What keeps alive what an interpreter left: the keeper, the way from it, and what is kept."""
+"""Retainers of leaked objects: the retainer, the path from it, and the objects that the leak keeps alive."""
 import pytest
 
 from helpers.programs import holder_of, line_of, who
@@ -113,7 +113,7 @@ def test_static_that_owns_is_blamed(every):
     assert holder_of(leak) == ("shelf", "keepers.c", line_of("keepers.c", "static PyObject *shelf;"))
 
 
-# The second import puts another dictionary where that of the first is, or into module state.
+# The second import replaces the first one's dictionary in a static, or puts its own into module state.
 RENEWED = """
     first, second = Interpreter("isolated"), Interpreter("isolated")
     for interpreter in first, second:
@@ -136,7 +136,7 @@ def test_values_of_each_interpreter(either):
     assert either.run(RENEWED, MODULE="cache_state").healthy()
 
 
-# An object of interpreter 1 that a list or dictionary of the main one has, or only seems to have.
+# A list or dictionary of the main interpreter refers to an object of interpreter 1, or has only a word equal to its address.
 SEEN = """
     import keepers, os
     reader, writer = os.pipe()
@@ -164,7 +164,7 @@ SEEN = """
     (True, "None", "foreign"), (True, "shelf.__delitem__(slice(2, None))", "reference"),
     (False, "{1.5: 0, address: 1}", "reference"),
 ], ids=["item", "deleted", "hash"])
-def test_what_only_seems_to_refer(every, put, then, kind):
-    """What a list had behind its end, and the hash of an int, are no references."""
+def test_words_that_are_no_references(every, put, then, kind):
+    """Stale items behind the end of a list, and the hash of an int, are no references."""
     leak, = [leak for leak in every.run(SEEN, PUT=put, THEN=then).findings("leak") if leak["object"]["type"] == "Put"]
     assert leak["holder"]["kind"] == kind

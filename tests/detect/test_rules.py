@@ -1,10 +1,13 @@
-"""What is shared or left behind on purpose: each rule of runtime/detect/rules.inc, each residue rule of runtime/core/kinds.inc
-and the RAW domain, on both sides of its border."""
+"""Objects that are shared or left behind on purpose.
+
+Each rule of runtime/detect/rules.inc, each residue rule of runtime/core/kinds.inc and the RAW domain has a case that it
+excuses, and a similar one that it does not.
+"""
 import pytest
 
 from helpers.programs import VERSIONS, holder_of, line_of, places, who
 
-# The first interpreter makes an object and keeps it; the second is handed it by an extension.
+# The first interpreter makes an object and keeps it; an extension hands it to the second.
 HAND_OVER = """
 first, second = Interpreter(KIND), Interpreter(KIND)
 first.run("import sys, attr_borrowed as m\\nclass Class: pass\\nkept = " + OBJECT + "\\nm.store(kept)")
@@ -14,8 +17,8 @@ first.end()
 """
 
 
-def shared(subject, kind, expression):
-    return subject.run(HAND_OVER, KIND=kind, OBJECT=expression)
+def shared(target, kind, expression):
+    return target.run(HAND_OVER, KIND=kind, OBJECT=expression)
 
 
 # --- rule: immortal --------------------------------------------------------------------
@@ -24,26 +27,26 @@ def shared(subject, kind, expression):
 @pytest.mark.parametrize("type, immortal, mortal", [
     ("int", "5", "10 ** 20"), ("type", "int", "Class"), ("tuple", "()", "(10 ** 20,)"), ("str", "'a'", "'ab' * len(sys.path)"),
 ])
-def test_immortal(subject, kind, type, immortal, mortal):
-    assert shared(subject, kind, immortal).healthy()
-    run = shared(subject, kind, mortal)
+def test_immortal(target, kind, type, immortal, mortal):
+    assert shared(target, kind, immortal).healthy()
+    run = shared(target, kind, mortal)
     assert run.status == 86
     for access in "incref", "decref":
         (trap, *_) = run.findings("share", access=access, type=type)
         assert who(trap["owner"])[0] == 1 and who(trap["current"])[0] == 2
 
 
-def test_none(subject):
-    assert shared(subject, "isolated", "None").healthy()
+def test_none(target):
+    assert shared(target, "isolated", "None").healthy()
 
 
-def test_immortal_on_the_heap(subject):
-    """Names in code are made immortal by the interpreter that compiles it; looking at one's attribute takes no
-    reference, so that only the rule stands between it and a finding."""
+def test_immortal_on_the_heap(target):
+    """An interpreter makes names in the code that it compiles immortal.  Access to an attribute takes no reference, so only
+    the rule excuses it."""
     script = HAND_OVER.replace("def take(object): pass\\nm.pass_to(take)", "m.getattr('__class__')")
-    run = subject.run(script, KIND="isolated", OBJECT=IMMORTAL_NAME)
-    assert run.findings("share", "stale") == []         # the extension's static keeping it is a leak all the same
-    run = subject.run(script, KIND="isolated", OBJECT=MORTAL_NAME)
+    run = target.run(script, KIND="isolated", OBJECT=IMMORTAL_NAME)
+    assert run.findings("share", "stale") == []         # there is a leak: the extension's static keeps it
+    run = target.run(script, KIND="isolated", OBJECT=MORTAL_NAME)
     assert run.status == 86 and run.findings("share", access="attribute", type="str")
 
 
@@ -52,10 +55,10 @@ def test_immortal_on_the_heap(subject):
 INTERNED, NOT_INTERNED = "sys.intern('in' + str(10 ** 20))", "'in' + str(10 ** 20)"
 
 
-def test_interned(subject):
-    assert shared(subject, "legacy", INTERNED).healthy()
+def test_interned(target):
+    assert shared(target, "legacy", INTERNED).healthy()
     for kind, expression in ("legacy", NOT_INTERNED), ("isolated", INTERNED), ("isolated", NOT_INTERNED):
-        run = shared(subject, kind, expression)
+        run = shared(target, kind, expression)
         assert run.status == 86 and run.findings("share", type="str", access="incref")
         assert [finding for finding in run.findings() if finding["object"]["type"] != "str"] == []
 
@@ -71,49 +74,51 @@ first.end()
 """
 
 
-def single_phase(subject, module, use):
-    return subject.run(SINGLE_PHASE, MODULE=module, USE=f"\n{module}.shared.append(None)" if use else "")
+def single_phase(target, module, use):
+    return target.run(SINGLE_PHASE, MODULE=module, USE=f"\n{module}.shared.append(None)" if use else "")
 
 
 @pytest.mark.parametrize("module", ["single_copy", "_testsinglephase"])
-def test_copied_by_the_runtime(subject, module):
-    run = single_phase(subject, module, use=False)
+def test_copied_by_the_runtime(target, module):
+    run = single_phase(target, module, use=False)
     assert [finding for finding in run.findings() if any(
         frame["function"] == "reload_singlephase_extension" for frame in finding["stacks"]["used"])] == []
 
 
-def test_copied_by_the_runtime_and_used(subject):
-    run = single_phase(subject, "single_copy", use=True)
+def test_copied_by_the_runtime_and_used(target):
+    run = single_phase(target, "single_copy", use=True)
     assert run.status == 86
     (trap, *_) = run.findings("share", type="list", access="incref")
     assert who(trap["current"]) == (2, "legacy") and who(trap["owner"])[0] in (0, 1)
 
 
-def test_copied_by_the_extension(subject):
-    """Code of the extension that the runtime calls while it copies is user code all the same."""
-    assert single_phase(subject, "single_init_clean", use=True).healthy()
-    run = single_phase(subject, "single_init", use=False)
+def test_copied_by_the_extension(target):
+    """The rule does not cover functions of the extension that the runtime calls while it copies a module."""
+    assert single_phase(target, "single_init_clean", use=True).healthy()
+    run = single_phase(target, "single_init", use=False)
     assert run.status == 86
     (trap, *_) = [finding for finding in run.findings("share", type="list")
                   if places(finding["stacks"]["used"], "single_init.c")]
-    # It is first run in the main interpreter, to see what kind of module it is.
+    # CPython runs the module's init function in the main interpreter first, to find out what kind of module it is.
     assert (trap["access"], trap["count"], who(trap["owner"]), who(trap["current"])) \
         == ("incref", 2, (0, "main"), (1, "legacy"))
     assert holder_of(trap) == ("list", "single_init.c", line_of("single_init.c", "static PyObject *list;"))
     assert places(trap["stacks"]["used"], "single_init.c") == [line_of("single_init.c", "PyModule_AddObjectRef")]
 
 
-# --- rules about what a static holds ---------------------------------------------------------
+# --- rules about objects in statics ----------------------------------------------------------
 
 STORED = ("stored", "attr_borrowed.c", line_of("attr_borrowed.c", "static PyObject *stored;"))
 KEPT = ("kept", "dealloc_wrong.c", line_of("dealloc_wrong.c", "static PyObject *kept;"))
 IMMORTAL_NAME, MORTAL_NAME = "(lambda: a_name_in_code).__code__.co_names[0]", "'not a name ' * len(sys.path)"
 
 
-def statics(subject, kind, module, store, ended=False):
-    """The findings about the statics of a module in which the first interpreter has stored something: the type of the
-    object, the static, whether the object has been freed.  The second does nothing but import it."""
-    run = subject.run("""
+def statics(target, kind, module, store, ended=False):
+    """The findings about the statics of a module: type of the object, static, whether the object has been freed.
+
+    The first interpreter has stored an object there; the second only imports the module.
+    """
+    run = target.run("""
         first, second = Interpreter(KIND), Interpreter(KIND)
         first.run(f"import sys, {MODULE} as m\\n{STORE}")
         if ENDED:
@@ -129,35 +134,35 @@ def statics(subject, kind, module, store, ended=False):
     return [(finding["object"]["type"], holder_of(finding), finding["object"]["freed"]) for finding in found]
 
 
-def test_static_that_holds_an_immortal_object(subject):
+def test_static_that_holds_an_immortal_object(target):
     def hold(name, ended=False):
-        return statics(subject, "isolated", "attr_borrowed", f"kept = {name}\nm.store(kept)", ended)
+        return statics(target, "isolated", "attr_borrowed", f"kept = {name}\nm.store(kept)", ended)
     assert hold(IMMORTAL_NAME) == []
     assert hold(MORTAL_NAME) == [("str", STORED, False)]
-    # Immortal, too, ends with its interpreter, if CPython frees it then.
-    assert hold(IMMORTAL_NAME, ended=True) == {"3.13": [], "3.14": [("str", STORED, True)]}[subject.version]
+    # An immortal object ends with its interpreter, too, if CPython frees it then.
+    assert hold(IMMORTAL_NAME, ended=True) == {"3.13": [], "3.14": [("str", STORED, True)]}[target.version]
 
 
-def test_static_that_holds_an_interned_string(subject):
+def test_static_that_holds_an_interned_string(target):
     def hold(kind, string, ended=False):
-        return statics(subject, kind, "dealloc_wrong", f"m.make(lambda: {string})", ended)
+        return statics(target, kind, "dealloc_wrong", f"m.make(lambda: {string})", ended)
     assert hold("legacy", INTERNED) == []
     for kind, string, ended in (("legacy", NOT_INTERNED, False), ("isolated", INTERNED, False), ("legacy", INTERNED, True)):
         assert hold(kind, string, ended) == [("str", KEPT, False)]
 
 
-def test_definition_that_holds_a_copy(subject):
-    """Of the dictionary of the module that the main interpreter has made for the first to see what it is."""
-    assert statics(subject, "legacy", "single_kept", "") == []
+def test_definition_that_holds_a_copy(target):
+    """A PyModuleDef holds a copy of the module's dictionary, which the main interpreter makes to find out the module's kind."""
+    assert statics(target, "legacy", "single_kept", "") == []
     holder = ("kept", "single_kept.c", line_of("single_kept.c", "static PyObject *kept;"))
-    assert statics(subject, "legacy", "single_kept", "m.keep()") == [("dict", holder, False)]
+    assert statics(target, "legacy", "single_kept", "m.keep()") == [("dict", holder, False)]
 
 
-def test_static_type(subject):
-    """One finding for the type, and none for what is in it."""
+def test_static_type(target):
+    """The type is one finding; its contents are none."""
     holder = ("thing", "type_static.c", line_of("type_static.c", "} thing = {"))
-    assert statics(subject, "legacy", "type_static", "") == [("type_static.Thing", holder, False)]
-    assert statics(subject, "legacy", "type_static", "assert m.keep()") \
+    assert statics(target, "legacy", "type_static", "") == [("type_static.Thing", holder, False)]
+    assert statics(target, "legacy", "type_static", "assert m.keep()") \
         == [("type_static.Thing", holder, False), ("tuple", holder, False)]
 
 
@@ -175,11 +180,11 @@ if not ENDED:
 
 
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_static_that_another_could_have_reached(subject, kind):
-    """Who has imported the extension and ended before is nobody to find anything there."""
+def test_static_that_another_could_have_reached(target, kind):
+    """An interpreter that has ended before the store cannot find the object."""
     names = {"KIND": kind, "IMPORT": "import attr_borrowed as m\n", "STORE": "kept = []\nm.store(kept)"}
-    assert subject.run(SEQUENCE, ENDED=True, **names).healthy()
-    static = subject.run(SEQUENCE, ENDED=False, **names).one("static", type="list")
+    assert target.run(SEQUENCE, ENDED=True, **names).healthy()
+    static = target.run(SEQUENCE, ENDED=False, **names).one("static", type="list")
     assert (who(static["owner"])[0], who(static["current"])[0], holder_of(static)) == (2, 1, STORED)
 
 
@@ -190,7 +195,7 @@ def frees(run):
 
 
 def test_one_heap(stock):
-    """Before 3.12 nothing is wrong with memory that another interpreter frees; objects are another matter."""
+    """Before 3.12 any interpreter may free memory, but not objects, of another."""
     one = stock.hexversion < (3, 12)
     assert frees(stock.run(ELSEWHERE, KIND="legacy", PREFIX="")) == ([] if one else [("free", None), ("realloc", None)])
     run = stock.run(ELSEWHERE_OBJECT, KIND="legacy")
@@ -201,7 +206,7 @@ def test_one_heap(stock):
     ("type_static.Thing.method", "method_descriptor"), ("Slot.x", "member_descriptor"), ("type_static.Thing.__mro__", "tuple"),
 ])
 def test_one_table(stock, object, type):
-    """Before 3.12 the methods of static types are for all; those of other types, and what else a type has, are not."""
+    """Before 3.12 interpreters share the methods of static types; not those of other types, nor other objects of a type."""
     run = stock.run("""
         first, second = Interpreter("legacy"), Interpreter("legacy")
         code = "import boundary_static, type_static\\nclass Slot: __slots__ = ('x',)\\nboundary_static.appended(" + OBJECT + ")"
@@ -227,7 +232,7 @@ first.end()
 
 
 def test_table_of_interned_strings(stock):
-    """It is made larger by who finds it full, and so is that of a dictionary in a static."""
+    """The interpreter that finds the table full makes it larger.  The same in a dictionary that a static holds is a finding."""
     run = stock.run(MANY.replace("import sys, cache_static", "import sys; kept = []"), KIND="legacy", COUNT=50_000,
                     DO="kept.append(sys.intern('in' + str(n)))")
     assert run.healthy()
@@ -253,19 +258,19 @@ if NOW:
     (NOT_INTERNED, False, []), (NOT_INTERNED, True, [("dealloc", "str")]), ("bytearray(9)", False, [("dealloc", "bytearray")]),
 ], ids=["at the end", "before", "no string"])
 def test_strings_freed_at_the_end(stock, object, now, expected):
-    """Of another interpreter, by the main one."""
+    """The main interpreter frees strings of another one when it ends."""
     assert frees(stock.run(LAST, OBJECT=object, NOW=now)) == expected
 
 
 def test_interned_strings_freed_at_the_end(stock):
-    """As CPython does itself, from 3.14 on."""
+    """CPython itself frees them there, from 3.14 on."""
     run = left(stock, "legacy", INTERNED_STRING)
     assert frees(run) == [] and [(leak["kind"], holder_of(leak)) for leak in run.findings()] == [("leak", KEPT)]
 
 
 @pytest.mark.parametrize("options", ["", "origin=none"])
 def test_recycled(stock, options):
-    """Objects that an extension gives to another interpreter, of a type with a free list and of one without."""
+    """An extension gives objects to another interpreter: a set, which has no free list, and a float, which has one."""
     run = stock.run("import boundary_switch\nboundary_switch.cross(set(), float('1.5'))", options)
     told = stock.hexversion >= (3, 13) and options == ""
     assert {finding["object"]["type"] for finding in run.findings("share")} == {"set"} | ({"float"} if told else set())
@@ -307,21 +312,21 @@ first.end()
 
 
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_raw_memory(subject, kind):
-    assert subject.run(ELSEWHERE, KIND=kind, PREFIX="raw_").healthy()
-    run = subject.run(ELSEWHERE, KIND=kind, PREFIX="")
+def test_raw_memory(target, kind):
+    assert target.run(ELSEWHERE, KIND=kind, PREFIX="raw_").healthy()
+    run = target.run(ELSEWHERE, KIND=kind, PREFIX="")
     assert sorted(finding["access"] for finding in run.findings("free")) == ["free", "realloc"]
 
 
 # --- residue: process ------------------------------------------------------------------------------
 
 def residue(run, rule):
-    """The interpreters that left something by this rule."""
+    """The interpreters with residue by this rule."""
     return {who(left["owner"])[0] for left in run.report["residue"] if left["residue"]["rule"] == rule}
 
 
-def test_item_in_a_queue(subject):
-    run = subject.run("""
+def test_item_in_a_queue(target):
+    run = target.run("""
         from interpreters import queues
         queue = queues().create()
         sender = Interpreter()
@@ -332,14 +337,14 @@ def test_item_in_a_queue(subject):
         sender.end()
     """)
     assert residue(run, "process") == {1}
-    # 3.13 loses one block when it clears the item of a sender that ended: _queueitem_clear_data() means
-    # XID_IGNORE_EXC | XID_FREE, and has & (Modules/_interpqueuesmodule.c).
-    lost = {"3.13": [("leak", "PyMem_RawMalloc", 1)], "3.14": []}[subject.version]
+    # 3.13 loses one block when it clears the item of a sender that has ended: _queueitem_clear_data() has & where
+    # XID_IGNORE_EXC | XID_FREE is meant (Modules/_interpqueuesmodule.c).
+    lost = {"3.13": [("leak", "PyMem_RawMalloc", 1)], "3.14": []}[target.version]
     assert [(finding["kind"], finding["domain"], finding["count"]) for finding in run.findings()] == lost
 
 
-def test_raw_memory_of_an_extension(subject):
-    run = subject.run("""
+def test_raw_memory_of_an_extension(target):
+    run = target.run("""
         sender = Interpreter()
         sender.run("import free_wrong; free_wrong.raw_alloc(112); free_wrong.raw_alloc(112)")
         sender.end()
@@ -366,27 +371,27 @@ interpreter.end()
 """
 
 
-def left(subject, kind, string):
-    """An extension loses its reference to one string and holds another in a static."""
-    return subject.run(LEFT, KIND=kind, STRING=string)
+def left(target, kind, string):
+    """An extension loses its reference to one string, and keeps another string in a static."""
+    return target.run(LEFT, KIND=kind, STRING=string)
 
 
-def test_interned_strings_left(subject):
-    # In the main interpreter's dictionary of them: there for all that come.  A static is an extension's own doing.
-    run = left(subject, "legacy", INTERNED_STRING)
+def test_interned_strings_left(target):
+    # Strings in the main interpreter's dictionary stay for later interpreters; a string in a static is the extension's leak.
+    run = left(target, "legacy", INTERNED_STRING)
     assert residue(run, "interned") == {1}
     assert [(leak["kind"], holder_of(leak)) for leak in run.findings()] == [("leak", KEPT)]
-    # In a dictionary that is gone: what CPython made immortal stays (3.13), what an extension lost is its leak.
-    run = left(subject, "isolated", INTERNED_STRING)
-    assert residue(run, "interned") == {"3.13": {1}, "3.14": set()}[subject.version]
+    # The dictionary is gone: strings that CPython made immortal stay (3.13), and the string that the extension lost is a leak.
+    run = left(target, "isolated", INTERNED_STRING)
+    assert residue(run, "interned") == {"3.13": {1}, "3.14": set()}[target.version]
     assert sorted((leak["kind"], str(holder_of(leak))) for leak in run.findings(type="str")) \
         == [("leak", str(KEPT)), ("leak", "None")]
     assert len(run.findings()) == 2
 
 
 def test_interned_string_in_a_cache_of_the_main_interpreter(either):
-    """A type's lookup keeps the name (Objects/typeobject.c, update_cache); the interned one is the other interpreter's.
-    A name that is not interned is nobody else's."""
+    """The type cache keeps the name of a lookup (Objects/typeobject.c, update_cache), here one that another interpreter has
+    interned.  The cache keeps no names that are not interned."""
     run = either.run("""
         import sys
         interpreter = Interpreter("legacy")
@@ -397,9 +402,9 @@ def test_interned_string_in_a_cache_of_the_main_interpreter(either):
     assert run.findings() == [], run.err
 
 
-def test_interned_string_of_another_dictionary_in_that_cache(subject):
-    """An interpreter with a GIL of its own has a dictionary of its own: the main one's cache is no place for its names."""
-    run = subject.run("""
+def test_interned_string_of_another_dictionary_in_that_cache(target):
+    """An own-GIL interpreter has its own dictionary of interned strings, so its names must not be in the main one's cache."""
+    run = target.run("""
         import declare
         interpreter = Interpreter("isolated")
         interpreter.run("import sys, declare; declare.put(sys.intern('never' + str(10 ** 20)))")
@@ -412,8 +417,8 @@ def test_interned_string_of_another_dictionary_in_that_cache(subject):
 
 
 @pytest.mark.parametrize("kind", ["isolated", "legacy"])
-def test_strings_left(subject, kind):
-    run = left(subject, kind, "'in' + str(n)")
+def test_strings_left(target, kind):
+    run = left(target, kind, "'in' + str(n)")
     assert [leak["kind"] for leak in run.findings(type="str")] == ["leak", "leak"]
     assert len(run.findings()) == 2
 
@@ -421,7 +426,7 @@ def test_strings_left(subject, kind):
 # --- residue: runtime, one_heap, tracemalloc -----------------------------------------------------------------
 
 def test_left_in_the_runtime(stock):
-    """Before 3.12 the list of single-phase extensions is a static of CPython's; an extension's static is not."""
+    """Before 3.12 the list of single-phase extensions is a static of CPython; objects in an extension's static are leaks."""
     run = stock.run("""
         interpreter = Interpreter("legacy")
         interpreter.run("import single_copy, dealloc_wrong\\ndealloc_wrong.make(lambda: (1.5, []))")
@@ -432,7 +437,7 @@ def test_left_in_the_runtime(stock):
 
 
 def test_left_in_the_one_heap(stock):
-    """The table of interned strings; and memory that only an extension has, or nobody."""
+    """The table of interned strings is residue; memory in an extension's static, and lost memory, is a leak."""
     run = stock.run("""
         interpreter = Interpreter("legacy")
         interpreter.run("import sys\\nkept = [sys.intern('in' + str(n)) for n in range(50_000)]")
@@ -448,9 +453,9 @@ def test_left_in_the_one_heap(stock):
     assert sorted(map(holder_of, leaks), key=bool) == [None, holder]
 
 
-@pytest.mark.parametrize("stock", [version + "-plain" for version in VERSIONS], indirect=True)     # test_stock.py says why not before 3.12
+@pytest.mark.parametrize("stock", [version + "-plain" for version in VERSIONS], indirect=True)     # before 3.12 see test_stock.py, test_ways_to_start_python
 def test_left_while_tracemalloc_is_on(stock):
-    """Raw memory and names of files; not what only an extension has."""
+    """Raw memory and names of files are residue; memory that only an extension has is a leak."""
     script = """
         import tracemalloc
         if START:

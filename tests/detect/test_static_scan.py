@@ -1,4 +1,4 @@
-"""What the statics of extensions hold is found and named wherever C and C++ keep variables, and static types are."""
+"""The scan of statics finds objects in all kinds of C and C++ variables and names them, and it finds static types."""
 import os
 import subprocess
 
@@ -16,7 +16,7 @@ KEEP = """
     second.end()
 """
 
-# Source, number of the variable, as what and in which line it is found.
+# Source, number of the variable, its name in the report, the line of its definition.
 PLACES = [
     ("static_variable.c", 0, "cache", "static PyObject *cache;"),
     ("static_namesake.c", 0, "cache", "static PyObject *cache;"),
@@ -40,7 +40,7 @@ def module_of(source):
 
 
 def named(finding):
-    """The file of the module, the variable with its element, and where it is defined."""
+    """Name of the module's file, variable with its element, file and line of the definition."""
     holder = finding["holder"]
     return (os.path.basename(holder["module"]).split(".")[0], holder["symbol"] + (holder["path"] or ""),
             os.path.basename(holder["file"]), holder["line"])
@@ -52,7 +52,7 @@ def places_of(source):
 
 @pytest.mark.parametrize("number", range(4))
 def test_variables(either, number):
-    """Each is found in use by two interpreters, and as what keeps a leak alive: the first of each source, the second..."""
+    """Each variable is in a static finding and is the retainer of a leak.  A run has the first (second, ...) of each source."""
     places = [places_of(source)[number] for source in dict.fromkeys(place[0] for place in PLACES)
               if len(places_of(source)) > number]
     run = either.run(KEEP, KEEP=[(module_of(source), which) for source, which, *_ in places])
@@ -68,7 +68,7 @@ def test_variables(either, number):
 
 
 def test_variables_that_are_cleared(either):
-    """In m_free."""
+    """m_free clears them."""
     extensions = either.make_directory("ext")
     for source in {source.replace("lib/", "") for source, *_ in PLACES}:
         build(source, either.python, extensions, [*either.cflags[:0 if either.stock else None], "-DCLEARED"])
@@ -79,7 +79,7 @@ def test_variables_that_are_cleared(either):
 # --- without debugging information -----------------------------------------------------------
 
 def symbols(extensions, module):
-    """The addresses in a module's symbol table; of thread-local variables, the offsets."""
+    """The addresses in a module's symbol table, or offsets for thread-local variables."""
     path, = extensions.glob(module + ".*.so")
     table = subprocess.run(["nm", path], stdout=subprocess.PIPE, text=True, check=True).stdout
     return {line.split()[2]: int(line.split()[0], 16) for line in table.splitlines() if len(line.split()) == 3}
@@ -90,7 +90,7 @@ def symbols(extensions, module):
     (["--strip-unneeded"], 4, "exported_array", None),
 ], ids=["debug", "all", "unneeded", "exported"])
 def test_stripped(either, options, which, symbol, file):
-    """As much as there is: the symbol and the offset in it, or the section and the offset in the module."""
+    """The report has the symbol and the offset in it, or else the section and the offset in the module."""
     extensions = either.extension("static_array.c", not either.stock)
     start = symbols(extensions, "static_array")
     wanted = start["cache"] + 16 if which == 2 else start["exported_array"] + 8
@@ -132,7 +132,7 @@ def raw(run):
 
 
 def test_thread_local(either):
-    """A variable of the main thread's."""
+    """A thread-local variable of the main thread."""
     log = raw(either.run(KEEP, KEEP=[("static_thread", 0)]))
     module = next(module for module in log.modules if "/static_thread." in module.path)
     finding, = log.findings.values()
@@ -144,7 +144,7 @@ def test_thread_local(either):
 
 @pytest.mark.parametrize("other", [False, True])
 def test_thread_local_of_another_thread(either, other):
-    """What another thread holds is seen, and is out of reach of an interpreter that has not run there."""
+    """The scan sees variables of other threads.  An interpreter that has not run on a thread cannot reach its variables."""
     run = either.run(THREADS, OTHER=other)
     assert named(run.one("leak", type="bytearray"))[1] == "cache" and run.findings("static") == []
     leak, = [leak for leak in raw(run).leaks.values() if leak.type == "bytearray"]
@@ -152,14 +152,14 @@ def test_thread_local_of_another_thread(either, other):
 
 
 def test_thread_that_has_ended(either):
-    """It holds nothing any more."""
+    """Variables of a thread that has ended hold no objects."""
     run = either.run("""
         import os, threading, time
         first = Interpreter("legacy")
         thread = threading.Thread(target=lambda: first.run("import static_thread; static_thread.keep(0, bytearray(9))"))
         thread.start()
         thread.join()
-        while os.path.exists(f"/proc/self/task/{thread.native_id}"):        # join() need not wait that long
+        while os.path.exists(f"/proc/self/task/{thread.native_id}"):        # join() may return earlier
             time.sleep(0.01)
         first.end()
     """)
@@ -182,7 +182,7 @@ TYPES = """
 
 
 def types(run):
-    """The findings about static types, as the log has them."""
+    """The findings about static types, in the form of the log."""
     return [finding for finding in raw(run).findings.values() if finding.object.flags & logs.OBJ_STATIC_TYPE]
 
 
@@ -205,7 +205,7 @@ def test_heap_type(either):
     assert either.run(TYPES, MODULE="type_heap", THEN="", ENDED=False, TWO=True).healthy()
 
 
-# Whether a type is static, and CPython's own.
+# Checks that a type is static, and whether it is one of CPython's built-in static types.
 FLAGS = """
 flags = {module}.{type}.__flags__
 assert not flags & 1 << 9 and bool(flags & 1 << 1) is {builtin}
@@ -213,7 +213,7 @@ assert not flags & 1 << 9 and bool(flags & 1 << 1) is {builtin}
 
 
 def test_types_of_the_standard_library(stock):
-    """Where all interpreters share a GIL it shares its types with them; later it has few."""
+    """Interpreters that share one GIL share the static types of the standard library; later releases have few of them."""
     one_gil = stock.hexversion < (3, 12)
     module, type = ("_datetime", "timedelta") if one_gil else ("_testbuffer", "ndarray")
     then = FLAGS.format(module=module, type=type, builtin=False)
@@ -222,7 +222,7 @@ def test_types_of_the_standard_library(stock):
 
 
 def test_static_builtin_types(stock):
-    """From 3.13 on those of _datetime are CPython's own, with a part for each interpreter."""
+    """From 3.13 on the types of _datetime are built-in static types, with state for each interpreter."""
     then = FLAGS.format(module="_datetime", type="timedelta", builtin=stock.hexversion >= (3, 13))
     run = stock.run(TYPES, MODULE="_datetime", THEN=then, ENDED=False, TWO=True)
     assert (run.status == 0 or stock.hexversion < (3, 12)) and types(run) == []
@@ -238,7 +238,8 @@ DATETIME = """
 
 
 def test_table_of_types_is_no_object(stock):
-    """That of datetime's C API: where its executable is at a low address, that of the first type might be a count."""
+    """datetime's C API is a table that begins with a pointer to a type.  If the executable is at a low address, that pointer
+    looks like a reference count."""
     run = stock.run(DATETIME)
     mine = [finding for finding in run.findings() if "datetime_static" in ((finding["holder"] or {}).get("module") or "")]
     line = line_of("datetime_static.c", "static PyObject *now;")
@@ -247,18 +248,18 @@ def test_table_of_types_is_no_object(stock):
     assert {step["to"] for f in run.findings("leak") for step in f["way"] if step["from"] == "PyCapsule"} <= {None}, run.err
 
 
-# --- interpreters that an extension is not for -------------------------------------------------------
+# --- extensions that refuse own-GIL interpreters -----------------------------------------------------
 
 @pytest.fixture(scope="module")
 def undeclared(either):
-    """exc_static, which keeps an exception class in a static, but does not say that it is for own-GIL interpreters."""
+    """exc_static, which keeps an exception class in a static, without Py_MOD_PER_INTERPRETER_GIL_SUPPORTED."""
     return either.extension("exc_static.c", not either.stock, "-DUNDECLARED")
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
 @pytest.mark.parametrize("lenient", [False, True])
 def test_refused_import_reaches_no_static(either, undeclared, order, lenient):
-    """Which the main interpreter has filled before or after."""
+    """The main interpreter imports the extension before or after the refused import."""
     run = either.run("""
         other = Interpreter()
         if ORDER == "first":
@@ -274,7 +275,7 @@ def test_refused_import_reaches_no_static(either, undeclared, order, lenient):
         import exc_static
         other.end()
     """, extensions=undeclared, ORDER=order, LENIENT=lenient)
-    if lenient or either.hexversion < (3, 12):      # they have one GIL there, and take it
+    if lenient or either.hexversion < (3, 12):      # interpreters with one GIL are not refused
         static = run.one("static", type="type")
         assert run.out == "" and static["holder"]["symbol"] == "error", run.err
         assert {static["owner"]["id"], static["current"]["id"]} == {0, 1}

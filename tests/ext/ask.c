@@ -1,5 +1,5 @@
-/* Asks isan (isan/isan.h).  Bug: keep(object) puts it into a static, when nobody
- * looks any more unless asked to. */
+/* Queries of isan/isan.h.  Bug: keep(object) puts an object into a static after the
+ * imports, so that only a requested scan finds it while its interpreter lives. */
 #include "../../include/isan/isan.h"
 #include <Python.h>
 

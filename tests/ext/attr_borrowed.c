@@ -1,14 +1,14 @@
-/* Bug: a borrowed pointer in a static lets one interpreter work on another's
- * object, which its owner keeps alive, through every attribute function of the
- * C API.  No function takes a reference to the stored object, and the values
- * they get are dropped on the spot: with an immortal value (None, a small int)
- * no reference count that the other interpreter owns changes at all.
+/* Bug: through a borrowed pointer in a static, one interpreter uses an object of
+ * another, with every attribute function of the C API.  The owner keeps the
+ * object alive.  No function takes a reference to it, and each drops the value
+ * at once: with an immortal value (None, a small int) no reference count of the
+ * owner changes.
  *
- * Healthy as long as the interpreter that called store() calls the others, and
- * forget() before another imports the module.
+ * Healthy if the interpreter that called store() calls the other functions, and
+ * forget() before another interpreter imports the module.
  *
- * Thing is a type with members, a getset and methods, whose instances have
- * something for every kind of descriptor. */
+ * Thing is a type with members, a getset and methods; its instances have an
+ * attribute for each kind of descriptor. */
 #include <Python.h>
 #include <stddef.h>
 
@@ -136,7 +136,7 @@ get_dict(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return have_stored() ? drop_value(PyObject_GenericGetDict(stored, NULL)) : NULL;
 }
 
-/* Python code gets at the object too; it is given a reference like any caller. */
+/* Passes the object to Python code, with a reference, as for any argument. */
 static PyObject *
 pass_to(PyObject *Py_UNUSED(module), PyObject *function)
 {

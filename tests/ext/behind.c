@@ -1,10 +1,10 @@
-/* Memory of malloc's that a static leads to: a hash table, an array, a list, what is
- * declared as nothing in particular, a thread's own; and memory of PyMem_*. */
+/* Statics that lead to objects through memory from malloc: a hash table, an array, a
+ * list, a void *, a thread-local variable; and through memory from PyMem_*. */
 #include <Python.h>
 #include <stdlib.h>
 
 #ifdef CLEARED
-#define PyMem_RawCalloc calloc          /* nobody's, so that it is no leak */
+#define PyMem_RawCalloc calloc          /* belongs to no interpreter, so it is no leak */
 #endif
 
 struct entry {
@@ -37,7 +37,7 @@ static struct {
     struct entry *rows;
 } grid;
 
-/* A list whose links are a part of what is linked: not an array of links. */
+/* A list with its links inside the nodes: not an array of links. */
 static struct link {
     struct link *next;
 } *chain;

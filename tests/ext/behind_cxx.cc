@@ -1,4 +1,4 @@
-/* What containers of the C++ library hold that are statics. */
+/* Statics that are containers of the C++ library, with objects in them. */
 #include <Python.h>
 #include <map>
 #include <memory>

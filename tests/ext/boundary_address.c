@@ -1,5 +1,5 @@
-/* Healthy: compares functions of the C API with what CPython has in its types,
- * as Cython does, and passes one on by its address. */
+/* Healthy: compares addresses of C API functions with slots of CPython's types,
+ * as Cython does, and passes the address of a function on. */
 #include <Python.h>
 
 static PyObject *

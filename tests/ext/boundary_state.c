@@ -1,4 +1,4 @@
-/* The healthy twin of boundary_static.c: what is kept is in the module state, so
+/* The healthy twin of boundary_static.c: the object is in the module state, so
  * each interpreter has its own. */
 #define KEPT(name) (((struct state *)PyModule_GetState(module))->name)
 #include <Python.h>

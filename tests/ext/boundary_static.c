@@ -1,5 +1,5 @@
-/* Bug: what one interpreter keeps in these statics, another uses, through calls
- * of the C API only.  boundary_state.c does it right. */
+/* Bug: one interpreter uses objects that another has put into these statics,
+ * through calls of the C API only.  boundary_state.c is the healthy twin. */
 #define KEPT(name) kept_##name
 #include <Python.h>
 

@@ -1,5 +1,5 @@
-/* Bug: cross() puts an object into a set of its caller's while the thread is
- * in an interpreter of its own making; stay() first goes back. */
+/* Bug: cross() creates an interpreter, and adds an object to a set of its caller
+ * while the thread is in the new one.  Healthy: stay() switches back first. */
 #include <Python.h>
 
 static PyObject *

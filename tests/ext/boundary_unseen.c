@@ -1,7 +1,7 @@
-/* What is done to an object by functions that neither count references to it nor
- * access its attributes: its length, its truth, its value as a double.
+/* Functions that neither count references to an object nor access its attributes:
+ * its length, its truth, its value as a double.
  *
- * Bug: to the object that was given first.  Healthy: with OWN defined, to the one given. */
+ * Bug: on the object of the first call.  Healthy: with OWN defined, on the argument. */
 #include <Python.h>
 
 #ifndef OWN

@@ -1,6 +1,6 @@
-/* The module of boundary_static.c and boundary_state.c, which say where KEPT()
- * is: each method keeps the object it is given first, and later does one thing
- * with what it kept. */
+/* The module of boundary_static.c and boundary_state.c, which define KEPT().  Each
+ * method keeps the object of its first call there, and uses it in one way in later
+ * calls. */
 #include <Python.h>
 
 #define METHOD(name, use)                                                       \

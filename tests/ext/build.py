@@ -30,8 +30,8 @@ def locations(python):
 def build(source, python, directory=None, cflags=(), compiler="gcc"):
     """Compile tests/ext/SOURCE (or any path) for `python`; the path of the extension.
 
-    It is put into `directory`, a new temporary one if there is none, with the library it is linked to if lib/SOURCE
-    is there.
+    It is put into `directory` (default: a new temporary one).  If lib/SOURCE exists, it is compiled into a library, to which
+    the extension is linked.
     """
     includes, suffix = locations(os.fspath(python))
     source = HERE / source
@@ -48,7 +48,7 @@ def build(source, python, directory=None, cflags=(), compiler="gcc"):
 
 
 def run_compiler(compiler, source, target, includes, cflags, link):
-    # The flags first: a directory of theirs comes before Python's own.
+    # The flags come first: their include directories must precede Python's.
     subprocess.run([*compiler.split(), "-shared", "-fPIC", "-g", "-O1", "-Wall", "-Wextra", "-Werror", *cflags,
                     *(f"-I{path}" for path in includes), "-o", target, source, *link], check=True)
 
@@ -66,5 +66,5 @@ if __name__ == "__main__":
     except FileNotFoundError as error:
         print(f"build.py: {error.filename} is not there: install it or correct the path.", file=sys.stderr)
         sys.exit(2)
-    except subprocess.CalledProcessError as error:     # it has said why
+    except subprocess.CalledProcessError as error:     # the compiler has printed why
         sys.exit(error.returncode)

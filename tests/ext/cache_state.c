@@ -1,5 +1,5 @@
 /* The healthy twin of cache_static.c: the dictionary is in the module state,
- * so each interpreter has its own and takes it along when it ends. */
+ * so each interpreter has its own, and frees it when it ends. */
 #include <Python.h>
 
 struct state {

@@ -1,6 +1,6 @@
 /* Bug: one dictionary for the whole process.  The first import makes it, and
- * every later import, in whatever interpreter, puts the same one into its own
- * module.  cache_state.c does it right. */
+ * every later import, in any interpreter, puts the same one into its own
+ * module.  cache_state.c is the healthy twin. */
 #include <Python.h>
 
 static PyObject *cache;

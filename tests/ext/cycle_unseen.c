@@ -1,6 +1,6 @@
-/* Bug: a type that refers to an object and takes no part in garbage
- * collection, so that nobody ever finds a cycle through it.
- * cycle_seen.c does it right. */
+/* Bug: a type that refers to an object but takes no part in garbage
+ * collection, so that the collector finds no cycle through it.
+ * cycle_seen.c is the healthy twin. */
 #include <Python.h>
 
 struct keeper {

@@ -1,4 +1,4 @@
-/* The healthy twin of dealloc_wrong.c: what is kept is in the module state. */
+/* The healthy twin of dealloc_wrong.c: the object is in the module state. */
 #include <Python.h>
 
 struct state {

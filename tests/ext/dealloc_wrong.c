@@ -1,6 +1,6 @@
-/* Bug: the only reference to an object is in a static, and the interpreter
- * that gives it up need not be the one that made the object.  Healthy as long
- * as one interpreter does both; dealloc_state.c makes sure of that. */
+/* Bug: the only reference to an object is in a static, and another interpreter
+ * than the one that made the object may drop it.  Healthy if one interpreter
+ * does both; dealloc_state.c ensures that. */
 #include <Python.h>
 
 static PyObject *kept;
@@ -12,7 +12,7 @@ make(PyObject *Py_UNUSED(module), PyObject *factory)
     if (made == NULL) {
         return NULL;
     }
-    kept = made;                        /* what was there is forgotten: whose it is, is not known */
+    kept = made;                        /* forgets an earlier object: its owner is unknown */
     Py_RETURN_NONE;
 }
 

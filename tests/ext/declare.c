@@ -1,8 +1,9 @@
-/* Hands objects from one interpreter to another through statics, as isan/isan.h
- * lets a program declare.  Bug: put() and use() alone tell nobody; the healthy
- * ways are give() and take(), share(), and ignore(). */
+/* Passes objects between interpreters through statics, with the declarations of
+ * isan/isan.h.  Bug: put() and use() without a declaration.  Healthy: give() and
+ * take(), share(), ignore(). */
 #include "../../include/isan/isan.h"
 #include <Python.h>
+#include <unistd.h>
 
 static PyObject *slot;
 static void *memory;
@@ -14,7 +15,7 @@ declare_put(PyObject *Py_UNUSED(module), PyObject *object)
     Py_RETURN_NONE;
 }
 
-/* Its only reference goes with it. */
+/* The static has the only reference to the object. */
 static PyObject *
 declare_give(PyObject *Py_UNUSED(module), PyObject *make)
 {
@@ -108,7 +109,7 @@ declare_raw_free(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Runs in isan's thread: it may only note what it is told. */
+/* Runs in isan's thread, and may only record the finding. */
 enum { MANY = 64 };
 static struct isan_finding told[MANY];
 static int n_told, numbers[MANY];
@@ -131,7 +132,7 @@ declare_listen(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(isan_on_finding(tell, &n_told));
 }
 
-/* What was told: (number, kind, access, owner, current, type, has a variable). */
+/* The recorded findings: (number, kind, access, owner, current, type, has a variable). */
 static PyObject *
 declare_heard(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
@@ -149,6 +150,33 @@ declare_heard(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
         Py_DECREF(item);
     }
     return list;
+}
+
+/* Ends itself when there is a finding more than it has been called for. */
+static int once_calls, once_ended;
+
+static void
+tell_once(int number, void *data)
+{
+    while (isan_findings() == number) {
+        usleep(1000);
+    }
+    __atomic_store_n(&once_ended, isan_off_finding(tell_once, data), __ATOMIC_RELAXED);
+    __atomic_add_fetch(&once_calls, 1, __ATOMIC_RELEASE);
+}
+
+static PyObject *
+declare_listen_once(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(isan_on_finding(tell_once, &once_calls));
+}
+
+/* (how often it was called, what isan_off_finding() returned there). */
+static PyObject *
+declare_heard_once(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    int calls = __atomic_load_n(&once_calls, __ATOMIC_ACQUIRE);
+    return Py_BuildValue("(ii)", calls, __atomic_load_n(&once_ended, __ATOMIC_RELAXED));
 }
 
 static PyObject *
@@ -170,12 +198,14 @@ static PyMethodDef methods[] = {
     {"ignore", declare_ignore, METH_O, "Call a function; its findings do not count."},
     {"look", declare_look, METH_NOARGS, "isan_look()."},
     {"raw", declare_raw, METH_NOARGS, "Allocate memory."},
-    {"raw_owner", declare_raw_owner, METH_NOARGS, "Whose it is."},
+    {"raw_owner", declare_raw_owner, METH_NOARGS, "Its owner."},
     {"raw_take", declare_raw_take, METH_NOARGS, "isan_transfer() of it."},
     {"raw_share", declare_raw_share, METH_NOARGS, "isan_share() of it."},
     {"raw_free", declare_raw_free, METH_NOARGS, "Free it."},
     {"listen", declare_listen, METH_NOARGS, "Listen to findings."},
     {"heard", declare_heard, METH_NOARGS, "End that; what there was."},
+    {"listen_once", declare_listen_once, METH_NOARGS, "Listen to one finding."},
+    {"heard_once", declare_heard_once, METH_NOARGS, "How often it was called; what ending it returned."},
     {"log", declare_log, METH_NOARGS, "isan_log(): length, the same with no room, path."},
     {NULL, NULL, 0, NULL},
 };

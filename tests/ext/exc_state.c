@@ -1,5 +1,5 @@
-/* The healthy twin of exc_static.c: each interpreter's module makes, owns and
- * raises a class of its own. */
+/* The healthy twin of exc_static.c: each interpreter's module creates, owns and
+ * raises its own class. */
 #include <Python.h>
 
 struct state {

@@ -1,6 +1,6 @@
-/* Bug: the exception class of the first import is raised by all interpreters,
- * through a static that does not even own a reference to it: the only one is
- * the first module's.  exc_state.c does it right. */
+/* Bug: all interpreters raise the exception class of the first import, through
+ * a static without a reference of its own: the only reference is that of the
+ * first module.  exc_state.c is the healthy twin. */
 #include <Python.h>
 
 static PyObject *error;                 /* borrowed */

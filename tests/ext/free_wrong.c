@@ -16,7 +16,7 @@ no_block(void)
 }
 
 /* The three functions of one family: allocate, free, resize.
- * A block already there is forgotten: whose it is, is not known. */
+ * Allocation forgets an earlier block: its owner is unknown. */
 #define FAMILY(prefix, API)                                                     \
     static void *prefix##_block;                                                \
                                                                                 \

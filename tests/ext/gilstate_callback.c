@@ -1,5 +1,5 @@
-/* Bug: enters Python with PyGILState_Ensure in the thread in which a C library
- * calls back, and so the main interpreter, whichever has registered. */
+/* Bug: a callback in a thread of a C library enters Python with PyGILState_Ensure,
+ * and so always the main interpreter, even if another one has registered it. */
 #include <Python.h>
 
 void callback_register(void (*function)(void *arg), void *arg);

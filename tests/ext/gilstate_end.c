@@ -1,7 +1,7 @@
-/* Bug: leave() ends an interpreter of its own making with a thread still in it,
- * before() attaches that one's thread state to clear it.
- * Healthy: join() has the thread leave first, meanwhile() clears the state while
- * the interpreter ends. */
+/* Bug: leave() creates an interpreter and ends it with another thread in it;
+ * before() attaches that thread's state to clear it.
+ * Healthy: join() waits until the thread has left; meanwhile() clears the state
+ * while the interpreter ends. */
 #include <Python.h>
 #include <pthread.h>
 #include <semaphore.h>

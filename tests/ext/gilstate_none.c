@@ -1,5 +1,5 @@
 /* Bug: uses(), makes(), thread() and now() call the C API without a thread state.
- * Healthy: may() calls what may be called so, at_end() does when Python has ended. */
+ * Healthy: may() calls functions that need none, at_end() calls when Python has ended. */
 #include <Python.h>
 #include <pthread.h>
 

@@ -1,5 +1,5 @@
-/* Healthy: keeps the interpreter of each registration, and enters that in the
- * thread in which a C library calls back; there PyGILState_Ensure stays in it. */
+/* Healthy: keeps the interpreter of each registration, and enters it in the thread
+ * of the C library's callback; PyGILState_Ensure then stays in that interpreter. */
 #include <Python.h>
 
 void callback_register(void (*function)(void *arg), void *arg);

@@ -1,8 +1,8 @@
-/* Bug: cross() lets a thread attach the thread state of another, after() one of
- * an interpreter that has ended.  Healthy: own() has one for each thread, hand()
- * makes one for another thread, inherit() takes over that of one that has ended,
- * again() has interpreters where others were that have ended.  enter() is one or
- * the other: before 3.12 it is not for sub-interpreters. */
+/* Bug: cross() attaches the thread state of another thread, after() one of an
+ * ended interpreter.  Healthy: own() has a state for each thread, hand() makes one
+ * for another thread, inherit() takes over the state of a thread that has ended,
+ * again() makes interpreters at the addresses of ended ones.  enter() is a bug in
+ * sub-interpreters before 3.12, and healthy otherwise. */
 #include <Python.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -50,7 +50,7 @@ delete(void)
     PyThreadState_Delete(shared);
 }
 
-/* In the interpreter of the caller: what a first thread does, and a second after it. */
+/* In the interpreter of the caller: runs one thread, and then a second one. */
 static PyObject *
 run(void *(*one)(void *), void *of_one, void *(*two)(void *))
 {
@@ -143,7 +143,7 @@ enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 static PyMethodDef methods[] = {
     {"cross", cross, METH_NOARGS, "A second thread attaches the state of a first."},
     {"inherit", inherit, METH_NOARGS, "The same when the first has ended."},
-    {"hand", hand, METH_NOARGS, "A second thread attaches a state that nobody had."},
+    {"hand", hand, METH_NOARGS, "A second thread attaches a new state."},
     {"each", each, METH_NOARGS, "Each thread has its own."},
     {"again", again, METH_NOARGS, "Attach those of interpreters in the memory of others."},
     {"enter", enter, METH_NOARGS, "Ask for the GIL where it is held."},

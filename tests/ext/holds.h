@@ -1,8 +1,8 @@
-/* The module of an extension that keeps objects in variables: NAME is what it
- * is called, place(which) where the variable of that number is, NULL if there
- * is none.  keep(which, object) stores a new reference there.
+/* The module of an extension that keeps objects in variables.  The extension
+ * defines NAME, and place(which), the address of the variable of that number or
+ * NULL.  keep(which, object) stores a new reference there.
  *
- * Bug: nobody gives it back.  Healthy: with CLEARED defined m_free does. */
+ * Bug: the reference is never dropped.  Healthy: with CLEARED defined m_free does. */
 #include <Python.h>
 
 #define QUOTED_(name) #name

@@ -1,5 +1,5 @@
-/* The rest of immortal_*.c: add(object, n) changes an object's count by n, in that
- * file's way. */
+/* The module of immortal_*.c: add(object, n) changes an object's count by n, with
+ * the change() of that file. */
 static void change(PyObject *object, long by);
 
 static PyObject *

@@ -1,4 +1,4 @@
-/* Bug: counts references itself, which changes the count of immortal objects. */
+/* Bug: arithmetic on ob_refcnt, which changes the count of immortal objects, too. */
 #include <Python.h>
 
 #define NAME "immortal_arithmetic"

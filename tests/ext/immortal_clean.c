@@ -1,5 +1,5 @@
-/* The healthy twin of immortal_arithmetic.c: counts as it should, and does
- * arithmetic on nothing but the count of a new object of its own. */
+/* The healthy twin of immortal_arithmetic.c: uses Py_INCREF and Py_DECREF, and
+ * does arithmetic only on the count of a new object of its own. */
 #include <Python.h>
 
 #define NAME "immortal_clean"

@@ -1,5 +1,5 @@
-/* Bug: built for the stable ABI with headers that know no immortal objects: up to
- * 3.11, and for 64 bits, their Py_INCREF and Py_DECREF came to what is here. */
+/* Bug: built for the stable ABI with headers that know no immortal objects.  These
+ * are the 64-bit Py_INCREF and Py_DECREF of the headers up to 3.11. */
 #define Py_LIMITED_API 0x03060000
 #include <Python.h>
 
@@ -8,7 +8,7 @@
 #include "immortal.h"
 
 struct object {
-    volatile Py_ssize_t ob_refcnt;          /* one at a time, as in code that does something between */
+    volatile Py_ssize_t ob_refcnt;          /* volatile: keeps the steps of one */
     PyTypeObject *ob_type;
 };
 

@@ -1,4 +1,4 @@
-"""For the programs the tests run under isan: interpreters, in one way for all releases."""
+"""Interpreters, with one interface for all releases; imported by programs that tests run under isan."""
 import marshal
 import textwrap
 
@@ -9,7 +9,7 @@ except ImportError:                 # before 3.13
 
 
 class Interpreter:
-    """An interpreter; what it runs fails the program if it fails.
+    """An interpreter.  If code that it runs fails, the program fails.
 
     Kinds are "isolated" (a GIL of its own, from 3.12 on) and "legacy".
     """
@@ -21,7 +21,7 @@ class Interpreter:
             self.id = _interpreters.create(isolated=kind == "isolated")
 
     def run(self, code):
-        """Run source, or a function without arguments, which keeps its file and lines."""
+        """Run source, or a function without arguments; the code of a function keeps its file and lines."""
         code = textwrap.dedent(code) if isinstance(code, str) else code
         if hasattr(_interpreters, "exec"):
             failed = _interpreters.exec(self.id, code)
@@ -37,7 +37,7 @@ class Interpreter:
 
 
 def queues():
-    """The module with create() and Queue(id) of _interpqueues."""
+    """A module with create() and Queue(id) of _interpqueues."""
     try:
         from concurrent.interpreters import _queues     # PEP 734, 3.14
         return _queues

@@ -1,5 +1,5 @@
-/* Bugs that leave something behind, each in another way.  keepers_clean.c does
- * the same right. */
+/* Bugs that leak objects or memory, each with another retainer.  keepers_clean.c
+ * is the healthy twin. */
 #include <Python.h>
 
 struct owner {
@@ -19,7 +19,7 @@ struct owner {
 #define GIVE_BACK(object) (void)(object)
 #define FREE(block) (void)(block)
 #define RAW_FREE(block) (void)(block)
-static PyObject *shelf;                     /* of whoever calls use_shelf() */
+static PyObject *shelf;                     /* belongs to the caller of use_shelf() */
 #define SHELF(module) (*(((void)(module)), &shelf))
 #endif
 

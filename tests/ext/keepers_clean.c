@@ -1,4 +1,4 @@
-/* The healthy twin of keepers.c: what is taken is given back, the list is in
- * module state. */
+/* The healthy twin of keepers.c: it drops each reference that it takes, and has
+ * the list in module state. */
 #define CLEAN
 #include "keepers.c"

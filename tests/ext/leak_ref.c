@@ -1,5 +1,5 @@
-/* Bug: a reference and a block of memory that nobody gives back.
- * leak_clean.c does it right. */
+/* Bug: a lost reference, and a block of memory that is never freed.
+ * leak_clean.c is the healthy twin. */
 #include <Python.h>
 
 static PyObject *

@@ -1,5 +1,5 @@
-/* A module of NAME and INIT with these methods, safe in interpreters with their own GIL; EXEC, if
- * defined, makes the rest of it. */
+/* A module with the name NAME, the init function INIT and these methods, which allows own-GIL
+ * interpreters; EXEC, if defined, is its Py_mod_exec function. */
 static PyModuleDef_Slot slots[] = {
 #ifdef EXEC
     {Py_mod_exec, EXEC},

@@ -1,4 +1,4 @@
-/* Interpreters write a text into one buffer, as functions that return a static one do. */
+/* Interpreters write a text into one static buffer, as functions that return one do. */
 #include <Python.h>
 
 static char buffer[32];

@@ -1,5 +1,5 @@
-/* Interpreters say that they are there, all with the same constant; with OTHER
- * defined, with that or another one. */
+/* Interpreters store the same constant into a flag; with OTHER defined, they store
+ * one of two constants. */
 #include <Python.h>
 
 static int there;

@@ -1,4 +1,4 @@
-/* Whichever interpreter comes first makes a table, and others may be making it too. */
+/* The first interpreter makes a table, and others may make it at the same time. */
 #include <Python.h>
 
 static int *table;

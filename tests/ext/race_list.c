@@ -1,4 +1,4 @@
-/* Interpreters put things at the head of one linked list. */
+/* Interpreters insert nodes at the head of one linked list. */
 #include <Python.h>
 
 struct node {

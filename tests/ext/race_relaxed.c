@@ -1,5 +1,5 @@
-/* Healthy: what was the last is stored atomically, with the instruction of any
- * other store, and now and then exchanged. */
+/* Healthy: atomic relaxed stores, which are ordinary instructions, and now and then
+ * an atomic exchange. */
 #include <Python.h>
 #include <stdatomic.h>
 

@@ -1,5 +1,5 @@
-/* Healthy: interpreters store now this, now that with release order, and nothing
- * changes it otherwise; with PLAIN defined it is no atomic. */
+/* Healthy: interpreters store different values with release order, and nothing else
+ * changes the variable.  Bug: with PLAIN defined it is not atomic. */
 #include <Python.h>
 #include <stdatomic.h>
 

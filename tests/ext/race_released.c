@@ -1,4 +1,4 @@
-/* Threads count in one variable, having released the GIL that they share. */
+/* Threads release the GIL that they share, and then count in one variable. */
 #include <Python.h>
 
 static long counter;

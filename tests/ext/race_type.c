@@ -1,4 +1,4 @@
-/* Interpreters set an attribute of one static type, whose dictionary is the first one's. */
+/* Interpreters set an attribute of a static type, the dictionary of the first interpreter. */
 #include <Python.h>
 #include <pthread.h>
 
@@ -9,7 +9,7 @@ static PyTypeObject Thing = {
     .tp_flags = Py_TPFLAGS_DEFAULT,
 };
 
-/* One of them makes it ready, however they arrive: the race is in the steps. */
+/* Only one of them calls PyType_Ready: the race is to be in the steps. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int

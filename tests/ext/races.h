@@ -1,11 +1,11 @@
-/* The module of an extension in which interpreters race: NAME is what it is
- * called, step(module) what each of them does again and again.
+/* The module of an extension in which interpreters race.  The extension defines
+ * NAME, and step(module), which each interpreter runs again and again.
  *
- * run(parties, times) waits until that many interpreters are there, and then
- * takes that many steps, all of them in C: so nothing that CPython does keeps
- * the interpreters apart, whichever is the faster.  It waits for the slower one
- * again, asleep: ThreadSanitizer reports no race with an access that a thread
- * has done too much after to remember it. */
+ * run(parties, times) waits until that many interpreters have called it, and then
+ * runs that many steps, all in C: so nothing in CPython orders the interpreters,
+ * even if one is faster.  In the end it sleeps until the slower one is ready, too:
+ * ThreadSanitizer forgets an access of a thread that does much after it, and then
+ * reports no race with it. */
 #include <Python.h>
 #include <sched.h>
 #include <stdatomic.h>

@@ -20,7 +20,7 @@ spin(PyObject *module, PyObject *arguments)
     }
     while (n-- > 0) {
         Py_INCREF(op);
-        __asm__ volatile("" ::: "memory");      /* or nothing would be left of the two */
+        __asm__ volatile("" ::: "memory");      /* or the compiler would remove both */
         Py_DECREF(op);
         __asm__ volatile("" ::: "memory");
     }

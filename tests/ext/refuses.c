@@ -1,10 +1,10 @@
-/* Declares that it is for the main interpreter only, and could be used in any. */
+/* Declares that it is for the main interpreter only, but would be safe in all. */
 #include <Python.h>
 
 static int
 module_exec(PyObject *Py_UNUSED(module))
 {
-    /* There is nothing to it. */
+    /* Does nothing. */
     return 0;
 }
 

@@ -2,8 +2,8 @@
  * module into those of all other interpreters that share its GIL, and so the
  * list in it.
  *
- * Bug: an interpreter that uses the list.  Healthy: the import alone, which is
- * the runtime's doing. */
+ * Bug: another interpreter uses the list.  Healthy: the import alone, in which
+ * only the runtime uses it. */
 #include <Python.h>
 
 static struct PyModuleDef definition = {

@@ -1,6 +1,6 @@
 /* Bug: single-phase initialisation that every interpreter runs itself, and
  * that puts the list of the first into the modules of all.
- * single_init_clean.c does it right. */
+ * single_init_clean.c is the healthy twin. */
 #include <Python.h>
 
 static PyObject *list;

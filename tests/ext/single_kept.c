@@ -1,8 +1,8 @@
 /* Single-phase initialisation, as in single_copy.c: the runtime keeps a copy of
  * the first module's dictionary in the definition.
  *
- * Bug: keep(), which puts that copy into a static of the extension's own as
- * well.  Healthy: the import alone. */
+ * Bug: keep(), which puts that copy into a static of the extension, too.
+ * Healthy: the import alone. */
 #include <Python.h>
 
 static PyObject *kept;                  /* borrowed */

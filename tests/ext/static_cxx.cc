@@ -1,5 +1,5 @@
-/* Where C++ keeps statics: in a class, in a namespace, in a namespace without a
- * name, in a function. */
+/* Statics in C++: in a class, in a namespace, in an anonymous namespace, in a
+ * function. */
 #include <Python.h>
 
 namespace shop {

@@ -1,4 +1,4 @@
-/* A static of a function's own. */
+/* A static in a function. */
 #include <Python.h>
 
 static PyObject **

@@ -1,4 +1,4 @@
-/* A variable that each thread has for itself. */
+/* A thread-local variable. */
 #include <Python.h>
 
 static __thread int ready;

@@ -1,4 +1,4 @@
-/* The healthy twin of traverse_wrong.c: the collector sees all that its
+/* The healthy twin of traverse_wrong.c: the collector sees all objects that its
  * instances own. */
 #define RIGHT 1
 #define NAME "traverse_right"

@@ -1,6 +1,6 @@
-/* Bugs: types that hide from the garbage collector what their instances own,
- * each in its way, so that it never frees a cycle through them.
- * traverse_right.c does it right. */
+/* Bugs: types that hide objects of their instances from the garbage collector,
+ * each with another error, so that it never frees a cycle through them.
+ * traverse_right.c is the healthy twin. */
 #include <Python.h>
 #include <structmember.h>
 
@@ -14,7 +14,7 @@ struct node {
     PyObject_HEAD
     PyObject *weak;                         /* weak references to it */
     PyObject *child;
-    PyObject *parent;                       /* borrowed: the one whose child it is */
+    PyObject *parent;                       /* borrowed: the node with this one as its child */
     PyObject **items;                       /* one */
     struct state *state;                    /* the module's */
 };
@@ -31,7 +31,7 @@ has_dict(PyObject *op)
 }
 #endif
 
-/* What a type gets wrong. */
+/* Errors of a type. */
 enum { MEMBER = 1, MEMORY = 2, TYPE = 4, DICT = 8 };
 
 static int

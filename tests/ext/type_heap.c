@@ -1,4 +1,4 @@
-/* The healthy twin of type_static.c: each interpreter makes a type of its own. */
+/* The healthy twin of type_static.c: each interpreter creates its own type. */
 #include <Python.h>
 
 static PyObject *

@@ -1,8 +1,8 @@
-/* A static type, into which PyType_Ready() of the first interpreter puts
- * objects of that interpreter: any that do not share its GIL refuse the module.
+/* A static type, into which PyType_Ready() puts objects of the first interpreter.
+ * Interpreters that do not share that interpreter's GIL refuse the module.
  *
- * Bug: keep(), which puts one of them into a variable as well, the one behind
- * the type.  Healthy: the import alone. */
+ * Bug: keep(), which puts one of these objects into a variable, too, next to the
+ * type.  Healthy: the import alone. */
 #include <Python.h>
 
 static PyObject *

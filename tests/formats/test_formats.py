@@ -4,16 +4,16 @@ import subprocess
 
 import pytest
 
-from helpers.sample_report import Logs, everything
+from helpers.sample_report import Logs, sample_report
 
 BEGINNINGS = {"text": "isan: share #1: ", "json": "{\n", "html": "<!DOCTYPE html>\n", "sarif": '{"$schema":', "junit": "<?xml ", "markdown": "<h3>isan: "}
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """A directory with the logs of every kind of finding."""
+    """A directory with logs that have findings of every kind."""
     directory = tmp_path_factory.mktemp("formats")
-    everything(directory)
+    sample_report(directory)
     return directory
 
 
@@ -32,7 +32,7 @@ def test_to_a_file_and_to_stdout(isan, logs, tmp_path, format):
 
 
 def test_the_root_of_sources(isan, logs):
-    """The current directory, unless one is given."""
+    """It is the current directory by default."""
     for more, cwd in ((["--srcroot", logs], None), ([], logs)):
         run, = json.loads(report(isan, "--format", "sarif", *more, logs, cwd=cwd).stdout)["runs"]
         uris = {location["physicalLocation"]["artifactLocation"]["uri"] for result in run["results"] for location in result["locations"]}

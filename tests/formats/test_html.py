@@ -1,5 +1,7 @@
-"""The page, as Chromium has it: complete without scripts, filtered with them, as wide as a phone, and nothing but text
-where the program under test says otherwise."""
+"""The HTML page in Chromium.
+
+It is complete without scripts, and has filters with them; it fits a phone; names of the program under test are only text.
+"""
 import json
 import os
 import re
@@ -8,10 +10,10 @@ import subprocess
 
 import pytest
 
-from helpers.product import baseline, html, story
-from helpers.sample_report import HOSTILE, Logs, everything
+from helpers.product import baseline, html, timeline
+from helpers.sample_report import HOSTILE, Logs, sample_report
 
-# Instead of what a person does with a page; what it sees is left in an attribute.
+# A script that acts as a reader of the page, and leaves its observations in an attribute.
 DRIVER = """
 const seen = {errors: []};
 addEventListener("error", (event) => seen.errors.push(event.message));
@@ -46,7 +48,7 @@ setTimeout(() => {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """browser(page, width) -> the document as Chromium has it."""
+    """browser(page, width) -> the document in Chromium."""
     chromium = shutil.which("chromium")
     if not chromium:
         pytest.fail("chromium is missing: run make deps", pytrace=False)
@@ -67,11 +69,11 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return everything(tmp_path_factory.mktemp("html"))
+    return sample_report(tmp_path_factory.mktemp("html"))
 
 
 def driven(page):
-    """With the driver's script allowed, too: nothing else of the page is changed."""
+    """The page with a content security policy that allows the driver's script, too; nothing else is changed."""
     assert page.count("script-src ") == 1 and page.count("</body>") == 1
     return re.sub(r"script-src &#x27;[^&]*&#x27;", "script-src &#x27;unsafe-inline&#x27;", page).replace(
         "</body>", "<script>%s</script></body>" % DRIVER)
@@ -93,15 +95,15 @@ def test_filter_and_search(browser, report):
     assert seen["errors"] == [] and seen["all"] == ids(findings) and seen["styled"] == "600"
     assert seen["searched"] == ["f10"] and seen["said"] == "1 of %d" % len(findings)
     assert seen["none"] == []
-    assert seen["module"] == ids(f for f in findings if story.blamed(f) == "app.py") != []
+    assert seen["module"] == ids(f for f in findings if timeline.blamed(f) == "app.py") != []
     assert seen["cell"] == ["f4"] and seen["revealed"] and seen["opened"] == 0
     width, scrolled, outside = seen["width"]
     assert width == 1400 and scrolled <= width and outside == []
 
 
 def test_on_a_phone(browser, tmp_path):
-    """With long and hostile names."""
-    seen = seen_in(browser(driven(html.render(everything(tmp_path, hostile=True))), 390))
+    """The page fits the screen, even with long and hostile names."""
+    seen = seen_in(browser(driven(html.render(sample_report(tmp_path, hostile=True))), 390))
     width, scrolled, outside = seen["width"]
     assert width <= 500 and scrolled <= width and outside == []
 
@@ -117,17 +119,17 @@ def test_without_scripts(browser, report):
         assert f["hint"].split("docs.python.org")[0].replace('"', '"') in body.replace("&amp;", "&")
     assert body.count('class="finding ') == len(report["findings"]) and re.search(r'<div class="filter" hidden', body)
     assert "cache = PyDict_New();" in body and 'class="hit"' in body
-    # Interpreters as bars, findings as marks on them.
+    # The timeline shows interpreters as bars, and findings as marks on them.
     assert body.count('class="life"') == len(report["interpreters"]) + len(report["processes"])
     assert body.count("<circle") >= len(report["findings"]) - 5
     assert "SIGSEGV" in body and "a note" in body and "2 records could not be recorded" in body
 
 
 def test_hostile_names_are_text(browser, tmp_path):
-    page = html.render(everything(tmp_path, hostile=True))
+    page = html.render(sample_report(tmp_path, hostile=True))
     document = browser(page)
     assert "<title>isan: " in document and "<title>owned" not in document
-    # Ours ran, and is all that did.
+    # isan's script ran, and no other.
     assert '<div class="filter">' in document and document.count("<script") == 1 and "<img" not in document and "onerror" in document
     assert all(c in "\n" or c.isprintable() for c in page)
     assert HOSTILE.decode("utf-8", "surrogateescape") not in page
@@ -144,7 +146,7 @@ def test_one_file(report):
 
 
 def test_excerpts_of_source_files_only(tmp_path):
-    """A log names files; one from elsewhere could name any."""
+    """The page shows only files that are sources: a hostile log could name any file."""
     secret = tmp_path / "secret"
     secret.write_text("hush\n" * 10)
     (tmp_path / "link.c").symlink_to(secret)
@@ -153,7 +155,7 @@ def test_excerpts_of_source_files_only(tmp_path):
     html._source.cache_clear()
     assert [html._source(str(tmp_path / name)) for name in ("secret", "link.c", "pipe.c", "missing.c", "a\0.c")] == [None] * 5
     (tmp_path / "own.c").write_text("one\ntwo\x1b\n")
-    page = html._Page(everything(tmp_path))
+    page = html._Page(sample_report(tmp_path))
     assert "hush" not in str(page.excerpt({"file": str(secret), "line": 1}))
     assert "two\\x1b" in page.excerpt({"file": str(tmp_path / "own.c"), "line": 2})
     assert len(page.excerpt({"file": str(tmp_path / "long.c"), "line": 1})) < 500
@@ -161,7 +163,7 @@ def test_excerpts_of_source_files_only(tmp_path):
 
 
 def test_baseline_and_suppressed(tmp_path):
-    report = everything(tmp_path, suppressed="race:*  # counted <roughly>\n")
+    report = sample_report(tmp_path, suppressed="race:*  # counted <roughly>\n")
     baseline.compare(report, "b.json", {report["findings"][1]["fingerprint"]: {}, "x": {
         "fingerprint": "x", "kind": "share", "headline": "a `dict` & more"}})
     page = html.render(report)
@@ -180,8 +182,8 @@ def test_nothing_found(tmp_path):
 
 
 def test_many(tmp_path):
-    """What is drawn has an end; what is listed has none."""
-    report = everything(tmp_path)
+    """The number of bars and marks is limited; the list of findings is not."""
+    report = sample_report(tmp_path)
     report["interpreters"] = [dict(report["interpreters"][1], process=i % 30, serial=i // 30 + 2) for i in range(30 * 60)]
     report["processes"] = report["processes"][:1] * 30
     share = next(f for f in report["findings"] if f["kind"] == "share")

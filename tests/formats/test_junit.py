@@ -1,10 +1,10 @@
-"""JUnit's XML: what failed, passed and was skipped, under names that stay."""
+"""JUnit XML: failed, passed and skipped cases, with stable names."""
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from helpers.product import baseline, junit
-from helpers.sample_report import Logs, everything
+from helpers.sample_report import Logs, sample_report
 
 
 def suite_of(report):
@@ -18,7 +18,7 @@ def suite_of(report):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return everything(tmp_path_factory.mktemp("junit"))
+    return sample_report(tmp_path_factory.mktemp("junit"))
 
 
 def test_findings_fail(report):
@@ -29,7 +29,7 @@ def test_findings_fail(report):
     assert share.get("classname") == "isan.eggs"
     assert share[0].get("message") == "interpreter 2 (own GIL) increfs a `dict` that belongs to interpreter 1 (own GIL)"
     assert "hint: Keep the object in module state" in share[0].text and "#1   C eggs_make" in share[0].text
-    # Each by itself: no stack and no hint is told of in another.
+    # Each case is complete: it refers to no other for its stack or hint.
     assert not any("see share #" in failure.text or "see static #" in failure.text for failure in failures)
     assert all("hint: " in failure.text for failure in failures)
 
@@ -51,7 +51,7 @@ def test_a_clean_run_has_passed(tmp_path):
 
 
 def test_known_and_suppressed_are_skipped(tmp_path):
-    report = everything(tmp_path, suppressed="race:*  # counted roughly\n")
+    report = sample_report(tmp_path, suppressed="race:*  # counted roughly\n")
     first, second = report["findings"][:2]
     known = {first["fingerprint"]: {}, "gone": {"fingerprint": "gone", "kind": "free", "headline": "went\x1b"}}
     baseline.compare(report, "b.json", known)
@@ -63,9 +63,9 @@ def test_known_and_suppressed_are_skipped(tmp_path):
 
 
 def test_hostile_names(tmp_path):
-    text = junit.render(everything(tmp_path, hostile=True))
+    text = junit.render(sample_report(tmp_path, hostile=True))
     assert all(c == "\n" or c.isprintable() for c in text) and "<script" not in text
-    suite_of(everything(tmp_path, hostile=True))
+    suite_of(sample_report(tmp_path, hostile=True))
 
 
 def test_damaged_logs_are_errors(tmp_path):

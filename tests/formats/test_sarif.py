@@ -1,4 +1,4 @@
-"""SARIF: valid by the schema of its makers, within GitHub's limits, and what is in it."""
+"""SARIF: it is valid by the official schema, within GitHub's limits, and has the findings."""
 import copy
 import functools
 import gzip
@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 
 from helpers.product import baseline, sarif, tables
-from helpers.sample_report import Logs, everything
+from helpers.sample_report import Logs, sample_report
 from helpers import npm_package
 
-# An npm package of Microsoft's that has the schema in it; what is in it may not be copied here.
+# Microsoft's npm package with the schema.  Its licence allows no copy in this repository.
 PACKAGE, FILE = "@microsoft/jest-sarif@1.0.0-beta.0", "lib/schemas/sarif-2.1.0-rtm.5.json"
 SHA256 = "2d99159ae54a3eea97f81781cff48780548657c35949f4b7f25e99a2ba4de4f8"
 
@@ -31,7 +31,7 @@ def rendered(report, *arguments, **more):
 
 
 def test_the_schema_refuses():
-    """Or it would prove nothing."""
+    """The schema finds errors, so that its silence proves something."""
     log = {"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "isan"}}, "results": [{"message": {"text": "x"}}]}]}
     validator().validate(log)
     for key, value in ("level", "bad"), ("locations", {}), ("colour", "red"):
@@ -44,7 +44,7 @@ def test_the_schema_refuses():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     directory = tmp_path_factory.mktemp("made")
-    report = everything(directory)
+    report = sample_report(directory)
     return report, rendered(report, directory)
 
 
@@ -67,7 +67,7 @@ def test_every_kind_is_a_rule_and_a_result(made):
 def test_a_result(made):
     report, run = made
     share = by_id(run, 1)
-    # The file is below the root, and where it is used is what GitHub shows.
+    # The file is below the root, so GitHub shows the place of the use.
     physical = share["locations"][0]["physicalLocation"]
     assert physical == {"artifactLocation": {"uri": "src/eggs.c", "uriBaseId": "%SRCROOT%"}, "region": {"startLine": 23}}
     assert share["locations"][0]["logicalLocations"] == [
@@ -92,13 +92,13 @@ def test_a_result(made):
 
 
 def test_elsewhere(made, tmp_path):
-    """Not below the root: where it is."""
+    """Files outside the root have absolute paths."""
     run = rendered(made[0], tmp_path)
     assert by_id(run, 1)["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].startswith("file:///")
     assert "%SRCROOT%" in run["originalUriBaseIds"]
 
 
-def test_what_the_report_says_of_itself(made):
+def test_notes_and_errors_of_the_report(made):
     invocation, other = made[1]["invocations"]
     said = [n["message"]["text"] for n in invocation["toolExecutionNotifications"]]
     assert "a note" in said and any("2 records could not be recorded" in text for text in said)
@@ -106,7 +106,7 @@ def test_what_the_report_says_of_itself(made):
 
 
 def test_suppressed_and_known(tmp_path):
-    report = everything(tmp_path, suppressed="share:dict  # held by eggs alone\n")
+    report = sample_report(tmp_path, suppressed="share:dict  # held by eggs alone\n")
     assert "held by eggs alone" not in json.dumps(rendered(report, tmp_path))
     saved = {f["fingerprint"]: {"fingerprint": f["fingerprint"], "kind": "x", "headline": "x"} for f in report["findings"][:3]}
     baseline.compare(report, "b.json", dict(saved, gone={"fingerprint": "gone", "kind": "share", "headline": "went"}))
@@ -120,7 +120,7 @@ def test_suppressed_and_known(tmp_path):
 
 
 def test_hostile_names(tmp_path):
-    run = rendered(everything(tmp_path, hostile=True), tmp_path)
+    run = rendered(sample_report(tmp_path, hostile=True), tmp_path)
     assert all(c.isprintable() for c in json.dumps(run, ensure_ascii=False))
     messages, uris = [], []
 
@@ -137,7 +137,7 @@ def test_hostile_names(tmp_path):
 
 
 def test_limits(tmp_path, monkeypatch):
-    report = everything(tmp_path)
+    report = sample_report(tmp_path)
     end = next(f for f in report["findings"] if f["access"] == "end")
     end["places"] = end["places"][:1] * 3000         # threads that were still there
     run = rendered(report, tmp_path)

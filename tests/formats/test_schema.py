@@ -1,5 +1,4 @@
-"""The schema that comes with isan says what is in its JSON.  Reports on real programs are checked against it wherever a
-test reads one (helpers.programs.Run.report)."""
+"""isan's schema describes its JSON.  Run.report (helpers/programs.py) checks the reports on real programs against it, too."""
 import copy
 import json
 
@@ -8,12 +7,12 @@ import pytest
 
 from helpers.product import baseline, json_, tables
 from helpers.report_schema import validate, validator
-from helpers.sample_report import everything
+from helpers.sample_report import sample_report
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    report = everything(tmp_path_factory.mktemp("schema"), suppressed="free:*  # known\n")
+    report = sample_report(tmp_path_factory.mktemp("schema"), suppressed="free:*  # known\n")
     baseline.compare(report, "b.json", {"x": {"fingerprint": "x", "kind": "share", "headline": "y"},
                                         report["findings"][0]["fingerprint"]: {}})
     return json.loads(json_.render(report))
@@ -28,7 +27,7 @@ def test_every_kind_of_finding(report):
 
 
 def test_hostile_names(tmp_path):
-    validate(json.loads(json_.render(everything(tmp_path, hostile=True))))
+    validate(json.loads(json_.render(sample_report(tmp_path, hostile=True))))
 
 
 def test_kinds_are_those_of_the_table():
@@ -40,7 +39,7 @@ def test_kinds_are_those_of_the_table():
     (("findings", 0, "color"), 3), (("findings", 0, "stacks", "created"), None), (("processes", 0, "pid"), None),
     (("interpreters", 0, "kind"), "other"), (("extra",), 1),
 ])
-def test_what_it_refuses(report, keys, value):
+def test_wrong_values_are_refused(report, keys, value):
     broken = copy.deepcopy(report)
     inner = broken
     for key in keys[:-1]:
@@ -50,7 +49,7 @@ def test_what_it_refuses(report, keys, value):
         validate(broken)
 
 
-def test_every_key_is_needed(report):
+def test_every_key_is_required(report):
     for key in report:
         with pytest.raises(jsonschema.ValidationError):
             validate({name: value for name, value in report.items() if name != key})

@@ -17,7 +17,7 @@ LEAK = """
 
 @pytest.fixture
 def stripped(stock):
-    """The directory of the extension without names, and that of its debug file, known by its build-id."""
+    """The directories of the stripped extension, and of its debug file, found by its build id."""
     directory, debug = stock.extension("cache_static.c", False), stock.make_directory("debug")
     path, = directory.glob("cache_static.*.so")
     notes = subprocess.run(["readelf", "-n", path], stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -1,23 +1,23 @@
-"""Any bytes are a log: reading, building and rendering the report must not fail.
+"""Any bytes can be in a log: reading it, building and rendering the report must not fail.
 
-An input is a log without what mutations would only break: the header is not padded,
-and before each record there are two bytes, its type and its size in words, in place
-of the two numbers.  One that begins with RAW is a log as it is, but for the padding.
+An input is a log in a short form, without parts that mutations would only break: the header has no padding, and each record
+begins with two bytes, its type and its size in words, in place of two numbers.  An input that begins with RAW is a log as it
+is, without the padding.
 """
 import json
 import os
 import struct
 from unittest import mock
 
-from helpers.product import html, json_, junit, log, model, packages, sarif, suggest, suppressions, text
+from helpers.product import html, json_, junit, log, model, packages, sarif, suggestions, suppressions, text
 
 RAW = b"\xff"
-TAIL = 16          # where the header says how far the log goes
-SHORT = log._header.size - 1024 + 64       # of a header: its numbers, and a short name of the parent
+TAIL = 16          # offset in the header of the log's length
+SHORT = log.HEAD.size - 1024 + 64       # bytes of a short header: its numbers, and a short name of the parent
 
 
 class Symbols:
-    """What a symbolizer may answer, by the address: nothing, or names."""
+    """Answers like a symbolizer: no names, or some, depending on the address."""
     errors = {"/nowhere": "it is not there"}
 
     def __init__(self):
@@ -40,23 +40,23 @@ class Symbols:
 
 
 def whole(data):
-    """The log that an input stands for."""
+    """The log for an input in short form."""
     if data[:1] == RAW:
         return data[1:SHORT + 1].ljust(log.HEADER, b"\0") + data[SHORT + 1:]
     content, at = bytearray(data[:SHORT].ljust(log.HEADER, b"\0")), SHORT
     while at + 2 <= len(data):
         body = data[at + 2:at + 2 + 8 * data[at + 1]]
-        content += log._rec.pack(data[at], 8 + len(body)) + body
+        content += log.RECORD.pack(data[at], 8 + len(body)) + body
         at += 2 + len(body)
     struct.pack_into("=Q", content, TAIL, len(content))
     return bytes(content)
 
 
 def short(content):
-    """The input for a log."""
+    """The short form of a log."""
     data, at = bytearray(content[:SHORT]), log.HEADER
     while at < len(content):
-        kind, size = log._rec.unpack_from(content, at)
+        kind, size = log.RECORD.unpack_from(content, at)
         data += bytes([kind, (size - 8) // 8]) + content[at + 8:at + size]
         at += size
     return bytes(data)
@@ -79,4 +79,4 @@ def one(data):
     html.render(report)
     junit.render(report)
     sarif.render(report, suppressed=True)
-    suggest.render(report)
+    suggestions.render(report)

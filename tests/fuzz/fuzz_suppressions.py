@@ -1,7 +1,7 @@
-"""Any bytes are a file of suppressions: it is read, or refused with its line."""
+"""Any bytes can be in a file of suppressions: it is read, or refused with the number of the wrong line."""
 import os
 
-from helpers.product import suppressions
+from helpers.product import matching, suppressions
 
 FINDING = {"kind": "static", "holder": {"symbol": "cache", "path": ".member[2]", "module": "/lib/_foo.so"},
            "object": {"type": "dict"}, "stacks": {"created": [{"function": "f", "module": "/lib/_foo.so"}]}}
@@ -20,5 +20,5 @@ def one(data):
         return
     names = suppressions.names(FINDING)
     for line in lines:
-        suppressions._parts.cache_clear()
+        matching._parts.cache_clear()
         suppressions.matches(line, FINDING, names)

@@ -1,5 +1,5 @@
-/* libFuzzer for the parser of ISAN_OPTIONS, with what it would end the process
- * for taken as the end of one input. */
+/* libFuzzer for the parser of ISAN_OPTIONS.  Where the parser would end the process,
+ * it ends the input instead. */
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* libFuzzer for Python code: calls one(data) of the module ISAN_FUZZ names, with
+/* libFuzzer for Python code: calls one(data) of the module named by ISAN_FUZZ, with
  * the lines it executes in reports/ and scripts/isan/ as libFuzzer's counters
  * (lib/fuzzer/FuzzerExtraCounters.cpp).  An exception is a crash. */
 #define PY_SSIZE_T_CLEAN

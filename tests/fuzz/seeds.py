@@ -1,4 +1,4 @@
-"""Writes the inputs to begin with: DIRECTORY/log/*, one for each kind of record and story."""
+"""Write the seeds of the fuzzer: DIRECTORY/log/*, one for each kind of record and report."""
 import sys
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def logs():
         w.interp(2, log.END, 2, 1, 77, stack)
         w.exit(99)
         yield kind.name, w.bytes()
-    for keeper in tables.KEEPERS:
+    for keeper in tables.RETAINERS:
         w, site, stack = base(parent="isan.9.log", parent_tail=5000)
         w.leak(7, 3, 99, (2, 44), holder=0x1020, pairs=[(3, 1)], keeper=keeper.name, extra=2, tls=9, tid=4, serial=3, owner=2)
         for position, edge in enumerate(log.EDGES):

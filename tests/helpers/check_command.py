@@ -4,10 +4,10 @@ import subprocess
 
 
 class Check:
-    def __init__(self, subject, *arguments, env=None, cwd=None, format="json", preexec=None):
-        how = subject.how or ["--python", subject.python]
-        done = subprocess.run([subject.isan, "check", *how, "--format", format, "--interpreters", "2", *arguments],
-                              env=dict(subject.env(), **(env or {})), cwd=cwd, stdin=subprocess.DEVNULL,
+    def __init__(self, target, *arguments, env=None, cwd=None, format="json", preexec=None):
+        how = target.how or ["--python", target.python]
+        done = subprocess.run([target.isan, "check", *how, "--format", format, "--interpreters", "2", *arguments],
+                              env=dict(target.env(), **(env or {})), cwd=cwd, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300, preexec_fn=preexec)
         self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
         self.modules = {m["name"]: m for m in json.loads(self.out)["modules"]} if format == "json" and self.out else {}

@@ -94,7 +94,7 @@ def run(*command):
 
 
 class Built:
-    """A shared object and where its symbols are."""
+    """A shared object and the addresses of its symbols."""
 
     def __init__(self, path):
         self.path = path
@@ -117,8 +117,8 @@ class Built:
 def symbolize(directory):
     """The program isan-symbolize, compiled into a directory."""
     path = directory / "isan-symbolize"
-    run("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", tree.SYMBOLIZE, "-ldw", "-lelf",
-        "-o", path)
+    run("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-I", tree.ROOT, *tree.SYMBOLIZE,
+        "-ldw", "-lelf", "-o", path)
     return path
 
 

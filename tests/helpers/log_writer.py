@@ -1,11 +1,11 @@
-"""Writes logs as libisan.so would (runtime/base/log_format.h), for the reporter's tests."""
+"""Writes logs in the format of libisan.so (runtime/base/log_format.h), for the tests of the reporter."""
 
 import itertools
 import struct
 
 from helpers.product import log, tables
 
-# Another for each object that is not given one.
+# Addresses of the objects for which a test gives none.
 ADDRESSES = itertools.count(0x7f0000001000, 0x100)
 
 
@@ -89,7 +89,7 @@ class Writer:
     def leak(self, id, count=1, bytes=64, kept=(0, 0), holder=0, residue=0, domain="o", pairs=(), type="dict",
              keeper="unknown", extra=0, tls=0, tid=0, look=0, number=0, **object):
         text = strings(type)
-        keepers = [k.name for k in tables.KEEPERS]
+        keepers = [k.name for k in tables.RETAINERS]
         self.record(log.LEAK, struct.pack("=IHHQQQQQ", id, residue, keepers.index(keeper), count, bytes, *kept, extra)
                     + self.object(**object) + struct.pack("=QQIIIIIIII", holder, tls, tid, 0, len(pairs), ord(domain), len(text), look, number, 0)
                     + text + b"\0" * (-len(text) % 8) + b"".join(struct.pack("=II", *p) for p in pairs))

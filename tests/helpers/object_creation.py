@@ -233,7 +233,7 @@ def instances():
 
 
 def free_lists():
-    """An object made again in the same memory has the place where that happened."""
+    """An object that CPython takes from a free list has a new creation site."""
     one = 1.0
     ways = {
         float: (lambda: one * 1.5, lambda: one + 2.5),
@@ -343,8 +343,8 @@ def types_modules_code():
 
 def exceptions():
     for _ in range(20):                         # MemoryError has a free list
-        # An error, its frame and this list are a cycle.  Were it left to the collector, the free list would run out, and
-        # CPython would raise the MemoryError that is a member of the interpreter's state (Objects/exceptions.c).
+        # An error, its frame and this list are a cycle.  It is broken here, before the collector runs: if errors pile up,
+        # the free list runs out, and CPython raises a MemoryError inside the interpreter's state (Objects/exceptions.c).
         error, caught = None, []
         for provoke in "1/0", "[][1]", "{}[1]", "bytearray(1 << 62)", "nothing", "len.nothing", "def":
             try:

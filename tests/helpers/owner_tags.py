@@ -1,4 +1,4 @@
-"""Owner tags as a program under test can read them, itself or of itself.
+"""Owner tags, read by the program under test in its own memory.
 
 Imported by the programs that tests/detect/test_owner_tags.py and tests/bench/soak.py run under
 an instrumented Python.  The layout's numbers come from the headers.
@@ -11,7 +11,7 @@ from helpers import tree
 
 
 def constants():
-    """The numbers of the two headers, by their names there."""
+    """The numbers that the two headers define, by name."""
     found = {}
     for header in tree.REFCOUNT_HEADER, tree.SHADOW_HEADER:
         text = header.read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def slot(address):
 
 
 class Block:
-    """The block whose object (or first byte) is at an address, as its tags tell it."""
+    """The block with an object (or its first byte) at this address, as described by its tags."""
 
     def __init__(self, address):
         start = address & -GRANULE

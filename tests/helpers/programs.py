@@ -13,28 +13,29 @@ from helpers import report_schema
 from helpers.product import pythons
 from helpers.tree import EXT, LIBRARY
 
+SYSTEM = "/usr/bin/python3"
 VERSIONS = ["3.13", "3.14"]
-# Interpreters that are not among what make test builds: 3.14-tsan, or a stock Python's path.
+# Interpreters that `make test` does not build: 3.14-tsan, or paths of stock Pythons.
 MORE = os.environ.get("ISAN_TEST_PYTHONS", "").split()
 FAST = [version + "-fast" for version in VERSIONS]
 TSAN = ["3.13-tsan", *(name for name in MORE if name.endswith("-tsan"))]
 STOCK = ["system", *(version + "-plain" for version in VERSIONS), *(name for name in MORE if name not in TSAN)]
-# The C API of the extensions that do not compile for every release.
+# First release with the C API that these extensions use.
 NEEDS = {"attr_borrowed.c": (3, 13)}
-# Seconds that the compilation of all of them may take, with 15 on two idle cores.
+# Seconds for the compilation of all extensions; 15 on two idle cores.
 BUILD_TIMEOUT = 600
-# How long a program may take before it counts as hung.
+# Seconds after which a program counts as hung.
 TIMEOUT = 60
 
 
 def release(python):
-    """Such as 3.13."""
+    """The major and minor version, such as 3.13."""
     return subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=subprocess.PIPE,
                           text=True, check=True).stdout.strip()
 
 
 def run_group(command, env, preexec):
-    """Run a program.  What it has started ends with it when its time is up, or the test's."""
+    """Run a program in a process group of its own, which is killed when the timeout expires or the test is interrupted."""
     with subprocess.Popen(command, env=env, preexec_fn=preexec, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
@@ -46,7 +47,8 @@ def run_group(command, env, preexec):
 
 
 def build_all(sources, python, directory, make_directory, cflags, compiler):
-    """Compile test extensions into a directory.  Of the processes that want it each compiles some, and waits for the others."""
+    """Compile test extensions into a directory.  Several processes share the work: each claims a source, compiles it, and
+    finally waits until all are done."""
     claims, made = directory.with_name(directory.name + "-claims"), make_directory("made")
     for path in directory, claims:
         path.mkdir(exist_ok=True)
@@ -56,7 +58,7 @@ def build_all(sources, python, directory, make_directory, cflags, compiler):
         except FileExistsError:
             continue
         build(source, python, made, cflags, compiler)
-        for file in sorted(made.iterdir(), key=lambda file: not file.name.startswith("lib")):     # what it is linked to first
+        for file in sorted(made.iterdir(), key=lambda file: not file.name.startswith("lib")):     # libraries before extensions
             file.rename(directory / file.name)
         (claims / source / "done").mkdir()
     until = time.monotonic() + BUILD_TIMEOUT
@@ -66,9 +68,12 @@ def build_all(sources, python, directory, make_directory, cflags, compiler):
         time.sleep(0.05)
 
 
-class Subject:
-    """An interpreter and the test extensions compiled for it: a flavor of a release with isan's header, the tsan one
-    with ThreadSanitizer as well (those that race), a stock one (no flavor) as anybody would."""
+class Target:
+    """An interpreter and the test extensions compiled for it.
+
+    For a flavor of isan's they include isan's header; for tsan they are those with races, compiled with ThreadSanitizer,
+    too.  For a stock Python (no flavor) they are compiled without isan.
+    """
 
     def __init__(self, isan, python, make_directory, shared, version=None, flavor=None):
         self.isan, self.python, self.make_directory, self.stock = isan, python, make_directory, flavor is None
@@ -76,7 +81,7 @@ class Subject:
         self.version = version or release(python)
         self.hexversion = tuple(map(int, self.version.split(".")))
         self.how = [] if self.stock else ["--flavor", flavor, "--version", self.version]
-        self.extensions = shared        # by the processes that the tests run in
+        self.extensions = shared        # between the processes that the tests run in
         self.environment = {name: value for name, value in os.environ.items()
                             if name != "ISAN_OPTIONS" and not name.startswith("PYTHON")}
         flags = subprocess.run([isan, "config", "--cflags"], stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -97,21 +102,21 @@ class Subject:
         return dict(env, ISAN_OPTIONS=options) if options else env
 
     def program(self, script, names):
-        """The file of a program with these names bound."""
+        """Write a program in which these names are variables with these values; its path."""
         path = self.make_directory("run") / "program.py"
         path.write_text("".join(["from interpreters import Interpreter\n",
                                  *(f"{name} = {value!r}\n" for name, value in names.items()), textwrap.dedent(script)]))
         return path
 
     def run(self, script, options="", extensions=None, preexec=None, env=None, **names):
-        """`isan run` of a script that finds these names bound."""
+        """Run a script under `isan run`; these names are its variables."""
         path = self.program(script, names)
         command = [self.isan, "run", *self.how, "--log", path.parent / "log", "--", self.python if self.stock else "python", path]
         done = run_group(command, self.env(options, extensions, **(env or {})), preexec)
         return Run(self.isan, path, path.parent / "log", done)
 
     def by_hand(self, script, options="", preexec=None, env=None, **names):
-        """The same without `isan run`."""
+        """Run a script without `isan run`: with LD_PRELOAD, or in an instrumented interpreter."""
         env = dict(env or {}, **({"LD_PRELOAD": str(LIBRARY)} if self.stock else {}))
         return run_group([self.python, self.program(script, names)], self.env(options, **env), preexec)
 
@@ -131,7 +136,7 @@ class Run:
         return report
 
     def findings(self, *kinds, **wanted):
-        """Those of these kinds (all, if none is given) with these values; `type` and `python` are the object's."""
+        """The findings of these kinds (default: all) with these values; `type` and `python` are fields of the object."""
         return [finding for finding in self.report["findings"]
                 if (not kinds or finding["kind"] in kinds)
                 and all({**finding["object"], **finding}[key] == value for key, value in wanted.items())]
@@ -142,7 +147,7 @@ class Run:
         return found[0]
 
     def healthy(self):
-        """Nothing was found, and the program ended well."""
+        """The program ended with status 0, and there is no finding."""
         assert (self.status, self.report["findings"], self.report["dropped"]) == (0, [], 0), self.err
         return True
 
@@ -152,19 +157,19 @@ def who(interpreter):
 
 
 def line_of(source, text):
-    """The line of tests/ext/SOURCE with this text, which must be in one line only."""
+    """The number of the only line of tests/ext/SOURCE that has this text."""
     lines = [number for number, line in enumerate((EXT / source).read_text().splitlines(), 1) if text in line]
     assert len(lines) == 1, (source, text, lines)
     return lines[0]
 
 
 def places(stack, source):
-    """The lines of tests/ext/SOURCE in a stack, innermost first."""
+    """The line numbers of tests/ext/SOURCE in a stack, innermost first."""
     return [frame["line"] for frame in stack if (frame["file"] or "").endswith("tests/ext/" + source)]
 
 
 def in_static(finding):
-    """Whether a static holds the object."""
+    """Whether the report names a static that holds the object."""
     return finding["holder"] is not None and finding["holder"]["address"] is not None
 
 
@@ -178,6 +183,6 @@ def holder_of(finding):
 
 
 def used_by(finding, function):
-    """Whether the innermost Python frame of the use is this function's."""
+    """Whether this function is the innermost Python frame of the use."""
     frames = [frame for frame in finding["stacks"]["used"] if frame["kind"] == "python"]
     return bool(frames) and frames[0]["function"].split(".")[-1] == function

@@ -1,5 +1,7 @@
-"""A report with every kind of finding, from logs written here, for the tests of the formats: an extension eggs.so whose
-source eggs.c is there, and a program that uses it."""
+"""A report with every kind of finding, for the tests of the formats.
+
+The logs are written here: those of a program that uses an extension, eggs.so, with its source, eggs.c.
+"""
 import textwrap
 
 from helpers.log_writer import Writer
@@ -71,7 +73,7 @@ class Symbols:
 
 
 class Logs:
-    """The logs of a program in a directory, in which its source is as well."""
+    """A directory with the logs and the sources of a program."""
 
     def __init__(self, directory, hostile=False):
         self.directory = directory
@@ -119,8 +121,8 @@ class Logs:
         return model.build(log.read(self.paths), Symbols(str(self.source)), version="1.0", suppressions_of=lambda log: given, **more)
 
 
-def everything(directory, hostile=False, suppressed="", **more):
-    """The report of all kinds of finding, in two processes, with the files of the source tree that it names."""
+def sample_report(directory, hostile=False, suppressed="", **more):
+    """The report on two processes with findings of all kinds; the source files that it names exist."""
     logs = Logs(directory, hostile)
     w = logs.begin()
     ms = lambda n: logs.start + n * 10**6

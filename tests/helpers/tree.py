@@ -1,4 +1,4 @@
-"""Where things are in this checkout: the only file of the tests to change when one of them moves."""
+"""Paths in this checkout.  When a file moves, this is the only file of the tests to change."""
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,13 +13,12 @@ SOAK = BENCH / "soak.py"
 OBJECT_CREATION = TESTS / "helpers" / "object_creation.py"
 CPYTHON_DEFECTS = TESTS / "cpython" / "known-defects.txt"
 
-# Directories of the packages isan and reports, and of `helpers`, for programs that tests start.  pyproject.toml names
-# them for pytest.
+# sys.path of programs that tests start: for the packages isan and helpers.  pytest has it from pyproject.toml.
 SCRIPTS = ROOT / "scripts"
-PYTHON_PATH = [str(ROOT), str(SCRIPTS), str(TESTS)]
-COMMANDS = "isan."                      # where the modules of isan's commands are
+PYTHON_PATH = [str(SCRIPTS), str(TESTS)]
+COMMANDS = "isan.cli."                   # prefix of the modules of isan's commands
 
-# What make builds.
+# Files that make builds.
 BUILD = ROOT / "build"
 ISAN = BUILD / "bin" / "isan"
 LIBRARY = BUILD / "lib" / "libisan.so.0"
@@ -30,7 +29,7 @@ INCLUDE = ROOT / "include"
 REFCOUNT_HEADER = INCLUDE / "isan" / "refcount.h"
 SHADOW_HEADER = ROOT / "runtime" / "core" / "shadow.h"
 LAYOUT = ROOT / "runtime" / "cpython" / "layout.c"
-OBJECT = ROOT / "runtime" / "cpython" / "object.c"
+RELEASES = ROOT / "runtime" / "cpython" / "releases.inc"
 LAYOUT_HEADER = "runtime/cpython/layout.h"      # as #include names it
 REFERENCE_NAME = ROOT / "runtime" / "cpython" / "reference_name.c"
 REFERENCE_NAME_HEADER = "runtime/cpython/reference_name.h"
@@ -39,7 +38,7 @@ X86_DECODE = ROOT / "runtime" / "elf" / "x86_decode.c"
 X86_DECODE_HEADER = "runtime/elf/x86_decode.h"
 OPTIONS = ROOT / "runtime" / "base" / "options.inc"
 API_TABLE = ROOT / "hooks" / "api.inc"
-SYMBOLIZE = ROOT / "reports" / "symbolize.c"
+SYMBOLIZE = sorted((ROOT / "reports" / "symbolize").glob("*.c"))
 REPORT_SCHEMA = ROOT / "reports" / "schema.json"
 COMMAND = SCRIPTS / "isan" / "__main__.py"
 ANCHORS = SCRIPTS / "cpython" / "anchors.txt"
@@ -47,14 +46,14 @@ DEPS = SCRIPTS / "deps.sh"
 MAKE_WHEEL = SCRIPTS / "make_wheel.py"
 CI = SCRIPTS / "ci"
 PIP_LIST = SCRIPTS / "demo" / "pip_list.py"
-SUPPRESSIONS = ROOT / "reports"         # the directory of cpython-VERSION.supp
+SUPPRESSIONS = ROOT / "reports" / "suppressions"        # the directory of cpython-VERSION.supp
 DOCS = ROOT / "docs"
 DOCUMENTED = ["runtime", "hooks", "reports"]    # directories: docs/internals.md names each of their files
-# What isan python, and the commands that need no interpreter, need of a checkout.
+# Directories that `isan python` needs, and those that the commands without an interpreter need.
 NEEDED_TO_BUILD = ["scripts", "include", "hooks"]
-NEEDED_TO_RUN = ["scripts", "include", "reports", "runtime"]
+NEEDED_TO_RUN = ["scripts", "include", "reports"]
 
 
 def inside(copy, path):
-    """The place of one of the above in a copy of this checkout."""
+    """A path of this checkout in a copy of it."""
     return Path(copy) / path.relative_to(ROOT)

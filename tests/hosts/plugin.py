@@ -1,4 +1,4 @@
-"""A plug-in of WeeChat, and a command called as its file, which counts its calls in an extension's dictionary."""
+"""A plug-in of WeeChat with one command, named like this file, which counts its calls in an extension's dictionary."""
 import importlib
 import os
 

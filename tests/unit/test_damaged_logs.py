@@ -21,7 +21,7 @@ def test_foreign_and_short_files(tmp_path):
     assert "format 7" in damaged(tmp_path, whole[:8] + b"\7" + whole[9:]).errors[0][1]
 
 
-def test_torn_and_cut_logs_keep_what_came_before(foo, tmp_path):
+def test_torn_and_cut_logs_keep_the_records_before(foo, tmp_path):
     w = sample_log(foo)
     end = w.tail
     whole = w.bytes()
@@ -29,7 +29,7 @@ def test_torn_and_cut_logs_keep_what_came_before(foo, tmp_path):
     assert torn.torn == end and not torn.errors and len(torn.findings) == 2
     cut = damaged(tmp_path, whole[:-20])
     assert cut.errors[0][0] < end and "ends within this record" in cut.errors[0][1] and len(cut.findings) == 1
-    # A record whose writer died: type 0, size known.
+    # Its writer died while it wrote the record: type 0, size known.
     dead = Writer()
     dead.process()
     dead.record(log.NONE, b"\xff" * 40)
@@ -45,7 +45,7 @@ def test_torn_and_cut_logs_keep_what_came_before(foo, tmp_path):
     assert damaged(tmp_path, whole[:16] + b"\xf8" + b"\xff" * 6 + b"\x3f" + whole[24:]).errors
 
 
-def test_records_that_lie_are_errors_with_their_offset(tmp_path):
+def test_wrong_records_are_errors_with_their_offset(tmp_path):
     for kind, body in ((log.FINDING, b"\xff" * 100), (log.STACK, b"\1\0\0\0\xff\xff\xff\xff"), (log.NOTE, b"endless!"),
                        (log.CODE, b"\xff" * 40), (log.LEAK, b"\xff" * 100), (log.INTERP, b"\xff" * 32), (77, b"")):
         w = Writer()

@@ -13,7 +13,7 @@ from helpers.sample_log import BIAS, report_of
 
 @pytest.fixture
 def dpkg(tmp_path, monkeypatch):
-    """Stands in for dpkg: dpkg(packages) -> the calls made of it."""
+    """dpkg(packages) puts a stand-in for dpkg on PATH, and returns the file that lists its calls."""
     def fake(packages):
         (tmp_path / "bin").mkdir()
         path = tmp_path / "bin" / "dpkg"
@@ -26,7 +26,7 @@ def dpkg(tmp_path, monkeypatch):
     return fake
 
 
-def test_what_to_install(dpkg):
+def test_advice_names_the_debug_package(dpkg):
     names = {"/usr/bin/python3.13": "python3.13-minimal", "/usr/lib/libpython3.14.so.1.0": "libpython3.14:amd64",
              "/lib/x/libz.so.1": "zlib1g:amd64, zlib1g:i386", "/usr/lib/a.so": "diversion by x from"}
     calls = dpkg(names)
@@ -39,7 +39,7 @@ def test_what_to_install(dpkg):
     assert len(calls.read_text().splitlines()) == 1
 
 
-def test_without_dpkg(monkeypatch):
+def test_advice_without_dpkg(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert packages.advice(["/usr/bin/python3.13"]) == {"/usr/bin/python3.13": "build it with -g"}
 
@@ -67,5 +67,5 @@ def test_modules_without_names_are_noted_once(symbolizer, foo, spam, tmp_path, d
     assert report["notes"] == [{"pid": None, "text": text} for text in (
         "%s%sbuild it with -g" % (bare, says), "%s%sbuild it with -g" % (frames, says),
         "%s%sbuild it with -g" % (members, says), "%s%sinstall python3.13-dbg" % (fully, says))]
-    # What there is instead of a name.
+    # Without a name, a static is an offset in its section.
     assert re.search(r"kept alive by a static in \.bss of _bare\.so \(_bare\.so\+0x[0-9a-f]+\)", text.render(report))

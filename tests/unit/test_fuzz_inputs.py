@@ -1,4 +1,4 @@
-"""What was found by fuzzing (make fuzz), and what it begins with: none of it may make isan fail."""
+"""The seeds of `make fuzz`, and the inputs with which it made isan fail: isan takes each of them now."""
 import os
 import subprocess
 
@@ -21,7 +21,7 @@ def test_log(path):
     fuzz_log.one(path.read_bytes())
 
 
-def test_seeds_are_whole_logs(tmp_path):
+def test_seeds_are_complete_logs(tmp_path):
     import fuzz_log
     import seeds
     for name, content in seeds.logs():
@@ -40,7 +40,7 @@ def test_suppressions(path):
 
 
 def test_options(tmp_path):
-    """Under the sanitizers of addresses and of undefined behaviour."""
+    """The C parser runs under AddressSanitizer and UndefinedBehaviorSanitizer."""
     program = tmp_path / "options"
     subprocess.run(["clang-19", "-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-I.", "-Iinclude",
                     "-o", program, FUZZ / "options.c"], cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""Tables that the reporter shares with C, and the line tables of code objects."""
+"""Tables that the reporter reads from C sources, and the line tables of code objects."""
 import sys
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_tables_are_the_c_tables():
         ("ISAN_A", ["b", 'c, (d "f', "-1"])]
 
 
-def test_line_tables_written_here():
+def test_line_tables_of_the_log_writer():
     table = linetable(10, (3, 10), (9, 500), (2, None), (1, 7))
     assert [linetable_.line_of(table, 10, u) for u in (0, 2, 3, 11, 12, 13, 14, 15)] == [10, 10, 500, 500, None, None, 7, None]
     assert linetable_.line_of(table[:3], 10, 5) is None and linetable_.line_of(b"\xe8\x7f\x7f", 1, 0) is None and linetable_.line_of(b"", 1, 0) is None

@@ -10,7 +10,7 @@ from helpers.product import json_, log, text
 from helpers.sample_log import BIAS, report_of, sample_log
 
 
-def test_the_whole_story(symbolizer, foo, tmp_path):
+def test_share_stale_and_leak_of_one_object(symbolizer, foo, tmp_path):
     w = sample_log(foo)
     w.exit()
     report = report_of(symbolizer, w.write(tmp_path))
@@ -44,7 +44,7 @@ def test_the_whole_story(symbolizer, foo, tmp_path):
     assert parsed["process"]["pid"] == 100 and len(parsed["interpreters"]) == 3
 
 
-def test_places_of_a_finding(symbolizer, foo, tmp_path):
+def test_places_of_a_finding_are_in_the_report(symbolizer, foo, tmp_path):
     w = sample_log(foo)
     other = w.stack([BIAS + foo.calls("use_cache", "deep") - 1])
     w.place(1, "registered", stack=other, tid=7, interp=2, text="callback")
@@ -61,7 +61,7 @@ def test_places_of_a_finding(symbolizer, foo, tmp_path):
 
 
 def racing(foo, kinds, flags=(log.PLACE_WRITE, log.PLACE_WRITE), interps=(2, 3), **finding):
-    """The log of a race of the interpreters with these serials; kinds: theirs."""
+    """The log of a race between two interpreters; kinds and interps: their kinds and serials."""
     w = Writer()
     w.process()
     w.module(str(foo.path), BIAS)
@@ -107,7 +107,7 @@ def test_race_on_a_variable(symbolizer, foo, tmp_path):
      "which interpreter a thread was in is not known"),
 ])
 def test_interpreters_of_a_race(symbolizer, foo, tmp_path, kinds, interps, flags, gil, who, why):
-    """Races of one GIL, or with a thread that has none, are told apart."""
+    """The report distinguishes races under one GIL, under two, and with a thread that has no interpreter."""
     w = racing(foo, kinds, flags, interps, holder=BIAS + foo.symbols["cache"], size=0, type="")
     report = report_of(symbolizer, w.write(tmp_path))
     race, = report["findings"]
@@ -119,7 +119,7 @@ def test_interpreters_of_a_race(symbolizer, foo, tmp_path, kinds, interps, flags
 
 
 def test_races_are_one_for_each_variable(symbolizer, foo, tmp_path):
-    """Wherever it is accessed, whichever its element; and one for one GIL, one for two."""
+    """The places of the accesses and the element do not count.  A race under one GIL and one under two GILs are two."""
     logs = []
     for pid, (symbol, offset, kinds, used) in enumerate([
             ("grid", 0, (2, 2), 1), ("grid", 8, (2, 2), 2), ("grid", 8, (1, 1), 1), ("cache", 0, (2, 2), 1)], 100):
@@ -132,7 +132,7 @@ def test_races_are_one_for_each_variable(symbolizer, foo, tmp_path):
 
 
 def test_race_on_memory(symbolizer, foo, tmp_path):
-    """An object, a block, or what is in neither, with the static that leads there."""
+    """The report names an object and the static that leads to it, or a block by its size."""
     w = racing(foo, (2, 2), owner=2, serial=7, size=64, holder=BIAS + foo.symbols["cache"])
     w.leak(2, owner=2, serial=7)
     report = report_of(symbolizer, w.write(tmp_path))
@@ -144,7 +144,7 @@ def test_race_on_memory(symbolizer, foo, tmp_path):
         report_of(symbolizer, w.write(tmp_path)))
 
 
-def test_dangling_pointer(symbolizer, foo, tmp_path):
+def test_static_that_points_at_a_freed_object(symbolizer, foo, tmp_path):
     w = Writer()
     w.process()
     w.module(str(foo.path), BIAS)
@@ -160,7 +160,7 @@ def test_dangling_pointer(symbolizer, foo, tmp_path):
 def test_identical_findings_of_processes_merge(symbolizer, foo, tmp_path):
     paths = [sample_log(foo, pid=100 + i, start=i, extra_lines=i).write(tmp_path) for i in range(3)]
     report = report_of(symbolizer, *paths)
-    # Lines that moved as a whole are the same findings.
+    # The same findings, although all lines have moved.
     assert [(f["kind"], f["count"], f["paired"]) for f in report["findings"]] == [
         ("share", 9, [2]), ("stale", 3, [2]), ("leak", 42, [1, 3])]
     assert report["findings"][2]["bytes"] == 3 * 2240 and report["findings"][0]["pids"] == [100, 101, 102]
@@ -177,7 +177,7 @@ def test_different_lines_are_different_findings(symbolizer, tmp_path):
     assert len(report_of(symbolizer, w.write(tmp_path))["findings"]) == 2
 
 
-def test_a_fork_sees_what_its_parent_recorded_before(symbolizer, foo, tmp_path):
+def test_a_forked_child_refers_to_records_of_its_parent(symbolizer, foo, tmp_path):
     parent = Writer(pid=1, start=1)
     parent.process(cwd="/src")
     parent.module(str(foo.path), BIAS)
@@ -196,7 +196,7 @@ def test_a_fork_sees_what_its_parent_recorded_before(symbolizer, foo, tmp_path):
     child.leak(4, owner=2, pairs=[(1, 1)], origin=site)
     path = child.write(tmp_path)
 
-    report = report_of(symbolizer, path)        # the parent's log is found by itself
+    report = report_of(symbolizer, path)        # the reporter finds the parent's log
     by_type = {f["object"]["type"]: f for f in report["findings"] if f["kind"] != "leak"}
     assert by_type["A"]["stacks"]["created"][0]["function"] is None     # recorded after the fork: not this process's
     assert [f["function"] for f in by_type["A"]["stacks"]["used"]] == ["run_string", "before"]
@@ -213,7 +213,7 @@ def test_a_fork_sees_what_its_parent_recorded_before(symbolizer, foo, tmp_path):
     assert alone["findings"] and "forked from" in alone["errors"][0]["text"]
 
 
-def test_parent_cannot_be_a_path_elsewhere(tmp_path):
+def test_parent_must_be_a_log_in_the_same_directory(tmp_path):
     child = Writer(parent="../isan.1.log", parent_tail=5000)
     assert "path" in log.read([child.write(tmp_path)])[0].errors[0][1]
     looped = Writer(pid=7, parent="isan.7.log", parent_tail=5000)
@@ -222,7 +222,7 @@ def test_parent_cannot_be_a_path_elsewhere(tmp_path):
     assert "one of its descendants" in error
 
 
-def test_modules_count_as_of_their_record(symbolizer, foo, tmp_path):
+def test_a_module_applies_to_the_records_after_it(symbolizer, foo, tmp_path):
     other = tmp_path / "other.so"
     (tmp_path / "other.c").write_text("void *elsewhere[9000];")
     run("gcc", "-g", "-fPIC", "-shared", tmp_path / "other.c", "-o", other)
@@ -237,7 +237,7 @@ def test_modules_count_as_of_their_record(symbolizer, foo, tmp_path):
     assert [(h["symbol"], h["path"]) for h in holders] == [("cache", None), ("elsewhere", "[1]"), (None, None)]
 
 
-def test_our_own_frames_are_left_out(symbolizer, foo, tmp_path):
+def test_frames_of_isan_are_left_out(symbolizer, foo, tmp_path):
     ours = foo.copy(tmp_path / "libisan.so.0")
     w = Writer()
     w.process()
@@ -291,14 +291,14 @@ def test_residue_by_rule_and_by_measure(symbolizer, tmp_path):
     w.finding(5, "share", owner=3, gone=6)
     w.leak(6, count=1, bytes=64, type="list", owner=3, pairs=[(1, 5)])
     measured = {"own-gil": {("dict", "/lib/boot.py:load", ""): 12, ("list", "", ""): 1}}
-    # Made by the main interpreter's code on behalf of the new one: not known by its line.
+    # Code of the main interpreter made it for the new interpreter, so that the measure does not have its line.
     created = w.stack([], [(site, 1, 1)])
     w.leak(7, type="set", owner=3, origin=created, flags=log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK)
     measured["own-gil"]["set", "", ""] = 1
     w.interp(1, log.BEGIN, 0)
     report = report_of(symbolizer, w.write(tmp_path), residue_of=lambda log: measured)
     leaks = {(f["object"]["type"], f["count"], f["bytes"]) for f in report["findings"] if f["kind"] == "leak"}
-    assert leaks == {("dict", 3, 192), ("tuple", 2, 128), ("list", 1, 64)}     # a trapped object is never residue
+    assert leaks == {("dict", 3, 192), ("tuple", 2, 128), ("list", 1, 64)}     # an object of a finding is never residue
     assert sorted((l["residue"]["rule"], l["count"]) for l in report["residue"]) == [
         ("interned", 100), ("measured", 1), ("measured", 2), ("measured", 10)]
     assert "CPython's own residue: 56 blocks, 3,616 bytes per interpreter (mean of 2) (isan report" \
@@ -306,7 +306,7 @@ def test_residue_by_rule_and_by_measure(symbolizer, tmp_path):
     assert "100 objects of type `str`" in text.render(report, show_residue=True)
 
 
-def test_long_stacks_are_summed_up_and_printed_once(symbolizer, foo, tmp_path):
+def test_long_stacks_are_shortened_and_printed_once(symbolizer, foo, tmp_path):
     w = Writer()
     w.process()
     w.module(str(foo.path), BIAS)

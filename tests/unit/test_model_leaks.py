@@ -32,7 +32,7 @@ class Leaks:
         return report_of(symbolizer, self.w.write(self.directory))
 
     def one(self, symbolizer):
-        """The only leak, and its text without the hint's."""
+        """The only leak, and the lines of its text without the hint."""
         report = self.report(symbolizer)
         leak, = report["findings"]
         lines = text.render(report).split("\n\n")[0].splitlines()
@@ -46,7 +46,7 @@ def leaks(foo, spam, tmp_path):
 
 
 def keeper_hint(name):
-    return next(k.hint for k in tables.KEEPERS if k.name == name)
+    return next(k.hint for k in tables.RETAINERS if k.name == name)
 
 
 def test_leak_kept_by_a_static(symbolizer, leaks):
@@ -106,7 +106,7 @@ def test_leak_kept_by_an_object_of_another_interpreter(symbolizer, leaks, edge, 
     assert [frame["function"] for frame in leak["stacks"]["holder"]] == ["register"]
 
 
-def test_leak_kept_by_an_object_that_was_left_behind_too(symbolizer, leaks):
+def test_leak_kept_by_another_leaked_object(symbolizer, leaks):
     w, kept = leaks.w, dict(address=0x7000, owner=2)
     w.leak(1, keeper="static", holder=leaks.static("cache"), bytes=999, **kept)
     w.leak(2, keeper="foreign", owner=3, type="list")
@@ -118,7 +118,7 @@ def test_leak_kept_by_an_object_that_was_left_behind_too(symbolizer, leaks):
 
 
 def test_members_by_their_c_names(symbolizer, leaks):
-    """What the type does not tell, debug information does."""
+    """Debug information names members that the type object does not."""
     push = 2 * BIAS + leaks.spam.symbols["push"]
     leaks.w.leak(1, keeper="foreign", owner=2)
     leaks.w.step(1, 0, "field", 24, ("spam.Node", "dict", "", ""), basicsize=56, code=push, from_=dict(owner=1))
@@ -130,7 +130,7 @@ def test_members_by_their_c_names(symbolizer, leaks):
         " -> memory (offset 8) -> `str`"
 
 
-def test_a_long_way_is_shortened(symbolizer, leaks):
+def test_a_long_path_is_shortened(symbolizer, leaks):
     leaks.w.leak(1, keeper="static", holder=leaks.static("cache"), owner=2)
     for i in reversed(range(40)):
         leaks.w.step(1, i + 1, "item", i, ("list", "list", "", ""))
@@ -158,7 +158,7 @@ def test_why_the_collector_could_not_clear_a_cycle(symbolizer, leaks):
     assert (leak["hint"], leak["holder"]["kind"]) == (keeper_hint("cycle"), "cycle")
 
 
-def test_every_reason_is_a_sentence():
+def test_reasons_have_known_placeholders():
     for reason in tables.REASONS:
         assert set(re.findall(r"\{.*?\}", reason.text)) <= {"{type}", "{member}"}
 
@@ -173,7 +173,7 @@ def test_every_reason_is_a_sentence():
     (dict(keeper="runtime", holder=True), "kept alive by the runtime: static `grid[1][0]` of _foo.so (foo.c:4)"),
     (dict(keeper="unknown", holder=True), "kept alive by static `grid[1][0]` of _foo.so (foo.c:4)"),
 ])
-def test_other_keepers(symbolizer, leaks, leak, words):
+def test_other_retainers(symbolizer, leaks, leak, words):
     if "holder" in leak:
         leak = dict(leak, holder=leaks.static("grid", 24))
     leaks.w.leak(1, owner=2, **leak)
@@ -183,14 +183,14 @@ def test_other_keepers(symbolizer, leaks, leak, words):
     assert found["hint"] == keeper_hint(found["holder"]["kind"])
 
 
-def test_nothing_known_of_the_keeper(symbolizer, leaks):
+def test_unknown_retainer(symbolizer, leaks):
     leaks.w.leak(1, owner=2)
     leak, lines = leaks.one(symbolizer)
     assert leak["holder"] is None and leak["hint"] == keeper_hint("unknown") and len(lines) == 2
 
 
 def test_rounds_of_a_loop_are_one_finding(symbolizer, leaks):
-    """A static that each of 50 interpreters puts an object into, wherever CPython got the memory from."""
+    """Each of 50 interpreters puts an object into one static; C stacks of the allocation differ."""
     w, frozen = leaks.w, log.OBJ_OBJECT | log.OBJ_ORIGIN_STACK
     site = w.code("/src/app.py", "load", 1, (4, 5))
     w.module("/lib/python3/lib-dynload/_x.so", 3 * BIAS)
@@ -224,8 +224,8 @@ def test_rounds_of_a_loop_are_one_finding(symbolizer, leaks):
     assert max(map(len, out.splitlines())) < 400
 
 
-def test_what_an_interpreter_owned_when_it_was_last_asked(symbolizer, leaks):
-    """Told after the findings, and none itself."""
+def test_objects_owned_when_the_program_last_asked(symbolizer, leaks):
+    """They come after the findings, and are no findings."""
     w = leaks.w
     for look, cached in (1, 5), (2, 3):
         w.leak(10 * look, 0, 0, kept=(9, 900), keeper="interpreter", look=look, type="", owner=2, flags=0)
@@ -279,7 +279,7 @@ def test_static_types(symbolizer, leaks):
     assert "created" not in first + second and "freed" not in first + second
 
 
-def test_what_a_static_type_holds(symbolizer, program, tmp_path):
+def test_hint_for_an_object_in_a_static_type(symbolizer, program, tmp_path):
     (tmp_path / "t.c").write_text("struct type { long head[3]; void *tp_name, *tp_dict; }; struct type a, b[2];")
     run("gcc", "-g", "-fPIC", "-shared", tmp_path / "t.c", "-o", tmp_path / "t.so")
     symbols = Built(tmp_path / "t.so").symbols
@@ -293,7 +293,7 @@ def test_what_a_static_type_holds(symbolizer, program, tmp_path):
     assert "PyType_FromModuleAndSpec" in hints[0] and hints[1] == keeper_hint("static")
 
 
-def test_residue_tells_what_keeps_it(symbolizer, leaks):
+def test_residue_names_its_retainer(symbolizer, leaks):
     w = leaks.w
     w.leak(1, count=3, kept=(4, 99), owner=2, holder=leaks.static("cache"), keeper="static", residue=3)
     w.kept(1, "str", 4, 99)

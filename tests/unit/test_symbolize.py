@@ -1,4 +1,4 @@
-"""reports/symbolize.c: names, lines and members from debug information."""
+"""isan-symbolize: names, lines and members from debug information."""
 import json
 import os
 import random
@@ -38,8 +38,6 @@ def member(path, address, size, offset, build_id=""):
     return "member\t%s\t%s\t%x\t%x\t%x" % (path, build_id, address, size, offset)
 
 
-
-
 def test_variables_by_name_and_element(program, foo):
     s = foo.symbols
     cache, item, cell, local, gap = ask(
@@ -74,7 +72,7 @@ def test_cplusplus_names(program, tmp_path):
 
 
 def test_struct_in_pieces(program, tmp_path):
-    """What clang makes of a static struct of which only some members are used."""
+    """clang splits a static struct of which the program uses only some members."""
     (tmp_path / "split.c").write_text("static struct { int unused; long hits; char *text; } all;\n"
                                       "long use(char *text) { char *old = all.text; all.text = text; return all.hits++ + !old; }\n")
     run(pythons.tsan_compiler(), "-g", "-O2", "-fPIC", "-shared", tmp_path / "split.c", "-o", tmp_path / "split.so")
@@ -88,7 +86,7 @@ def test_struct_in_pieces(program, tmp_path):
 
 
 def test_atomic_variables(program, tmp_path):
-    """Those that are, as a whole or in the member there, and their neighbours; std::atomic and the like."""
+    """Variables and members that are atomic, std::atomic among them, and their neighbours, which are not."""
     (tmp_path / "at.c").write_text("""
         #include <stdatomic.h>
         typedef volatile atomic_long counter;
@@ -149,26 +147,26 @@ def test_thread_local_variables_without_debug_information(program, spam, tmp_pat
     assert (frames["symbol"], frames["offset"], frames["file"], frames["debug"]) == ("frames", 8, None, False)
     assert (current["symbol"], current["file"]) == ("current", None)        # .dynsym
     assert (unknown["symbol"], unknown["section"]) == (None, ".tbss")
-    assert unknown["offset"] == spam.symbols["frames"] + 8                  # the block begins with it
+    assert unknown["offset"] == spam.symbols["frames"] + 8                  # from the start of the block
 
 
 def test_members_of_objects(program, spam):
     push, hatch = spam.symbols["push"], spam.symbols["hatch"]
     ask_member = lambda *a: ask(program, member(spam.path, *a))[0]["member"]
     assert [ask_member(push, 56, at) for at in (16, 24, 32, 40)] == ["name", "links[0].to", "links[0].weight", "links[1].to"]
-    # Another type of that size, in the other source file.
+    # The other source file has another type of that size.
     assert [ask_member(hatch, 56, at) for at in (16, 24)] == ["title", "w[0]"]
-    # No code to go by: what they agree on.
+    # No code address selects a source file: only names on which both agree.
     assert ask_member(0, 56, 16) is None and [ask_member(0, 40, at) for at in (24, 32)] == ["first", None]
     assert ask_member(push, 40, 32) == "second" and ask_member(hatch, 40, 32) == "other"
-    # Whatever unit the only one is in; a subtype's first member is its base.
+    # The only type of that size, in any source file; a subtype's first member is its base.
     assert ask_member(hatch, 48, 40) == "extra" and ask_member(hatch, 48, 32) == "row.second"
-    # No such struct, not an object, between members, outside.
+    # No struct of that size, no object, between members, outside.
     assert [ask_member(push, *a) for a in ((8, 0), (64, 16), (56, 20), (56, 56), (56, 1 << 40))] == [None] * 5
 
 
 def test_members_after_link_time_optimisation(program, spam, tmp_path):
-    """Code is in units of its own then, away from the types."""
+    """Link-time optimisation puts code into other units of debug information than types."""
     sources = [spam.path.parent / name for name in ("spam.c", "eggs.c")]
     run("gcc", "-g", "-O1", "-flto", "-fPIC", "-shared", *sources, "-o", tmp_path / "lto.so")
     built = Built(tmp_path / "lto.so")
@@ -191,7 +189,7 @@ def test_members_and_thread_local_variables_of_cplusplus(program, spam, tmp_path
 
 
 @pytest.mark.parametrize("how", ["debuglink", "build-id"])
-def test_separate_debug_files_name_everything(program, foo, spam, tmp_path, how):
+def test_separate_debug_files_have_all_names(program, foo, spam, tmp_path, how):
     for built in foo, spam:
         path = built.copy(tmp_path / built.path.name)
         directory = tmp_path / "debug"
@@ -212,7 +210,7 @@ def test_separate_debug_files_name_everything(program, foo, spam, tmp_path, how)
         assert symbolizer.member(_spam, BIAS + spam.symbols["push"], 56, 24) == "links[0].to"
         assert symbolizer.code(_spam, BIAS + spam.symbols["push"])[0]["line"] == 12
         assert symbolizer.bare == {}
-    # None of it where the debug file is not found.
+    # No names if the debug file is missing.
     with symbols_.Symbolizer(program, str(tmp_path / "empty")) as symbolizer:
         shutil.rmtree(tmp_path / (".debug" if how == "debuglink" else "debug"))
         assert symbolizer.data(_foo, BIAS + foo.symbols["cache"])["symbol"] is None
@@ -248,7 +246,7 @@ def test_unreadable_modules_and_requests(program, tmp_path):
 
 
 def test_hostile_names(program, foo, tmp_path):
-    # A path with everything the protocol separates with.
+    # A path with all separators of the protocol.
     nasty = tmp_path / "a\tb\nc\\d"
     nasty.mkdir()
     path = foo.copy(nasty / "_foo.so")
@@ -281,12 +279,15 @@ def test_damaged_elf_files_get_an_answer(program, foo, tmp_path):
 
 
 def test_a_symbolizer_that_dies_is_replaced(tmp_path, foo):
-    """The worker is killed on one module; others are still answered."""
-    source = (tree.SYMBOLIZE).read_text()
-    marked = source.replace("    unescape(path);\n", "    unescape(path);\n    if (strstr(path, \"deadly\")) abort();\n")
+    """The symbolizer dies on one module, and still answers for others."""
+    protocol = next(path for path in tree.SYMBOLIZE if path.name == "protocol.c")
+    source = protocol.read_text()
+    before = "    struct module *module = module_open("
+    marked = source.replace(before, "    if (strstr(request.path, \"deadly\")) abort();\n" + before)
     assert marked != source
-    (tmp_path / "s.c").write_text(marked)
-    run("gcc", "-std=gnu11", "-w", tmp_path / "s.c", "-ldw", "-lelf", "-o", tmp_path / "s")
+    (tmp_path / "protocol.c").write_text(marked)
+    sources = [tmp_path / "protocol.c", *(path for path in tree.SYMBOLIZE if path != protocol)]
+    run("gcc", "-std=gnu11", "-w", "-I", tree.ROOT, *sources, "-ldw", "-lelf", "-o", tmp_path / "s")
     answers = ask(tmp_path / "s", data(foo.path, foo.symbols["cache"]), code("/deadly", 0), code("/deadly", 8),
                   data(foo.path, foo.symbols["cache"]))
     assert [a.get("symbol") for a in answers] == ["cache", None, None, "cache"]

@@ -12,7 +12,7 @@ library_place(void)
     return &cache;
 }
 
-/* So that it needs the C API itself. */
+/* The library itself uses the C API. */
 void
 library_store(PyObject **to, PyObject *object)
 {

@@ -1,0 +1,1 @@
+"""Reading what the recorder wrote: logs, line tables of code objects, the recorder's own tables."""

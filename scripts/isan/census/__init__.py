@@ -1,0 +1,1 @@
+"""isan census: how isolated extension modules are."""

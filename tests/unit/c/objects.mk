@@ -1,0 +1,9 @@
+# The files that each unit test of C is linked from, besides itself: NAME_FILES for tests/unit/c/NAME_test.c.
+table_FILES      = runtime/base/table.c runtime/base/lock.c runtime/base/check.c runtime/base/os.c
+x86_decode_FILES = runtime/elf/x86_decode.c
+shadow_FILES     = runtime/core/shadow.c runtime/base/check.c runtime/base/os.c runtime/base/sanitizer.c
+BASE_FILES       = runtime/base/check.c runtime/base/lock.c runtime/base/os.c runtime/base/sanitizer.c runtime/base/table.c
+lock_FILES       = $(BASE_FILES)
+log_FILES        = $(BASE_FILES) runtime/base/options.c runtime/core/events.c runtime/core/log.c
+finding_FILES    = $(log_FILES) runtime/core/block.c runtime/core/finding.c runtime/core/interp.c runtime/core/shadow.c \
+                   runtime/core/thread.c runtime/cpython/layout.c runtime/cpython/object.c
