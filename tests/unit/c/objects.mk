@@ -6,4 +6,5 @@ BASE_FILES       = runtime/base/check.c runtime/base/lock.c runtime/base/os.c ru
 lock_FILES       = $(BASE_FILES)
 log_FILES        = $(BASE_FILES) runtime/base/options.c runtime/core/events.c runtime/core/log.c
 finding_FILES    = $(log_FILES) runtime/core/block.c runtime/core/finding.c runtime/core/interp.c runtime/core/shadow.c \
-                   runtime/core/thread.c runtime/cpython/layout.c runtime/cpython/object.c
+                   runtime/core/thread.c runtime/cpython/layout.c runtime/cpython/object.c runtime/elf/imports.c \
+                   runtime/elf/modules.c
