@@ -8,3 +8,11 @@ log_FILES        = $(BASE_FILES) runtime/base/options.c runtime/core/events.c ru
 finding_FILES    = $(log_FILES) runtime/core/block.c runtime/core/finding.c runtime/core/interp.c runtime/core/shadow.c \
                    runtime/core/thread.c runtime/cpython/layout.c runtime/cpython/object.c runtime/elf/imports.c \
                    runtime/elf/modules.c
+options_FILES    = runtime/base/options.c runtime/base/os.c
+options_LIBS     = -rdynamic
+os_FILES         = runtime/base/os.c
+scan_FILES       = runtime/base/os.c
+events_FILES     = runtime/base/check.c runtime/base/os.c runtime/core/events.c
+# Those that have python.h, a Python that they make up.
+INTERP_FILES     = $(BASE_FILES) runtime/base/options.c runtime/core/interp.c runtime/core/shadow.c
+interp_FILES     = $(INTERP_FILES)
