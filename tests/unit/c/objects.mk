@@ -16,3 +16,8 @@ events_FILES     = runtime/base/check.c runtime/base/os.c runtime/core/events.c
 # Those that have python.h, a Python that they make up.
 INTERP_FILES     = $(BASE_FILES) runtime/base/options.c runtime/core/interp.c runtime/core/shadow.c
 interp_FILES     = $(INTERP_FILES)
+BLOCK_FILES      = $(INTERP_FILES) runtime/core/block.c runtime/core/block_notes.c runtime/core/events.c runtime/core/thread.c \
+                   runtime/cpython/object.c
+block_notes_FILES = $(BLOCK_FILES)
+transfer_FILES   = $(BLOCK_FILES) runtime/core/transfer.c
+quarantine_FILES = $(BLOCK_FILES) runtime/core/quarantine.c
