@@ -1,7 +1,7 @@
 /* runtime/core/block_notes.c: notes on blocks that need work when they are freed or moved. */
 #include "runtime/core/block_notes.h"
 
-#include "python.h"
+#include "interps.h"
 #include "runtime/core/thread.h"
 
 enum { SLOTS = 8, SLOT = 1, ARENA_SIZE = 1 << 16 };

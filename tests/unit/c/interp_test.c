@@ -1,5 +1,5 @@
 /* runtime/core/interp.c: interpreters and their slots. */
-#include "python.h"
+#include "interps.h"
 
 enum { SLOTS = 8, ALL = SLOTS - 1, ARENA_SIZE = 1 << 16 };
 

@@ -13,7 +13,7 @@ options_LIBS     = -rdynamic
 os_FILES         = runtime/base/os.c
 scan_FILES       = runtime/base/os.c
 events_FILES     = runtime/base/check.c runtime/base/os.c runtime/core/events.c
-# Those that have python.h, a Python that they make up.
+# Those that have interps.h, with interpreters that they make up.
 INTERP_FILES     = $(BASE_FILES) runtime/base/options.c runtime/core/interp.c runtime/core/shadow.c
 interp_FILES     = $(INTERP_FILES)
 BLOCK_FILES      = $(INTERP_FILES) runtime/core/block.c runtime/core/block_notes.c runtime/core/events.c runtime/core/thread.c \
@@ -21,3 +21,5 @@ BLOCK_FILES      = $(INTERP_FILES) runtime/core/block.c runtime/core/block_notes
 block_notes_FILES = $(BLOCK_FILES)
 transfer_FILES   = $(BLOCK_FILES) runtime/core/transfer.c
 quarantine_FILES = $(BLOCK_FILES) runtime/core/quarantine.c
+object_FILES     = runtime/base/os.c runtime/cpython/object.c
+block_FILES      = $(BLOCK_FILES)

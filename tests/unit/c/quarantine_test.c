@@ -1,7 +1,7 @@
 /* runtime/core/quarantine.c: memory that ending interpreters free. */
 #include "runtime/core/quarantine.h"
 
-#include "python.h"
+#include "interps.h"
 #include "runtime/core/block_notes.h"
 
 enum {

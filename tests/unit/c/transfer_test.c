@@ -1,7 +1,7 @@
 /* runtime/core/transfer.c: blocks that the program has transferred to another interpreter. */
 #include "runtime/core/transfer.h"
 
-#include "python.h"
+#include "interps.h"
 #include "runtime/core/block_notes.h"
 
 enum { MAIN = 1, OWN, LEGACY, OTHER, ARENA_SIZE = 1 << 16 };
