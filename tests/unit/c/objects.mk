@@ -23,3 +23,5 @@ transfer_FILES   = $(BLOCK_FILES) runtime/core/transfer.c
 quarantine_FILES = $(BLOCK_FILES) runtime/core/quarantine.c
 object_FILES     = runtime/base/os.c runtime/cpython/object.c
 block_FILES      = $(BLOCK_FILES)
+modules_FILES    = $(BASE_FILES) runtime/elf/imports.c runtime/elf/modules.c
+modules_LIBS     = -rdynamic
