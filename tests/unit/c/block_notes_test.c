@@ -109,7 +109,8 @@ TEST(a_noted_block_is_freed_once)
     isan__note_block(block, ISAN__NOTE_OBJECT | ISAN__NOTE_SHARED, 7);
     EXPECT_EQ(isan__noted_block_freed(block), 0);
     EXPECT_EQ(n_freed, 1);
-    EXPECT(freed.block == block && freed.notes == (ISAN__NOTE_OBJECT | ISAN__NOTE_SHARED) && freed.value == 7);
+    EXPECT(freed.block == block && freed.notes == (ISAN__NOTE_OBJECT | ISAN__NOTE_SHARED)
+           && freed.value == 7);
     EXPECT_EQ(isan__noted_serial(block), 0); /* what comes to this place next has no notes */
 }
 

@@ -92,8 +92,10 @@ TEST(a_view_has_all_of_an_object)
     *isan__tag_word(block + 16) |= ISAN__OBJECT;
     put_object(block + 16, 3);
     isan__view_object(&view, block + 16, block, true);
-    EXPECT(view.block == block && view.start == block + 16 && view.owner == OTHER && view.object && view.freed);
-    EXPECT(view.size == 64 && view.origin == 0x1234 && view.head.type == &unit_type && view.head.count == 3);
+    EXPECT(view.block == block && view.start == block + 16 && view.owner == OTHER && view.object
+           && view.freed);
+    EXPECT(view.size == 64 && view.origin == 0x1234 && view.head.type == &unit_type
+           && view.head.count == 3);
     isan__view_object(&view, block, block, true);
     EXPECT(!view.object && view.start == block && view.head.type == NULL);
 }
@@ -120,7 +122,7 @@ TEST(blocks_of_this_interpreter_are_read_without_a_system_call)
     isan__tag_block(block + 128, 64, MAIN, 0, ISAN__RAW);
     EXPECT(isan__is_known_memory(block, 64));
     EXPECT(!isan__is_known_memory(block, 65));
-    EXPECT(!isan__is_known_memory(block + 64, 8)); /* its owner may free it just now */
+    EXPECT(!isan__is_known_memory(block + 64, 8));  /* its owner may free it just now */
     EXPECT(!isan__is_known_memory(block + 128, 8)); /* any thread may */
     unit_end_interp(OTHER, 1);
     EXPECT(isan__is_known_memory(block + 64, 8));

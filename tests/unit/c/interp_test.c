@@ -24,7 +24,8 @@ TEST(the_main_interpreter_is_part_of_the_runtime)
 TEST(an_interpreter_has_a_gil_of_its_own_or_not)
 {
     unit_begin_python(SLOTS);
-    isan__slot_t own = unit_begin_interp(&interps[0], 1, false), other = unit_begin_interp(&interps[1], 2, false);
+    isan__slot_t own = unit_begin_interp(&interps[0], 1, false),
+                 other = unit_begin_interp(&interps[1], 2, false);
     isan__slot_t legacy = unit_begin_interp(&interps[2], 3, true);
     EXPECT_EQ(isan__interp_of(own)->kind, ISAN_INTERP_OWN_GIL);
     EXPECT_EQ(isan__interp_of(legacy)->kind, ISAN_INTERP_LEGACY);
@@ -197,7 +198,7 @@ TEST(all_slots_used_up_gives_back_those_of_ended_interpreters)
     }
     EXPECT_EQ(isan__block_origin(arena + 192), 0x1234);
     EXPECT_EQ(unit_records[ISAN_REC_INTERP], 4); /* they begin and end */
-    isan__interp_block_freed(FEW); /* never given back */
+    isan__interp_block_freed(FEW);               /* never given back */
     EXPECT(isan__interp_of(FEW)->serial != 0);
     EXPECT_EQ(unit_begin_interp(&interps[3], 4, false), 5 - next);
 }

@@ -81,7 +81,8 @@ unit_begin_python(long slots)
 __attribute__((unused)) static isan__slot_t
 unit_begin_interp(struct unit_interp *interp, int64_t id, bool legacy)
 {
-    *interp = (struct unit_interp){ .id = id, .gil = legacy ? (void *)&unit_main_gil : interp,
+    *interp = (struct unit_interp){ .id = id,
+                                    .gil = legacy ? (void *)&unit_main_gil : interp,
                                     .main_obmalloc = legacy };
     return isan__interp_take_slot(interp);
 }

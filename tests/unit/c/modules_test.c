@@ -79,7 +79,7 @@ struct found {
     int n;
     char path[256], soname[64], needed[64];
     struct isan__module module; /* only its numbers are valid after the visit */
-    const void *has; /* an address: is it in writable data? */
+    const void *has;            /* an address: is it in writable data? */
     bool in_data;
 };
 
@@ -129,7 +129,8 @@ TEST(the_program_itself_is_registered)
     EXPECT(isan__visit_module_at((uintptr_t)&runtime, note_module, &found));
     EXPECT_STR(found.path, exe);
     EXPECT(found.in_data && found.module.has_runtime);
-    EXPECT((uintptr_t)compile - found.module.text.start < found.module.text.end - found.module.text.start);
+    EXPECT((uintptr_t)compile - found.module.text.start
+           < found.module.text.end - found.module.text.start);
     EXPECT_EQ(isan__module_base((uintptr_t)compile, 0), found.module.base);
     EXPECT(!isan__is_in_module((uintptr_t)&on_stack));
     EXPECT(!isan__is_in_module(found.module.start - 1));
@@ -178,7 +179,7 @@ TEST(an_unloaded_library_is_gone)
     isan__modules_refresh();
     uint64_t generation = isan__modules_generation(), unloaded = isan__modules_unloaded();
     dlclose(again);
-    isan__modules_closed(dynamic);      /* that was not the last handle */
+    isan__modules_closed(dynamic); /* that was not the last handle */
     EXPECT(isan__is_in_module(variable));
     EXPECT_EQ(isan__modules_generation(), generation);
     dlclose(handle);

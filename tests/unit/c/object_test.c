@@ -15,7 +15,8 @@ is_object(const void *op, size_t size, bool dead)
 static char *
 map_end(void)
 {
-    char *page = mmap(NULL, 2 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *page =
+        mmap(NULL, 2 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT(page != MAP_FAILED);
     EXPECT_EQ(munmap(page + ISAN__PAGE, ISAN__PAGE), 0);
     return page + ISAN__PAGE;
@@ -160,7 +161,9 @@ copy(const struct str *s, size_t size)
 static struct str
 make_str(unsigned kind, bool ascii, const void *data, int64_t length)
 {
-    struct str s = { .count = 1, .length = length, .state = COMPACT | (ascii ? ASCII : 0) | kind << 2 };
+    struct str s = { .count = 1,
+                     .length = length,
+                     .state = COMPACT | (ascii ? ASCII : 0) | kind << 2 };
     memcpy(s.data + (ascii ? 0 : 16), data, kind * (size_t)length);
     return s;
 }
@@ -282,11 +285,13 @@ TEST(the_table_of_a_dictionary)
     struct isan__keys k;
     make_keys(ISAN__DK_GENERAL, 3, 5);
     EXPECT(find_keys(&k));
-    EXPECT(k.entries == (char *)keys.words + 8 && k.entry_size == 24 && k.key == 8 && k.n == 5 && k.users == 3);
+    EXPECT(k.entries == (char *)keys.words + 8 && k.entry_size == 24 && k.key == 8 && k.n == 5
+           && k.users == 3);
     EXPECT(!k.split);
     make_keys(UNICODE, 4, 10);
     EXPECT(find_keys(&k));
-    EXPECT(k.entries == (char *)keys.words + 16 && k.entry_size == 16 && k.key == 0 && k.n == 10 && !k.split);
+    EXPECT(k.entries == (char *)keys.words + 16 && k.entry_size == 16 && k.key == 0 && k.n == 10
+           && !k.split);
     make_keys(ISAN__DK_SPLIT, 3, 0);
     EXPECT(find_keys(&k));
     EXPECT(k.split && k.n == 0);
@@ -345,15 +350,21 @@ TEST(the_hash_of_a_key_is_no_pointer)
     EXPECT(!isan__is_dict_hash(table, size, entries + 8, true));
     EXPECT(!isan__is_dict_hash(table, size, entries + 16, true));
     EXPECT(!isan__is_dict_hash(table, size, entries - 24, true));
-    EXPECT(!isan__is_dict_hash(table, entries + 2 * 24, entries, true)); /* the entries are not all there */
-    make_keys(1, 3, 3); /* these entries have no hash */
+    EXPECT(!isan__is_dict_hash(table, entries + 2 * 24, entries,
+                               true)); /* the entries are not all there */
+    make_keys(1, 3, 3);                /* these entries have no hash */
     EXPECT(!isan__is_dict_hash(table, size, entries, true));
 }
 
 TEST(what_is_behind_the_end_of_a_list_is_not_in_use)
 {
     unit_make_types();
-    struct { uint64_t count; const void *type; int64_t size; void *items; } list;
+    struct {
+        uint64_t count;
+        const void *type;
+        int64_t size;
+        void *items;
+    } list;
     void *items[8];
     const char *memory = (const char *)items;
     list.count = 1, list.type = &unit_type, list.size = 2, list.items = items;
@@ -362,7 +373,8 @@ TEST(what_is_behind_the_end_of_a_list_is_not_in_use)
     EXPECT(isan__is_word_in_use((char *)&list, memory, 0));
     EXPECT(isan__is_word_in_use((char *)&list, memory, 8));
     EXPECT(!isan__is_word_in_use((char *)&list, memory, 16));
-    EXPECT(isan__is_word_in_use((char *)&list, (char *)&list, 16)); /* memory that is not its items */
+    EXPECT(
+        isan__is_word_in_use((char *)&list, (char *)&list, 16)); /* memory that is not its items */
     EXPECT(!isan__is_word_in_use(map_end(), memory, 0));
 }
 
@@ -370,7 +382,9 @@ TEST(what_is_not_in_the_entries_of_a_dictionary_is_not_in_use)
 {
     unit_make_types();
     unit_type.flags |= ISAN__TYPE_DICT;
-    struct { uint64_t words[6]; } dict = { { 1, (uintptr_t)&unit_type } };
+    struct {
+        uint64_t words[6];
+    } dict = { { 1, (uintptr_t)&unit_type } };
     make_keys(ISAN__DK_GENERAL, 3, 3);
     size_t entries = ISAN__DK_INDICES + 8;
     EXPECT(isan__is_word_in_use((char *)&dict, (char *)&keys, entries));
@@ -392,7 +406,9 @@ TEST(the_values_of_an_instance_have_their_prefix_before_them)
 
 TEST(an_object_in_the_collectors_list_has_a_link_back)
 {
-    struct gc { uint64_t next, prev; } list[3]; /* heads, each before its object */
+    struct gc {
+        uint64_t next, prev;
+    } list[3]; /* heads, each before its object */
     char *op = (char *)&list[1];
     list[0].next = (uint64_t)&list[2];
     list[2].prev = (uint64_t)&list[0] | 2; /* with a mark */
@@ -410,7 +426,11 @@ TEST(the_data_of_a_module_has_members_of_known_structs)
     EXPECT(isan__is_type_slot((uint64_t)&unit_type.mro));
     EXPECT(!isan__is_type_slot((uint64_t)&unit_type.doc));
     EXPECT(!isan__is_type_slot((uint64_t)map_end() + ISAN__PAGE));
-    struct { uint64_t count; const void *type; uint64_t more[7]; } def = { 1, &unit_type, { 0 } };
+    struct {
+        uint64_t count;
+        const void *type;
+        uint64_t more[7];
+    } def = { 1, &unit_type, { 0 } };
     isan__py.module_def_type = &unit_type;
     EXPECT(isan__is_module_copy((uint64_t)&def + ISAN__M_COPY));
     EXPECT(!isan__is_module_copy((uint64_t)&def + ISAN__M_COPY + 8));
@@ -422,10 +442,17 @@ TEST(the_cache_of_argument_names_has_the_first_name)
     isan__py.arg_parser_kwtuple = 56;
     isan__py.tuple_items = 24;
     static const char *const names[] = { "", "spam", "eggs", NULL };
-    struct { const char *format; const char *const *keywords; const void *more[5]; void *kwtuple; } parser
-        = { "OO", names, { 0 }, NULL };
+    struct {
+        const char *format;
+        const char *const *keywords;
+        const void *more[5];
+        void *kwtuple;
+    } parser = { "OO", names, { 0 }, NULL };
     struct str spam = make_str(1, true, "spam", 4), eggs = make_str(1, true, "eggs", 4);
-    struct { uint64_t head[3]; void *items[2]; } tuple = { { 1, 0, 2 }, { &spam, &eggs } };
+    struct {
+        uint64_t head[3];
+        void *items[2];
+    } tuple = { { 1, 0, 2 }, { &spam, &eggs } };
     EXPECT(isan__is_arg_parser_cache((uint64_t)&parser.kwtuple, &tuple));
     tuple.items[0] = &eggs;
     EXPECT(!isan__is_arg_parser_cache((uint64_t)&parser.kwtuple, &tuple));

@@ -15,7 +15,8 @@
 static char *
 map_page_before_a_hole(void)
 {
-    char *page = mmap(NULL, 2 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *page =
+        mmap(NULL, 2 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT(page != MAP_FAILED);
     EXPECT_EQ(munmap(page + ISAN__PAGE, ISAN__PAGE), 0);
     return page;
@@ -89,7 +90,8 @@ TEST(a_string_that_runs_into_a_hole_is_refused)
     for (size_t n = 0; n < 200; n++) {
         EXPECT(!isan__peek_string(to, page + ISAN__PAGE - n, sizeof to));
     }
-    EXPECT(isan__peek_string(to, page + ISAN__PAGE - 255, sizeof to)); /* all that there is room for */
+    EXPECT(
+        isan__peek_string(to, page + ISAN__PAGE - 255, sizeof to)); /* all that there is room for */
     EXPECT_EQ(strlen(to), 255);
 }
 

@@ -17,11 +17,18 @@ unit_make_types(void)
     isan__py.type_name = ISAN__TP(name);
     isan__py.type_flags = ISAN__TP(flags);
     unit_metatype = (struct isan__type_object){
-        .count = 1, .type = &unit_metatype, .name = "type", .basicsize = sizeof unit_metatype,
+        .count = 1,
+        .type = &unit_metatype,
+        .name = "type",
+        .basicsize = sizeof unit_metatype,
         .flags = ISAN__TYPE_TYPE | ISAN__TYPE_READY,
     };
     unit_type = (struct isan__type_object){
-        .count = 1, .type = &unit_metatype, .name = "spam", .basicsize = 16, .flags = ISAN__TYPE_READY,
+        .count = 1,
+        .type = &unit_metatype,
+        .name = "spam",
+        .basicsize = 16,
+        .flags = ISAN__TYPE_READY,
     };
     isan__py.type_type = &unit_metatype;
 }

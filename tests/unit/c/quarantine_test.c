@@ -5,9 +5,12 @@
 #include "runtime/core/block_notes.h"
 
 enum {
-    MAIN = 1, OWN, OTHER,
+    MAIN = 1,
+    OWN,
+    OTHER,
     BUDGET = 1 << 19, /* of each ring, with quarantine=1 */
-    PIECE = BUDGET / 4, ARENA_SIZE = 16 << 20
+    PIECE = BUDGET / 4,
+    ARENA_SIZE = 16 << 20
 };
 
 static struct unit_interp interps[OTHER + 1];

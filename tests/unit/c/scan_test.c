@@ -68,7 +68,8 @@ TEST(the_visitor_ends_the_scan)
 static uint64_t *
 map_pages(void)
 {
-    uint64_t *words = mmap(NULL, 3 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint64_t *words =
+        mmap(NULL, 3 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT(words != MAP_FAILED);
     for (uint64_t page = 1; page <= 3; page++) {
         words[page * ISAN__PAGE / 8 - 1] = low + page;

@@ -102,7 +102,8 @@ TEST(an_owner_of_the_same_obmalloc_may_free_the_block)
     isan__transfer_block(block, LEGACY);
     EXPECT_EQ(isan__transfer_end(block, LEGACY), LEGACY);
     EXPECT_EQ(owner_of(block), LEGACY);
-    EXPECT(isan__shares_heap(MAIN, LEGACY) && isan__shares_heap(0, OWN) && isan__shares_heap(OWN, OWN));
+    EXPECT(isan__shares_heap(MAIN, LEGACY) && isan__shares_heap(0, OWN)
+           && isan__shares_heap(OWN, OWN));
     EXPECT(!isan__shares_heap(MAIN, OWN) && !isan__shares_heap(OWN, OTHER));
 }
 
