@@ -25,3 +25,4 @@ object_FILES     = runtime/base/os.c runtime/cpython/object.c
 block_FILES      = $(BLOCK_FILES)
 modules_FILES    = $(BASE_FILES) runtime/elf/imports.c runtime/elf/modules.c
 modules_LIBS     = -rdynamic
+refgraph_FILES   = $(BASE_FILES) runtime/base/options.c runtime/cpython/object.c runtime/detect/refgraph.c
