@@ -71,7 +71,8 @@ TEST(nodes_are_found_by_their_blocks_and_objects)
     add_object(64, 32);
     add_object(BIG, 48);
     tag_block(96, 32, 0);
-    EXPECT(node(0) == &graph.nodes[0] && node(64) == &graph.nodes[1] && node(BIG) == &graph.nodes[2]);
+    EXPECT(node(0) == &graph.nodes[0] && node(64) == &graph.nodes[1]
+           && node(BIG) == &graph.nodes[2]);
     EXPECT(node(16) == &graph.nodes[0]); /* an object begins in one of the first granules */
     EXPECT(node(96) == NULL);
     EXPECT(node(BIG / 2) == NULL);
@@ -122,7 +123,7 @@ TEST(references_are_counted)
     put(64 + 16, arena + 64);
     put(64 + 24, arena + 128);
     put(128 + 16, arena + 128 + 8); /* into the block: this is no reference */
-    put(128 + 24, arena + 192); /* to no block */
+    put(128 + 24, arena + 192);     /* to no block */
     isan__graph_count_refs(&graph);
     EXPECT_EQ(node(0)->n_refs, 0);
     EXPECT(!node(0)->has_incoming);
@@ -219,7 +220,7 @@ TEST(what_is_behind_the_end_of_a_list_is_no_reference)
     put(ISAN__OB_TYPE, &list);
     put(ISAN__OB_SIZE, (void *)2);
     put(ISAN__LIST_ITEMS, arena + 128);
-    put(128 + 8, arena + 64); /* the second item */
+    put(128 + 8, arena + 64);  /* the second item */
     put(128 + 16, arena + 64); /* behind it */
     isan__graph_count_refs(&graph);
     EXPECT_EQ(node(128)->n_refs, 1);
@@ -231,10 +232,10 @@ TEST(the_hash_of_a_dictionarys_key_is_no_reference)
     begin(false);
     add_object(0, 32);
     add_memory(32, 160);
-    arena[32 + 9] = 3; /* log2_index_bytes; a general table */
+    arena[32 + 9] = 3;       /* log2_index_bytes; a general table */
     put(32 + 24, (void *)1); /* nentries */
-    put(32 + 40, arena); /* the hash */
-    put(32 + 48, arena); /* the key */
+    put(32 + 40, arena);     /* the hash */
+    put(32 + 48, arena);     /* the key */
     isan__graph_count_refs(&graph);
     EXPECT_EQ(node(0)->n_refs, 1);
 }
@@ -246,7 +247,7 @@ TEST(raw_memory_may_be_referred_to_behind_its_start)
     add_memory(64, 64);
     add_memory(128, 64);
     add_memory(192, 64);
-    put(24, arena + 64 + 40); /* an object's pointer into memory */
+    put(24, arena + 64 + 40);       /* an object's pointer into memory */
     put(192 + 8, arena + 128 + 40); /* memory's pointer into memory */
     isan__graph_count_refs(&graph);
     EXPECT_EQ(node(64)->n_refs, 1);
@@ -300,7 +301,8 @@ TEST(raw_memory_of_a_living_interpreter_may_be_gone)
 TEST(copies_are_taken_of_memory_that_is_there)
 {
     begin(false);
-    char *pages = mmap(NULL, 2 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *pages =
+        mmap(NULL, 2 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT_EQ(munmap(pages + ISAN__PAGE, ISAN__PAGE), 0);
     strcpy(pages + ISAN__PAGE - 8, "1234567");
     EXPECT_STR(isan__graph_copy(&graph, pages + ISAN__PAGE - 8, 8), "1234567");
@@ -308,5 +310,19 @@ TEST(copies_are_taken_of_memory_that_is_there)
     EXPECT(isan__graph_copy(&graph, pages + ISAN__PAGE, 8) == NULL);
     strcpy(arena + 40, "spam");
     const char *copy = isan__graph_copy(&graph, arena, 8);
-    EXPECT(isan__graph_copy(&graph, arena + 40, 8) == copy + 40); /* there is a copy of it already */
+    EXPECT(isan__graph_copy(&graph, arena + 40, 8)
+           == copy + 40); /* there is a copy of it already */
+}
+
+TEST(a_copy_that_fails_leaves_no_half_of_another)
+{
+    begin(false);
+    char *pages =
+        mmap(NULL, 2 * ISAN__PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT_EQ(munmap(pages + ISAN__PAGE, ISAN__PAGE), 0);
+    memset(pages, 'x', ISAN__PAGE);
+    strcpy(arena, "spam");
+    EXPECT_STR(isan__graph_copy(&graph, arena, 8), "spam");
+    EXPECT(isan__graph_copy(&graph, pages, ISAN__PAGE + 8) == NULL);
+    EXPECT_STR(isan__graph_copy(&graph, arena, 8), "spam");
 }
