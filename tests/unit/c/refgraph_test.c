@@ -244,16 +244,20 @@ TEST(raw_memory_may_be_referred_to_behind_its_start)
 {
     begin(false);
     add_object(0, 64);
-    add_memory(64, 64);
-    add_memory(128, 64);
-    add_memory(192, 64);
-    put(24, arena + 64 + 40);       /* an object's pointer into memory */
-    put(192 + 8, arena + 128 + 40); /* memory's pointer into memory */
+    for (size_t at = 64; at <= 256; at += 64) {
+        add_memory(at, 64);
+    }
+    put(24, arena + 64 + 40); /* an object's pointers into memory */
+    put(32, arena + 128 + 63);
+    put(40, arena + 256 + 64);     /* and behind the end of it */
+    put(64 + 8, arena + 192 + 40); /* memory's pointer into memory */
     isan__graph_count_refs(&graph);
-    EXPECT_EQ(node(64)->n_refs, 1);
-    EXPECT(node(64)->interior_target);
-    EXPECT_EQ(node(128)->n_refs, 0);
+    for (size_t at = 64; at <= 128; at += 64) {
+        EXPECT_EQ(node(at)->n_refs, 1);
+        EXPECT(node(at)->interior_target);
+    }
     EXPECT_EQ(node(192)->n_refs, 0);
+    EXPECT_EQ(node(256)->n_refs, 0);
 }
 
 TEST(the_pointer_to_the_start_of_memory_is_the_one_that_counts)
