@@ -66,7 +66,7 @@ def test_the_measured_count_is_for_each_interpreter_once():
 
 
 def test_a_leak_that_another_finding_is_about_is_the_users():
-    assert counts([leak(3, paired=[1]), leak(3)]) == ([(3, 30)], [(3, 30)])
+    assert counts([leak(2, paired=[1]), leak(3)]) == ([(2, 20)], [(3, 30)])
 
 
 def test_what_the_recorder_knows_as_residue_takes_nothing_of_the_count():
