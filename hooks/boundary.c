@@ -59,7 +59,7 @@ is_foreign_argument(char letter, isan__word arg, isan__word next)
     return false;
 }
 
-/* Around a call that changes thread states. */
+/* Before and after a call that changes thread states. */
 INLINE void
 begin_state_call(int row, char letter, isan__word arg, void *pc)
 {
@@ -83,7 +83,8 @@ begin_state_call(int row, char letter, isan__word arg, void *pc)
 INLINE void
 end_state_call(int row, char letter, isan__word result, void *pc)
 {
-    if (row == ISAN__API_PyEval_SaveThread || row == ISAN__API_PyEval_ReleaseThread || row == ISAN__API_PyThreadState_DeleteCurrent) {
+    if (row == ISAN__API_PyEval_SaveThread || row == ISAN__API_PyEval_ReleaseThread
+        || row == ISAN__API_PyThreadState_DeleteCurrent) {
         isan__self.requested_tstate = NULL;
     }
     isan__sync_thread_state(true);
@@ -114,8 +115,8 @@ is_foreign_result(char letter, isan__word arg, isan__word result)
  * double result stays in its own register (System V ABI, x86-64).  `row`, `letters` and
  * `result` are constants, so each wrapper has only the code for its own letters. */
 INLINE isan__word
-wrap(int row, const char *letters, char result, isan__word a, isan__word b, isan__word c, isan__word d, isan__word e, isan__word f,
-     void *pc)
+wrap(int row, const char *letters, char result, isan__word a, isan__word b, isan__word c, isan__word d,
+     isan__word e, isan__word f, void *pc)
 {
     isan__word r;
     const bool state = result == 's' || result == 'S';
@@ -158,10 +159,11 @@ wrap(int row, const char *letters, char result, isan__word a, isan__word b, isan
 }
 
 #define ISAN_API(name, arguments, result)                                       \
-    static isan__word                                                                 \
-    wrap_##name(isan__word a, isan__word b, isan__word c, isan__word d, isan__word e, isan__word f)                 \
+    static isan__word                                                           \
+    wrap_##name(isan__word a, isan__word b, isan__word c, isan__word d,         \
+                isan__word e, isan__word f)                                     \
     {                                                                           \
-        return wrap(ISAN__API_##name, arguments, result, a, b, c, d, e, f,            \
+        return wrap(ISAN__API_##name, arguments, result, a, b, c, d, e, f,      \
                     __builtin_return_address(0));                               \
     }
 #define ISAN_API_SLOT(name, arguments, result) ISAN_API(name, arguments, result)
@@ -213,10 +215,10 @@ find_functions(void)
 
 /* --- modules ------------------------------------------------------------------------ */
 
-/* Is it wrapped in a Python that has checks compiled in, too?  Functions are that change
+/* Is it wrapped even in a Python that has checks compiled in?  Functions are that change
  * thread states or import modules.  So are functions that take objects and do not count
- * them (check_after_call()), unless they return a new object, or a double, in a register
- * that a check after the call would change. */
+ * them (api_checks.c, check_after_call()), unless they return a new object, or a double,
+ * in a register that a check after the call would change. */
 static bool
 is_wrapped_always(const struct isan__api_row *row)
 {

@@ -35,7 +35,7 @@ def _place(frame, lines):
 
 
 def _may_be_missed(holder):
-    """One that was found through memory, or what is said when none was: the time for such searches is limited."""
+    """Whether this depends on a search through memory, which may not find the variable: its time is limited."""
     return holder.get("indirect") or ("object" not in holder and holder["kind"] in ("unknown", "reference", "memory"))
 
 

@@ -70,7 +70,7 @@ if [ -n "$missing" ]; then
     install() {
         packages=$(for package in $missing; do known "$package"; done)
         echo "isan: installing" $packages
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=120 --no-install-recommends $packages
     }
     # A package list that is missing or too old makes the first try fail.
     install || { $sudo apt-get update -q && install; } || {

@@ -30,7 +30,8 @@ END
 }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/isan
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/isan
+places=${TMPDIR:-/var/tmp}
 passed_on="PYTEST_ARGS JOBS PYTHONS ISAN_TEST_PYTHONS CI TERM
     http_proxy https_proxy ftp_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY NO_PROXY"
 
@@ -52,8 +53,14 @@ check_machine() {
         command -v $tool >/dev/null || fail "$tool is missing: apt-get install $(echo $tool | sed s/unshare/util-linux/)"
     done
     [ -x /usr/lib/apt/apt-helper ] || fail "needs apt, to read Debian's mirror"
-    unshare --mount --pid --fork true 2>/dev/null ||
-        fail "may not make namespaces here (unshare --mount --pid): use a virtual machine or a privileged container"
+    unshare --mount --pid --fork sh -c 'mount -t proc proc /proc && mount -t tmpfs tmpfs /mnt' 2>/dev/null ||
+        fail "may not make namespaces and mounts here (unshare, mount): use a virtual machine or a privileged container"
+    place=$(mktemp -d "$places/isan-fresh.XXXXXX")
+    { mknod "$place/null" c 1 3 && echo > "$place/null"; } 2>/dev/null || {
+        rm -r "$place"
+        fail "no devices can be made in $places: set TMPDIR to a directory where they can (not mounted with nodev)"
+    }
+    rm -r "$place"
     git_here rev-parse --quiet --verify HEAD >/dev/null || fail "$root is not a git repository with a commit to clone"
     find_mirrors
 }
@@ -253,7 +260,7 @@ mkdir -p "$(dirname "$log")"
 debs=$cache/debs/$release
 [ -z "$(git_here status --porcelain)" ] || say "changes that are not committed are not in the clone"
 
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/isan-fresh.XXXXXX")
+work=$(mktemp -d "$places/isan-fresh.XXXXXX")
 tree=$work/tree
 chmod 755 "$work"
 clean_up() {

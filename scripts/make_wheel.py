@@ -2,10 +2,10 @@
 
     make_wheel.py DIRECTORY      writes isan-VERSION-py3-none-linux_ARCH.whl there and prints its path
 
-pyproject.toml has the metadata, and which directories the package isan consists of. The rest of the tree that the
-package needs goes into isan/root (isan.ROOT). The format is
-packaging.python.org/en/latest/specifications/binary-distribution-format/. The wheel is not for manylinux: libunwind and
-elfutils are the machine's own (`isan doctor` says what to install).
+It is also the build backend of pyproject.toml (PEP 517), for `pip install .` after `make`. pyproject.toml has the
+metadata, and the directories that the package isan consists of. The rest of the tree that the package needs goes into
+isan/root (isan.ROOT). The format is packaging.python.org/en/latest/specifications/binary-distribution-format/. The
+wheel is not for manylinux: libunwind and elfutils are the machine's own (`isan doctor` says what to install).
 """
 import base64
 import hashlib
@@ -17,10 +17,8 @@ import zipfile
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
-# Directory of the tree -> directory of the wheel, and what is taken from it.
-PACKAGES = [("scripts/isan", "isan", ["**/*.py"]),
-            ("reports", "isan/reports", ["**/*.py", "**/*.supp", "**/*.css", "**/*.js", "*.json"]),
-            ("build/generated", "isan", ["*.py"])]
+PACKAGE_FILES = {".py", ".supp", ".css", ".js", ".json"}
+GENERATED = ["build/generated/*.py"]
 ROOT = ["build/lib/libisan.so.0", "build/lib/libisan.so", "build/libexec/*", "include/**/*.h", "scripts/cpython/**/*",
         "scripts/packages.txt"]
 METADATA = """\
@@ -43,30 +41,37 @@ def version():
     return re.search(r'^__version__ = "([^"]+)"$', source, re.M)[1]
 
 
-def project(key):
-    """A string of pyproject.toml, the first with this key. (Pythons before 3.11 have no parser for the file.)"""
-    return re.search(r'^%s = "([^"]+)"$' % key, (TREE / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+def settings(table):
+    """The strings in a table of pyproject.toml. (Pythons before 3.11 have no parser for the file.)"""
+    text = (TREE / "pyproject.toml").read_text(encoding="utf-8")
+    lines = re.search(r"^\[%s\]\n(.*?)(?=^\[|\Z)" % re.escape(table), text, re.M | re.S)[1]
+    return dict(re.findall(r'^"?([\w.-]+)"? = "([^"]+)"$', lines, re.M))
 
 
-def found(directory, pattern):
-    paths = sorted(path for path in (TREE / directory).glob(pattern) if path.is_file())
-    if not paths:
-        sys.exit("make_wheel.py: there is no %s: run make first" % os.path.join(directory, pattern))
-    return paths
+def found(patterns):
+    for pattern in patterns:
+        paths = sorted(path for path in TREE.glob(pattern) if path.is_file())
+        if not paths:
+            raise SystemExit("make_wheel.py: there is no %s: run make first" % pattern)
+        yield from paths
 
 
 def contents():
     """(name in the wheel, bytes, mode)."""
-    for directory, target, patterns in PACKAGES:
-        for path in (path for pattern in patterns for path in found(directory, pattern)):
-            yield "%s/%s" % (target, path.relative_to(TREE / directory)), path.read_bytes(), 0o644
-    for path in (path for pattern in ROOT for path in found("", pattern)):
+    for package, directory in settings("tool.isan.package-dir").items():
+        for path in found([directory + "/**/*"]):
+            if path.suffix in PACKAGE_FILES:
+                name = "%s/%s" % (package.replace(".", "/"), path.relative_to(TREE / directory))
+                yield name, path.read_bytes(), 0o644
+    for path in found(GENERATED):
+        yield "isan/" + path.name, path.read_bytes(), 0o644
+    for path in found(ROOT):
         yield "isan/root/%s" % path.relative_to(TREE), path.read_bytes(), path.stat().st_mode & 0o777
-    info = "isan-%s.dist-info/" % version()
-    metadata = METADATA % (version(), project("description"), project("license"), project("requires-python"))
+    info, project = "isan-%s.dist-info/" % version(), settings("project")
+    metadata = METADATA % (version(), project["description"], project["license"], project["requires-python"])
     yield info + "METADATA", metadata.encode() + (TREE / "README.md").read_bytes(), 0o644
     yield info + "WHEEL", (WHEEL % tag()).encode(), 0o644
-    yield info + "entry_points.txt", (ENTRY_POINTS % project("isan")).encode(), 0o644
+    yield info + "entry_points.txt", (ENTRY_POINTS % settings("project.scripts")["isan"]).encode(), 0o644
     yield info + "LICENSE", (TREE / "LICENSE").read_bytes(), 0o644
 
 
@@ -74,14 +79,13 @@ def tag():
     return "linux_" + platform.machine()
 
 
-def main():
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print(__doc__)
-        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
-    os.makedirs(sys.argv[1], exist_ok=True)
-    file = os.path.join(sys.argv[1], "isan-%s-py3-none-%s.whl" % (version(), tag()))
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    """Write the wheel; the name of its file. This is the hook of PEP 517."""
+    os.makedirs(wheel_directory, exist_ok=True)
+    file = "isan-%s-py3-none-%s.whl" % (version(), tag())
+    temporary = os.path.join(wheel_directory, file + ".tmp")
     record = []
-    with zipfile.ZipFile(file + ".tmp", "w", zipfile.ZIP_DEFLATED) as wheel:
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as wheel:
         def write(name, content, mode):
             entry = zipfile.ZipInfo(name)       # dated 1980, so that the same tree gives the same wheel
             entry.external_attr, entry.compress_type = (0o100000 | mode) << 16, zipfile.ZIP_DEFLATED
@@ -93,8 +97,15 @@ def main():
             record.append("%s,sha256=%s,%d\n" % (name, digest, len(content)))
         name = "isan-%s.dist-info/RECORD" % version()
         write(name, ("".join(record) + name + ",,\n").encode(), 0o644)
-    os.replace(file + ".tmp", file)
-    print(file)
+    os.replace(temporary, os.path.join(wheel_directory, file))
+    return file
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
+    print(os.path.join(sys.argv[1], build_wheel(sys.argv[1])))
     return 0
 
 

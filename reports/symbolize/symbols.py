@@ -98,8 +98,8 @@ class Symbolizer:
         """(variables, imports) of a file.
 
         variables: the statics that hold objects, may hold objects or are objects, as debug information has them
-        (symbolize/protocol.h describes the fields); none are known without it. Addresses are the file's. imports: the names
-        of Python's C API that the file takes from elsewhere.
+        (symbolize/protocol.h describes the fields); none are known without it. Addresses are the file's. imports: the
+        names of Python's C API that the file takes from elsewhere.
         """
         answer = self._ask("statics", module)
         return answer.get("statics", []), answer.get("imports", [])

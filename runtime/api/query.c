@@ -36,7 +36,7 @@ int
     return (isan_findings)();
 }
 
-/* Records what the interpreters own whose GIL this thread holds, and returns how many
+/* Records what the interpreters under this thread's GIL own, and returns how many
  * blocks that is.  traverse: tp_traverse may be called, as the collector could run here. */
 static long long
 report_owned(bool traverse)

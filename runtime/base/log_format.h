@@ -166,7 +166,7 @@ struct isan_holder {
     uint32_t flags;                 /* ISAN_HOLDER_* */
 };
 
-/* kind and access index runtime/kinds.inc, in order, from 0. */
+/* kind and access index runtime/core/kinds.inc, in order, from 0. */
 struct isan_rec_finding {
     struct isan_rec rec;
     uint32_t id;                    /* > 0, order of first occurrence; leaks share the numbering */

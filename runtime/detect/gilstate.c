@@ -41,8 +41,8 @@ enum { MAX_ENDED = 64 };
 static struct { const char *start, *end; uint32_t serial; } ended_interps[MAX_ENDED];
 static uint32_t n_ended;
 
-/* Key of a call of PyGILState_Ensure() that the rules excuse -> 1.  An entry that is lost
- * is found again. */
+/* Key of a call of PyGILState_Ensure() that the rules excuse -> 1.  For a lost entry the
+ * rules are asked again. */
 static struct isan__table excused_ensures = ISAN__TABLE;
 
 static const char *
@@ -260,7 +260,7 @@ isan__gilstate_check_attach(const char *tstate, const char *function, void *pc)
     else if (!(word & ISAN__START) && (slot = embedding_interp(tstate)) != 0) {
         uint64_t first = isan__table_get(&embedded_states, (uint64_t)tstate);
         check_user(tstate, first >> 32 == (uint32_t)isan__py.state_id(tstate) ? (uint32_t)first : 0,
-                          slot, function, pc);
+                   slot, function, pc);
     }
     else if ((serial = freed_state_interp(tstate)) != 0) {
         uint32_t id = report_call(ISAN__ACCESS_ended, function, pc, serial, current_serial(), 0, 0);
@@ -458,7 +458,7 @@ report_other_states(uint32_t stack)
         return;
     }
     uint32_t id = report_call(ISAN__ACCESS_end, "Py_EndInterpreter", self->ending_pc, self->ending,
-                                   self->ending, 0, stack);
+                              self->ending, 0, stack);
     for (int i = 0; i < n_others && id != 0; i++) {
         uint32_t creator, at = isan__thread_creator(others[i].tid, &creator);
         add_place(id, ISAN__PLACE_remains, self->ending, others[i].tid, at,

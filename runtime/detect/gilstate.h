@@ -6,12 +6,14 @@
 #include "runtime/core/thread.h"
 
 /* pc, below: where the caller of the function of the C API goes on. */
+
 /* This thread has attached the thread state, and had another one before. */
 void isan__gilstate_attached(char *tstate);
 /* PyThreadState_New() has returned it; PyThreadState_Delete() is about to be called. */
 void isan__gilstate_created(const char *tstate, void *pc);
 void isan__gilstate_deleted(const char *tstate);
 void isan__gilstate_block_freed(const struct isan__noted_block *noted);     /* subscriber of noted_block_freed */
+
 /* This thread is about to attach the thread state.  May that be another thread's? */
 static inline bool
 isan__gilstate_may_be_foreign(const void *tstate)
@@ -20,8 +22,8 @@ isan__gilstate_may_be_foreign(const void *tstate)
 }
 /* `function` is about to attach the thread state. */
 void isan__gilstate_check_attach(const char *tstate, const char *function, void *pc);
-void isan__gilstate_check_ensure(void *pc);                /* PyGILState_Ensure is about to be called */
-void isan__gilstate_released(void);                  /* PyGILState_Release has been called */
+void isan__gilstate_check_ensure(void *pc);     /* PyGILState_Ensure is about to be called */
+void isan__gilstate_released(void);             /* PyGILState_Release has been called */
 void isan__gilstate_check_call(const char *function, void *pc);  /* is there a thread state? */
 /* The process has crashed at pc, because of that address. */
 void isan__gilstate_check_crash(uint64_t address, uint64_t pc, uint32_t stack);

@@ -17,8 +17,8 @@ struct isan__pointer_path {
 bool isan__search_indirect(bool untagged, bool (*wanted)(uint64_t value, void *arg),
     bool (*found)(const struct isan__pointer_path *path, uint64_t value, void *arg), void *arg);
 /* The static that points at the block or its object (then hops is 0), or leads to it;
- * address 0: none, or
- * the search was cut short (ISAN_HOLDER_CUT_SHORT). */
+ * address 0:
+ * none, or the search was cut short (ISAN_HOLDER_CUT_SHORT). */
 void isan__find_holder(const void *block, const void *object, struct isan__pointer_path *path);
 void isan__log_path(uint32_t finding, const struct isan__pointer_path *path);     /* if hops is not 0 */
 

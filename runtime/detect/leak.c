@@ -427,7 +427,7 @@ find_roots(struct isan__leak_analysis *a, const struct pass *pass)
             n++;
         }
     }
-    ISAN__TRACE(2, "leaks: %s: %zu roots in %.1f ms", pass->name, n, milliseconds_since(start));
+    ISAN__TRACE(2, "leaks: %s: %zu root(s) in %.1f ms", pass->name, n, milliseconds_since(start));
 }
 
 static bool
@@ -460,7 +460,7 @@ find_refs(struct isan__leak_analysis *a, void (*find)(struct isan__graph *g), co
     uint64_t start = isan__now();
     find(&a->graph);
     ISAN__EXPENSIVE(isan__graph_is_consistent(&a->graph));
-    ISAN__TRACE(2, "leaks: references from %s: %.1f ms; %zu external ones are known", where,
+    ISAN__TRACE(2, "leaks: references from %s in %.1f ms; external: %zu in all", where,
                 milliseconds_since(start), a->graph.n_external_refs);
 }
 
@@ -470,7 +470,7 @@ build_graph(struct isan__leak_analysis *a, bool all_refs)
     uint64_t start = isan__now();
     find_refs(a, isan__graph_add_static_refs, "statics");
     isan__visit_blocks(a->graph.slot, collect_block, a);
-    ISAN__TRACE(2, "leaks: %u blocks, %zu nodes, %zu groups of residue in %.1f ms", a->n_blocks, a->graph.n,
+    ISAN__TRACE(2, "leaks: %u blocks, %zu nodes, %zu group(s) of residue in %.1f ms", a->n_blocks, a->graph.n,
                 a->n_groups, milliseconds_since(start));
     find_refs(a, isan__graph_count_refs, "the interpreter's blocks");
     if (all_refs) {
@@ -510,7 +510,7 @@ analyse(struct isan__leak_analysis *a)
         isan__log_note("interpreter %lld left %u more blocks of more types and places "
                        "than are told apart", id, a->n_dropped);
     }
-    ISAN__TRACE(1, "interpreter %lld %s %u blocks in %zu groups: looked at in %.1f ms", id,
+    ISAN__TRACE(1, "interpreter %lld %s %u blocks in %zu group(s), found in %.1f ms", id,
                 a->query ? "owns" : "has left", a->n_blocks, a->n_groups, milliseconds_since(start));
 }
 

@@ -82,7 +82,7 @@ enum {
     KEY_DEPTH = 6,                          /* and that make a race in allocated memory another one */
 };
 struct access {
-    uint64_t pcs[STACK_DEPTH];                   /* innermost first, the first one exact */
+    uint64_t pcs[STACK_DEPTH];              /* innermost first, the first one exact */
     int n, size;
     uint64_t address;
     uint32_t tid, serial;                   /* of the interpreter; 0: unknown */

@@ -44,4 +44,19 @@ struct isan__module {
 /* False ends the visit. */
 typedef bool isan__module_visitor(const struct isan__module *module, void *arg);
 
+struct dl_phdr_info;                        /* <link.h> */
+/* Called by the linker, which keeps the module meanwhile.  It has read the dynamic section
+ * before it lists a module (elf/dl-load.c, _dl_map_object_from_fd).  The record begins
+ * `before` bytes from the start of the memory that this returns, and `size` is all of that
+ * (isan__map()).  NULL: there is none, or nothing of the module is loaded. */
+void *isan__make_module(const struct dl_phdr_info *info, size_t info_size, const void *runtime, size_t before,
+    size_t *size);
+
+static inline const char *
+isan__file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
 #endif

@@ -2,15 +2,10 @@
 #define _GNU_SOURCE
 #include "runtime/elf/modules.h"
 
-#include <elf.h>
-#include <limits.h>
 #include <link.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "runtime/base/lock.h"
 #include "runtime/base/os.h"
-#include "runtime/elf/imports.h"
 
 /* Memory of isan__map() that readers may have. */
 struct memory {
@@ -76,183 +71,6 @@ free_replaced(void)
     free_all(unused);
 }
 
-/* --- a record ------------------------------------------------------------------------- */
-
-/* Room within a record, taken from its end. */
-struct room {
-    char *next, *end;
-};
-
-static const char *
-put_string(struct room *room, const char *string)
-{
-    size_t n = strlen(string) + 1;
-    if (n > (size_t)(room->end - room->next)) {
-        return "";
-    }
-    char *at = room->next;
-    room->next += n;
-    return memcpy(at, string, n);
-}
-
-struct names {
-    struct room *room;                      /* NULL: they are only measured */
-    const char **to;
-    size_t n, size;
-};
-
-static void
-note_name(const char *name, void *arg)
-{
-    struct names *names = arg;
-    names->size += strlen(name) + 1;
-    if (names->room != NULL) {
-        names->to[names->n] = put_string(names->room, name);
-    }
-    names->n++;
-}
-
-static void
-find_build_id(const struct dl_phdr_info *info, char *hex, size_t size)
-{
-    hex[0] = 0;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        if (ph->p_type != PT_NOTE) {
-            continue;
-        }
-        const char *p = (const char *)info->dlpi_addr + ph->p_vaddr;
-        const char *end = p + ph->p_memsz;
-        while (p + sizeof(ElfW(Nhdr)) < end) {
-            const ElfW(Nhdr) *note = (const void *)p;
-            const char *name = p + sizeof *note;
-            const char *desc = name + ((note->n_namesz + 3) & ~3u);
-            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4
-                && memcmp(name, "GNU", 4) == 0 && note->n_descsz * 2 < size) {
-                for (unsigned j = 0; j < note->n_descsz; j++) {
-                    snprintf(hex + 2 * j, 3, "%02x", (unsigned char)desc[j]);
-                }
-                return;
-            }
-            p = desc + ((note->n_descsz + 3) & ~3u);
-        }
-    }
-}
-
-static const char *
-file_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
-static bool
-is_excluded(const char *path)
-{
-    static const char *const names[] = { "libisan.so", "libc.so.", "ld-linux", "libunwind" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strncmp(file_name(path), names[i], strlen(names[i])) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static struct isan__range
-range_of(const struct dl_phdr_info *info, const ElfW(Phdr) *ph)
-{
-    uintptr_t start = info->dlpi_addr + ph->p_vaddr;
-    return (struct isan__range){ start, start + ph->p_memsz };
-}
-
-/* What the program headers say.  `data` has room for as many as there are. */
-static void
-read_headers(struct isan__module *m, const struct dl_phdr_info *info, struct isan__range *data)
-{
-    m->start = UINTPTR_MAX;
-    m->data = data;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-        struct isan__range range = range_of(info, ph);
-        switch (ph->p_type) {
-        case PT_LOAD:
-            m->start = range.start < m->start ? range.start : m->start;
-            m->end = range.end > m->end ? range.end : m->end;
-            if (ph->p_flags & PF_W) {
-                data[m->n_data++] = range;
-                m->has_runtime |= (uintptr_t)runtime - range.start < ph->p_memsz;
-            }
-            if (ph->p_flags & PF_X) {
-                m->text = range;
-                m->n_text++;
-            }
-            break;
-        case PT_DYNAMIC: m->dynamic = (const void *)range.start; break;
-        case PT_GNU_RELRO: m->relro = range; break;
-        case PT_GNU_EH_FRAME: m->unwind = range; break;
-        case PT_TLS: m->tls_size = ph->p_memsz; break;
-        default: break;
-        }
-    }
-}
-
-/* Called by the linker, which keeps the module meanwhile.  It has read the dynamic section
- * before it lists a module (elf/dl-load.c, _dl_map_object_from_fd). */
-static struct record *
-make_record(const struct dl_phdr_info *info, size_t info_size)
-{
-    char path[PATH_MAX], id[128];
-    struct isan__range data[64];
-    struct isan__module m = { .base = info->dlpi_addr, .headers = info->dlpi_phdr, .n_headers = info->dlpi_phnum };
-    if (info->dlpi_phnum > sizeof data / sizeof *data) {
-        return NULL;                        /* compilers make a dozen */
-    }
-    read_headers(&m, info, data);
-    if (m.start >= m.end) {
-        return NULL;
-    }
-    if (info->dlpi_name == NULL || info->dlpi_name[0] == 0) {       /* the executable */
-        ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-        path[n > 0 ? n : 0] = 0;
-    }
-    else {
-        snprintf(path, sizeof path, "%s", info->dlpi_name);
-    }
-    find_build_id(info, id, sizeof id);
-    struct names needed = { .room = NULL }, soname = { .room = NULL };
-    isan__visit_dynamic_names(m.base, m.dynamic, DT_NEEDED, note_name, &needed);
-    isan__visit_dynamic_names(m.base, m.dynamic, DT_SONAME, note_name, &soname);
-    size_t arrays = sizeof(struct record) + m.n_data * sizeof *data + needed.n * sizeof *needed.to;
-    size_t size = arrays + needed.size + soname.size + strlen(path) + strlen(id) + 2;
-    struct record *r = isan__map(size);
-    if (r == NULL) {
-        return NULL;
-    }
-    r->memory.size = size;
-    struct room room = { (char *)r + arrays, (char *)r + size };
-    struct isan__range *to = (struct isan__range *)(r + 1);
-    const char **names = (const char **)(to + m.n_data), *one = "";
-    memcpy(to, data, m.n_data * sizeof *data);
-    m.data = to;
-    m.needed = names;
-    m.n_needed = needed.n;
-    needed = (struct names){ .room = &room, .to = names };
-    isan__visit_dynamic_names(m.base, m.dynamic, DT_NEEDED, note_name, &needed);
-    if (soname.n == 1) {
-        soname = (struct names){ .room = &room, .to = &one };
-        isan__visit_dynamic_names(m.base, m.dynamic, DT_SONAME, note_name, &soname);
-    }
-    m.soname = one;
-    m.path = put_string(&room, path);
-    m.build_id = put_string(&room, id);
-    m.tls_id = info_size > offsetof(struct dl_phdr_info, dlpi_tls_modid) ? info->dlpi_tls_modid : 0;
-    m.imports = isan__imports_of(m.base, m.dynamic);
-    m.is_excluded = is_excluded(info->dlpi_name != NULL ? info->dlpi_name : "");
-    m.of_stdlib = strstr(path, "/lib-dynload/") != NULL;
-    r->module = m;
-    return r;
-}
-
 /* --- a snapshot ----------------------------------------------------------------------- */
 
 struct listing {
@@ -310,10 +128,12 @@ list_module(struct dl_phdr_info *info, size_t size, void *arg)
         return 1;
     }
     if (r == NULL) {
-        struct record *made = make_record(info, size);
+        size_t room;
+        struct record *made = isan__make_module(info, size, runtime, offsetof(struct record, module), &room);
         if (made == NULL) {
             return 0;
         }
+        made->memory.size = room;
         made->memory.next = l->made;
         l->made = &made->memory;
         r = made;
@@ -516,7 +336,7 @@ need(const struct snapshot *s, const char *name, uint32_t *queue, size_t *n, boo
 {
     for (size_t i = 0; i < s->n; i++) {
         const struct isan__module *m = &s->all[i]->module;
-        if (strcmp(m->soname, name) == 0 || strcmp(file_name(m->path), name) == 0) {
+        if (strcmp(m->soname, name) == 0 || strcmp(isan__file_name(m->path), name) == 0) {
             if (!seen[i]) {
                 seen[i] = true;
                 queue[(*n)++] = (uint32_t)i;

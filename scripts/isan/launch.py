@@ -49,12 +49,12 @@ def python_of(args, *arguments):
         program="python3", arguments=list(arguments), python=python, flavor=args.flavor, version=args.version))
 
 
-def ask(program, words, code, problem="%s does not work: %s"):
-    """What a Python prints when it runs some code. problem: the sentence for a Python that fails."""
+def ask(program, words, code):
+    """What a Python prints when it runs some code."""
     done = subprocess.run([*words, "-c", code], executable=program, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise Problem(problem % (program, last_line(done.stderr, "status %d" % done.returncode)))
+        raise Problem("%s does not work: %s" % (program, last_line(done.stderr, "status %d" % done.returncode)))
     return done.stdout.strip()
 
 

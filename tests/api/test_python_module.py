@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from helpers.programs import TIMEOUT, who
+from helpers.programs import SYSTEM, TIMEOUT, release, who
 from helpers.tree import DOCS, INCLUDE, LIBRARY, SCRIPTS
 
 EXAMPLES = dict(re.findall(r"^```(\w+)\n(.*?)^```$", (DOCS / "api.md").read_text(), re.DOTALL | re.MULTILINE))
@@ -150,7 +150,7 @@ int main(void)
 
 def test_beside_built_in_modules_of_a_host(tmp_path):
     """A host adds its own built-in module; it ends Python and starts it again."""
-    flags = subprocess.run(["python3.11-config", "--embed", "--cflags", "--ldflags"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    flags = subprocess.run([f"python{release(SYSTEM)}-config", "--embed", "--cflags", "--ldflags"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     (tmp_path / "embedder.c").write_text(EMBEDDER)
     subprocess.run(["gcc", "-g", "-o", tmp_path / "embedder", tmp_path / "embedder.c", *flags], check=True)
     done = subprocess.run([tmp_path / "embedder"], env={"LD_PRELOAD": str(LIBRARY)}, stdout=subprocess.PIPE,

@@ -151,13 +151,24 @@ def test_fresh_without_namespaces(machine):
     machine.put("debootstrap", "exit 1")
     machine.put("unshare", "exit 1")
     status, _, err = machine.run("scripts/fresh.sh", "--check")
-    assert status == 2 and err.startswith("fresh: may not make namespaces here")
+    assert status == 2 and err.startswith("fresh: may not make namespaces and mounts here")
+
+
+def test_fresh_where_there_are_no_devices(machine, tmp_path):
+    machine.put("id", "echo 0")
+    machine.put("debootstrap", "exit 1")
+    machine.put("unshare", "exit 0")
+    machine.put("mknod", "exit 1")
+    status, _, err = machine.run("scripts/fresh.sh", "--check", TMPDIR=str(tmp_path))
+    assert status == 2 and err.startswith(f"fresh: no devices can be made in {tmp_path}: ")
+    assert not list(tmp_path.glob("isan-fresh.*"))
 
 
 def test_fresh_without_a_mirror(machine):
     machine.put("id", "echo 0")
     machine.put("debootstrap", "exit 1")
     machine.put("unshare", "exit 0")
+    machine.put("mknod", "exit 0")
     machine.put("git", "exit 0")
     machine.put("apt-get", "echo file:///nonexistent/")
     status, _, err = machine.run("scripts/fresh.sh", "--release", "sarge", "--check")

@@ -12,6 +12,7 @@ import yaml
 
 from helpers import npm_package
 from helpers.product import markdown
+from helpers.programs import SYSTEM, release
 from helpers.sample_report import sample_report
 from helpers.tree import CI, DOCS
 
@@ -131,7 +132,8 @@ def test_check_from_bug_to_fix(project):
     assert f"(mymod.c:{project.line}) holds a `type` of interpreter 1" in (project.output / "report.txt").read_text()
     assert project.suite().get("failures") == "1"
     summary = (project.output / "summary.md").read_text()
-    assert f"<td>static <code>error</code> of mymod.cpython-311-x86_64-linux-gnu.so (mymod.c:{project.line}) holds a <code>type</code>" in summary
+    file = f"mymod.cpython-{release(SYSTEM).replace('.', '')}-x86_64-linux-gnu.so"
+    assert f"<td>static <code>error</code> of {file} (mymod.c:{project.line}) holds a <code>type</code>" in summary
     assert re.match(r"<h3>isan: \d findings? .*; since the baseline: [1-9] new, 0 known, 0 gone</h3>\n\n<table>.*<td>UNSAFE</td>", summary)
     assert (project.summary.read_text(), project.outputs.read_text()) == (summary, "status=86\nsarif=true\n")
     # As a baseline it makes the next run pass, on GitLab, too; for code scanning there is nothing new.

@@ -3,6 +3,7 @@ import os
 import re
 
 from ext.build import build
+from helpers.product import log
 from helpers.programs import line_of, who
 
 # Number of the place, the variable with the path from it, whether the path has memory without a name, the line.
@@ -78,3 +79,29 @@ def test_cleared(either):
     for source in PLACES:
         build(source, either.python, extensions, [*either.cflags[:0 if either.stock else None], "-DCLEARED"])
     assert either.run(KEEP, extensions=extensions, PLACES=list(EACH), USED=False).healthy()
+
+
+MANY = """
+    first, second = Interpreter("isolated"), Interpreter("isolated")
+    for which in WHICH:
+        first.run(f"import behind; behind.keep(1, type('T{which}', (), {{}})())")
+        second.run("import behind; behind.keep(1, None)")
+    first.end()
+    second.end()
+"""
+
+
+def cut_short(run, name):
+    """Of the findings about a type, does the log say that the search for the static was cut short?"""
+    recorded, = log.read(log.logs_in(run.log))
+    return {bool(finding.holder.flags & 1) for finding in recorded.findings.values() if finding.type == name}
+
+
+def test_cut_short(either):
+    """The time for searches is limited: the last of many findings names no static, but is known by the same fingerprint."""
+    alone, last = (either.run(MANY, WHICH=which) for which in ([250], list(range(251))))
+    one, other = (run.one("free", type="T250") for run in (alone, last))
+    assert (one["holder"]["symbol"], one["holder"]["indirect"], other["holder"]) == ("items", True, None)
+    assert one["fingerprint"] == other["fingerprint"]
+    assert cut_short(alone, "T250") == {False} and cut_short(last, "T250") == {True}
+    assert cut_short(last, "T0") == {False}

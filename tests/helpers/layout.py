@@ -121,7 +121,6 @@ _Static_assert(offsetof(PyInterpreterState, gc) - offsetof(PyInterpreterState, _
         assert facts()[name][column] == of[name], name
 
 
-# What all releases have in the same place, and what runtime/cpython/releases.inc has for each.
 SHARED = """
 #define Py_BUILD_CORE 1
 #include <Python.h>
@@ -208,9 +207,9 @@ SAME(offsetof(struct _dictvalues, valid), ISAN__VALUES_VALID);
 
 
 def check_shared(python, directory):
-    """Members at the same offset in all releases, and those of releases.inc."""
+    """Members at the same offset in all releases, and the facts of releases.inc."""
     version = version_of(python)
-    column = min(version[1] - 11, 3)
+    column = version[1] - 11
     constants = [(name, values[column]) for name, values in facts().items()]
     source = directory / "shared.c"
     source.write_text(SHARED.replace("LAYOUT_HEADER", tree.LAYOUT_HEADER).replace("#define SAME", "".join("#define %s %s\n" % constant for constant in constants)

@@ -71,3 +71,24 @@ def test_fields_that_keep_the_fingerprint(keys, to):
 ])
 def test_fields_that_change_the_fingerprint(keys, to):
     assert print_of(changed(*keys, to=to)) != print_of(copy.deepcopy(FINDING))
+
+
+def with_holder(**holder):
+    return {**copy.deepcopy(FINDING), "holder": holder or None}
+
+
+@pytest.mark.parametrize("holder", [
+    {**FINDING["holder"], "indirect": True}, {**FINDING["holder"], "indirect": True, "symbol": "caches"},
+    {**dict.fromkeys(FINDING["holder"]), "kind": "reference"}, {**dict.fromkeys(FINDING["holder"]), "kind": "memory"}])
+def test_a_search_through_memory_is_not_in_a_fingerprint(holder):
+    """The searches of a process have a budget: their results depend on earlier searches."""
+    assert print_of(with_holder(**holder)) == print_of(with_holder())
+    assert fingerprints.identity(with_holder(**holder)) != fingerprints.identity(with_holder())
+
+
+@pytest.mark.parametrize("holder", [
+    {**FINDING["holder"], "indirect": False}, {**FINDING["holder"], "kind": "foreign", "indirect": False},
+    {**dict.fromkeys(FINDING["holder"]), "kind": "cycle"},
+    {**dict.fromkeys(FINDING["holder"]), "kind": "reference", "edge": "field", "object": {"type": "list"}}])
+def test_a_holder_found_without_a_search_is_in_a_fingerprint(holder):
+    assert print_of(with_holder(**holder)) != print_of(with_holder())

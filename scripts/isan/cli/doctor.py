@@ -107,8 +107,11 @@ PROBES = {
     "npm": command("npm"),
     "chromium": command("chromium"),
     "parallel": command("parallel"),
+    "clang-format-19": command("clang-format-19"),
     "cppcheck": command("cppcheck"),
+    "clang-format-19": command("clang-format-19"),
     "pyflakes3": module("pyflakes"),
+    "python3-pycodestyle": module("pycodestyle"),
     "shellcheck": command("shellcheck"),
     "debootstrap": lambda: bool(shutil.which("debootstrap", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")),
 }
@@ -123,7 +126,8 @@ MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 0x2, 0x20, 0x40
 got = mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
 sys.exit(got != at)
 """
-SHADOW_NOTE = "32 TiB (none of it used) for the owner tags: raise 'ulimit -v', and set sysctl vm.overcommit_memory to 0 or 1"
+SHADOW_NOTE = ("32 TiB (none of it used) for the owner tags: raise 'ulimit -v', and set sysctl vm.overcommit_memory to 0"
+               " or 1")
 
 
 def packages():
