@@ -1,4 +1,4 @@
-/* runtime/elf/modules.c and imports.c: the registry of loaded modules.
+/* runtime/elf/modules.c, module.c and imports.c: the registry of loaded modules.
  *
  * Each test compiles two small libraries, of which the first needs the second, and loads them. */
 #define _GNU_SOURCE

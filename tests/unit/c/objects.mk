@@ -13,7 +13,7 @@ os_FILES          = runtime/base/os.c
 scan_FILES        = runtime/base/os.c
 table_FILES       = runtime/base/check.c runtime/base/lock.c runtime/base/os.c runtime/base/table.c
 
-modules_FILES     = $(BASE_FILES) runtime/elf/imports.c runtime/elf/modules.c
+modules_FILES     = $(BASE_FILES) runtime/elf/imports.c runtime/elf/module.c runtime/elf/modules.c
 modules_LIBS      = -rdynamic
 x86_decode_FILES  = runtime/elf/x86_decode.c
 
@@ -23,7 +23,7 @@ block_FILES       = $(BLOCK_FILES)
 block_notes_FILES = $(BLOCK_FILES)
 finding_FILES     = $(log_FILES) runtime/core/block.c runtime/core/finding.c runtime/core/interp.c runtime/core/shadow.c \
                     runtime/core/thread.c runtime/cpython/layout.c runtime/cpython/object.c runtime/elf/imports.c \
-                    runtime/elf/modules.c
+                    runtime/elf/module.c runtime/elf/modules.c
 interp_FILES      = $(INTERP_FILES)
 log_FILES         = $(BASE_FILES) runtime/base/options.c runtime/core/events.c runtime/core/log.c
 quarantine_FILES  = $(BLOCK_FILES) runtime/core/quarantine.c
