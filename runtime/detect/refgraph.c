@@ -266,6 +266,7 @@ isan__graph_copy(struct isan__graph *g, const char *from, size_t size)
     size_t into = (size_t)(from - g->window_from);
     if (from < g->window_from || into + size > g->window_size) {
         size_t all = ISAN__GRAPH_WINDOW;
+        g->window_size = 0;                 /* what cannot be read to its end overwrites some of it, too */
         /* What is behind it may not be mapped. */
         while (all > size && !isan__peek(g->window, from, all)) {
             all /= 2;
