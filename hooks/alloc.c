@@ -1,5 +1,5 @@
-/* The allocators: PyMem_SetAllocator for all three domains, around those that are
- * installed (Doc/c-api/memory.rst, Objects/obmalloc.c).
+/* The hooks of the allocators: PyMem_SetAllocator for all three domains, around those that
+ * are installed (Doc/c-api/memory.rst, Objects/obmalloc.c).
  *
  * The MEM and OBJECT domains belong to the interpreter that allocates, the RAW domain to
  * the process.  The allocator of another interpreter would take a block for one of
@@ -10,8 +10,8 @@
 
 #include "hooks/arena.h"
 #include "runtime/api/query.h"
+#include "runtime/base/check.h"
 #include "runtime/core/attach.h"
-#include "runtime/core/block.h"
 #include "runtime/core/block_notes.h"
 #include "runtime/core/lifetime.h"
 #include "runtime/core/origin.h"
@@ -42,11 +42,9 @@ enum { RAW = 0, MEM = 1, OBJ = 2 };
 enum { LEAST = ISAN__GRANULE + 1 };
 static size_t least;                        /* LEAST or 0 */
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* The owner of a new block, after the thread state was looked up.  Without a thread state
- * only the RAW domain may be used; such a block belongs to no interpreter. */
-INLINE isan__slot_t
+/* The owner of a new block, after isan__sync_thread_state().  A thread without a thread state may
+ * use the RAW domain only; such a block belongs to no interpreter. */
+ISAN__ALWAYS_INLINE isan__slot_t
 new_owner(bool raw)
 {
     isan__slot_t slot = isan__slot;
@@ -80,16 +78,16 @@ check_unattached(const struct domain *d, void *pc)
     }
 }
 
-INLINE bool
+ISAN__ALWAYS_INLINE bool
 taggable(const void *p)
 {
     return p != NULL && ((uintptr_t)p & (ISAN__GRANULE - 1)) == 0;
 }
 
-/* Old pointers in new memory must not seem to keep an object.  That matters for memory
+/* Old pointers in new memory must not seem to keep an object alive.  That matters for memory
  * that is filled little by little, such as the arena of a syntax tree (Python/pyarena.c,
- * 8 KiB).  Nor may the memory be recognised as an object by the type of an old one. */
-INLINE void
+ * 8 KiB).  Nor must the type of an old object make the memory look like an object. */
+ISAN__ALWAYS_INLINE void
 clear_old_pointers(char *p, size_t size)
 {
     enum { SMALL = 512, LARGE = 1 << 16 };  /* smaller blocks are filled at once, larger take too long */
@@ -105,7 +103,7 @@ clear_old_pointers(char *p, size_t size)
 /* The hooks of each domain are compiled apart, so `id` and `raw` are constants.  `lean` is
  * one too: a stock Python with origin=none and without the debug hooks needs checks and
  * tags only. */
-INLINE void *
+ISAN__ALWAYS_INLINE void *
 do_malloc(struct domain *d, size_t size, int id, bool lean)
 {
     bool raw = id == RAW;
@@ -119,22 +117,21 @@ do_malloc(struct domain *d, size_t size, int id, bool lean)
     void *p = REAL(raw, d->real.malloc(d->real.ctx, size < smallest ? smallest : size));
     isan__slot_t slot = new_owner(raw);
     if (ISAN__LIKELY(slot != 0 && taggable(p))) {
-        /* pymalloc had the link to its next free block here.  A leaked block that was
-         * never filled must not seem to keep that one (detect/leak.c).  The debug hooks
-         * may have asked for less than a pointer; they fill the block themselves. */
+        /* pymalloc had the link to its next free block here.  A leaked block that was never
+         * filled must not seem to keep that block (detect/leak.c).  The debug hooks fill
+         * blocks themselves, and may ask for less than a pointer. */
         if (ISAN__LIKELY(smallest != 0)) {
             *(void **)p = NULL;
             if (id == MEM) {
                 clear_old_pointers(p, size);
             }
         }
-        /* Smaller blocks have two granules as well. */
         isan__tag_block(p, size, slot, lean ? 0 : isan__current_origin(), raw ? ISAN__RAW : 0);
     }
     return p;
 }
 
-INLINE void *
+ISAN__ALWAYS_INLINE void *
 do_calloc(struct domain *d, size_t nelem, size_t elsize, bool raw)
 {
     isan__sync_thread_state(raw);
@@ -207,7 +204,7 @@ slow_free(struct domain *d, void *p, void *pc)
         return;
     }
     if (d->id != RAW && owner != slot && slot != 0) {
-        /* On a stock Python this is the first to see that an object dies. */
+        /* On a stock Python no other hook has seen that the object is destroyed. */
         char *op = !isan__stock ? NULL
             : d->id == OBJ ? isan__find_object_in(p, true) : isan__marked_object_in(p);
         isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_free, op ? op : p, pc);
@@ -244,14 +241,15 @@ hook_free(void *ctx, void *p)
     }
     else {
         slow_free(d, p, __builtin_return_address(0));
+        ISAN__ASSERT(isan__holds_no_lock());
     }
 }
 
-/* A foreign block: its owner keeps it, the caller gets a copy. */
+/* Resizes a foreign block: its owner keeps it, and the caller gets a copy. */
 static void *
 copy_foreign(struct domain *d, void *p, size_t size)
 {
-    char *q = hook_malloc(d, size);         /* d is not RAW: blocks of that have no owner */
+    char *q = hook_malloc(d, size);         /* d is not RAW, which has no foreign blocks */
     if (q != NULL) {
         size_t old = isan__block_size(p);
         memcpy(q, p, old < size ? old : size);
@@ -284,8 +282,8 @@ hook_realloc(void *ctx, void *p, size_t size)
             return copy_foreign(d, p, size);
         }
     }
-    /* Another thread may get the old address and tag it before realloc returns, so the
-     * old tags go first. */
+    /* The old tags are cleared first: another thread may get the old address and tag it before
+     * realloc returns. */
     size_t old = isan__block_size(p);
     uint32_t origin = isan__block_origin(p);
     char *op = isan__marked_object_in(p);
@@ -297,7 +295,7 @@ hook_realloc(void *ctx, void *p, size_t size)
          * would have. */
         bool taken = q != NULL && d->id != RAW && slot != 0 && slot != owner;
         isan__tag_block(now, q != NULL ? size : old, taken ? slot : owner,
-                  taken ? isan__current_origin() : origin, word & (ISAN__RAW | ISAN__NOTED));
+                        taken ? isan__current_origin() : origin, word & (ISAN__RAW | ISAN__NOTED));
         if (taken && isan__interp_of(owner)->ended) {
             isan__interp_block_freed(owner);
         }
@@ -308,6 +306,7 @@ hook_realloc(void *ctx, void *p, size_t size)
     if (ISAN__UNLIKELY(word & ISAN__NOTED) && now != p) {
         isan__noted_block_moved(p, now);
     }
+    ISAN__ASSERT(isan__holds_no_lock());
     return q;
 }
 
@@ -335,6 +334,7 @@ has_debug_hooks(const allocator *raw)
     return debug;
 }
 
+/* Is another allocator around isan's, such as tracemalloc's? */
 static bool
 is_wrapped(void)
 {
@@ -343,8 +343,7 @@ is_wrapped(void)
     return now.malloc != hook_raw_malloc;
 }
 
-/* Python was initialised again and has its own allocators back (Python/pystate.c,
- * _PyRuntimeState_Init). */
+/* Python resets the allocators when it is initialised again (Python/pystate.c, _PyRuntimeState_Init). */
 static bool
 were_reset(void)
 {
@@ -353,8 +352,8 @@ were_reset(void)
     return now.malloc == domains[RAW].real.malloc;
 }
 
-/* Called when a main interpreter begins: Python sets its own allocators when it is
- * initialised (PYTHONMALLOC, -X dev). */
+/* Called when a main interpreter begins.  Python has set its own allocators by then (PYTHONMALLOC,
+ * -X dev). */
 void
 isan__alloc_install(void)
 {

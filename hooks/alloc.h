@@ -1,4 +1,4 @@
-/* The allocators. */
+/* The hooks of the allocators. */
 #ifndef ISAN_HOOKS_ALLOC_H
 #define ISAN_HOOKS_ALLOC_H
 

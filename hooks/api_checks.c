@@ -1,16 +1,15 @@
-/* What the wrappers of the C API check: the slow paths.
+/* The checks of the wrappers of the C API: the slow paths.
  *
- * All wrappers of a stock Python check their arguments before the call.  A Python that
- * was built with isan's header checks what it counts and attributes itself; there the
+ * On a stock Python all wrappers check their arguments before the call.  A Python that was
+ * built with isan's header checks reference counts and attribute access itself.  There the
  * wrappers check after the call what those checks do not see.
  */
 #define _GNU_SOURCE
 #include "hooks/api_checks.h"
 
-
 #include "hooks/instrumented.h"
+#include "runtime/base/check.h"
 #include "runtime/core/attach.h"
-#include "runtime/core/block.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/foreign_use.h"
 #include "runtime/detect/gilstate.h"
@@ -39,8 +38,8 @@ mark_object(const void *op)
     }
 }
 
-/* isan__foreign() compares with the slot that the thread was last seen in.  So this asks
- * again once it is known where the thread is now. */
+/* isan__foreign() compares with the slot of the last isan__sync_thread_state().  So this compares
+ * again after another one. */
 void
 isan__api_check_object(isan__word op, int access, void *pc)
 {
@@ -51,6 +50,7 @@ isan__api_check_object(isan__word op, int access, void *pc)
             isan__check_foreign_use(ISAN__KIND_share, access, (const void *)op, pc);
         }
     }
+    ISAN__ASSERT(isan__holds_no_lock());
 }
 
 bool
@@ -127,18 +127,18 @@ isan__api_call_checked(isan__word a, isan__word b, isan__word c, isan__word d, i
             return 0;
         }
     }
+    ISAN__ASSERT(isan__holds_no_lock());
     return isan__api_real[row](a, b, c, d, e, f);
 }
 
 /* Python may call an extension's init function again without loading the extension again
- * (Python/import.c, reload_singlephase_extension).  For an interpreter that imports the
- * extension Python may also have the main interpreter make the module
- * (switch_to_main_interpreter): there is no Python frame then, and the main interpreter
- * has not imported it. */
+ * (Python/import.c, reload_singlephase_extension).  Python may also run the init function in the
+ * main interpreter on behalf of the importing one (switch_to_main_interpreter).  Then there is no
+ * Python frame, and the main interpreter has not imported the extension. */
 void
 isan__api_note_definition(const void *definition, bool made)
 {
-    uintptr_t base = isan__module_base((uint64_t)definition, UINTPTR_MAX);
+    uintptr_t base = isan__module_base((uint64_t)definition);
     isan__sync_thread_state(true);
     if (base != UINTPTR_MAX) {
         isan__import_defined(base, definition);
@@ -146,4 +146,5 @@ isan__api_note_definition(const void *definition, bool made)
             isan__import_module(base);
         }
     }
+    ISAN__ASSERT(isan__holds_no_lock());
 }

@@ -42,7 +42,7 @@ ISAN__HIDDEN bool isan__api_check_argument(char letter, isan__word arg, isan__wo
 /* Checks the arguments, and calls the function. */
 ISAN__HIDDEN isan__word isan__api_call_checked(isan__word a, isan__word b, isan__word c, isan__word d,
     isan__word e, isan__word f, int row, void *pc) __attribute__((noinline, cold));
-/* The extension has called a function with this module definition; `made`: which has made
+/* The extension has called a function with this module definition.  made: the function has created
  * the module. */
 ISAN__HIDDEN void isan__api_note_definition(const void *definition, bool made) __attribute__((noinline, cold));
 

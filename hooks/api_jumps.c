@@ -1,13 +1,14 @@
-/* Wrappers that jump: of functions with a variable number of arguments, with more than six
- * or with a double among them.
+/* Wrappers that jump, for functions with a variable number of arguments, with more than six
+ * arguments or with a double among them.
  *
- * A wrapper in C cannot call such a function, as it cannot know how many arguments there
- * are on the stack.  So a wrapper here saves the registers that arguments are passed in
- * (System V ABI, x86-64), checks the arguments, restores the registers, and jumps to the
- * function, which then returns to the extension.
+ * A wrapper in C cannot call such a function, as it does not know how many arguments are on
+ * the stack.  So a wrapper here saves the registers of the arguments (System V ABI, x86-64),
+ * checks the arguments, restores the registers, and jumps to the function.  The function
+ * returns to the extension.
  */
 #include "hooks/api_jumps.h"
 
+#include "runtime/base/check.h"
 #include "runtime/core/finding.h"
 #include "runtime/detect/gilstate.h"
 
@@ -111,9 +112,11 @@ isan__api_check_jump(const struct saved_registers *saved, const isan__word *stac
             break;
         default:
             arg = next_word(&args);
-            isan__api_check_argument(*l, arg, args.integers < 6 ? saved->integer[args.integers] : *args.stack, row, pc);
+            isan__api_check_argument(*l, arg, args.integers < 6 ? saved->integer[args.integers] : *args.stack, row,
+                                     pc);
         }
     }
+    ISAN__ASSERT(isan__holds_no_lock());
     return isan__api_real[row];
 }
 
@@ -128,7 +131,7 @@ isan__api_check_jump(const struct saved_registers *saved, const isan__word *stac
     "isan__jump_" #name ":\n"                                                   \
     "    .cfi_startproc\n"                                                      \
     "    movl $isan__row, %r11d\n"                                              \
-    "    jmp check_and_jump\n"                                                   \
+    "    jmp check_and_jump\n"                                                  \
     "    .cfi_endproc\n"                                                        \
     ".size isan__jump_" #name ", . - isan__jump_" #name "\n"                    \
     ".set isan__row, isan__row + 1\n"

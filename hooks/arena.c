@@ -1,14 +1,13 @@
-/* Arenas, from which pymalloc cuts its blocks (Objects/obmalloc.c, new_arena;
- * PyObject_SetArenaAllocator).
+/* The hooks of the arena allocator (PyObject_SetArenaAllocator).  pymalloc takes its blocks from
+ * arenas (Objects/obmalloc.c, new_arena).
  *
  * An interpreter with an obmalloc of its own leaves its arenas for good if it ends with a
- * block still allocated.  In a release build it always does (interned strings).  Its
- * arenas are not allocated from any more.  When the quarantine holds none of their blocks,
- * isan gives back the pages of tags without a tag, and the arenas without a block.
+ * block still allocated.  In a release build it always does (interned strings).  Nothing is
+ * allocated from its arenas any more.  When the quarantine holds none of their blocks, isan
+ * frees the arenas without a block, and the pages of their shadow without a tag.
  */
 #include "hooks/arena.h"
 
-#include "runtime/base/lock.h"
 #include "runtime/core/interp.h"
 #include "runtime/core/shadow.h"
 #include "runtime/core/thread.h"
@@ -33,42 +32,31 @@ static struct arena {
 static size_t n, room;
 static struct isan__lock lock = { .rank = ISAN__RANK_ARENAS };
 
+/* Without memory for an entry the arena stays after its interpreter, as it does without isan. */
 static void
-remember(struct arena a)
+add_arena(struct arena a)
 {
     isan__lock(&lock);
-    if (n == room) {
-        size_t bigger = room ? 2 * room : FIRST_SIZE;
-        struct arena *to = isan__map(bigger * sizeof *to);
-        if (to == NULL) {
-            isan__unlock(&lock);
-            return;                         /* the arena stays, as it does without isan */
-        }
-        if (n > 0) {
-            memcpy(to, arenas, n * sizeof *to);
-        }
-        isan__unmap(arenas, room * sizeof *arenas);
-        arenas = to;
-        room = bigger;
+    if (n < room || isan__grow(&arenas, &room, FIRST_SIZE, sizeof *arenas)) {
+        arenas[n++] = a;
     }
-    arenas[n++] = a;
     isan__unlock(&lock);
 }
 
 static void *
-hook_alloc(void *ctx, size_t size)
+allocate_arena(void *ctx, size_t size)
 {
     (void)ctx;
     void *p = real.alloc(real.ctx, size);
     const struct isan__interp *i = isan__interp_of(isan__self.slot);
     if (p != NULL && i->serial != 0 && !i->shares_main) {
-        remember((struct arena){ p, size, i->serial });
+        add_arena((struct arena){ p, size, i->serial });
     }
     return p;
 }
 
 static void
-hook_free(void *ctx, void *start, size_t size)
+free_arena(void *ctx, void *start, size_t size)
 {
     (void)ctx;
     isan__lock(&lock);
@@ -88,9 +76,9 @@ isan__arenas_install(void)
 {
     void (*get)(allocator *) = (void (*)(allocator *))isan__python_symbol("PyObject_GetArenaAllocator");
     void (*set)(allocator *) = (void (*)(allocator *))isan__python_symbol("PyObject_SetArenaAllocator");
-    allocator now, ours = { NULL, hook_alloc, hook_free };
+    allocator now, ours = { NULL, allocate_arena, free_arena };
     get(&now);
-    if (now.alloc != hook_alloc) {
+    if (now.alloc != allocate_arena) {
         real = now;
         set(&ours);
     }
@@ -112,7 +100,7 @@ isan__arenas_of_ended(uint32_t serial)
             real.free(real.ctx, a.start, a.size);
         }
         isan__lock(&lock);
-        i = 0;                              /* others may have changed the list */
+        i = 0;                              /* other threads may have changed the list */
     }
     isan__unlock(&lock);
 }

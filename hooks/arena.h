@@ -1,4 +1,4 @@
-/* Arenas. */
+/* The hooks of the arena allocator. */
 #ifndef ISAN_HOOKS_ARENA_H
 #define ISAN_HOOKS_ARENA_H
 

@@ -1,6 +1,6 @@
-/* The extension boundary: extensions call the C API through wrappers, which check what
- * the calls do with objects and with thread states (hooks/api.inc has the functions,
- * api_checks.c the checks).
+/* The extension boundary: extensions call the C API through wrappers.  A wrapper checks the
+ * objects and thread states of the call.  hooks/api.inc has the functions, api_checks.c the
+ * checks.
  *
  * An executable that contains the runtime, as Debian's python3 does, never calls a
  * function of the same name in a preloaded library, and neither do the extensions it
@@ -14,7 +14,6 @@
 #include <dlfcn.h>
 #include <link.h>
 
-#include "hooks/api_checks.h"
 #include "hooks/api_jumps.h"
 #include "hooks/instrumented.h"
 #include "runtime/base/options.h"
@@ -27,18 +26,16 @@
 
 /* --- wrappers in C --------------------------------------------------------------- */
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* 0: there are fewer arguments. */
-INLINE char
+ISAN__ALWAYS_INLINE char
 letter_at(const char *letters, size_t i)
 {
     return i < strlen(letters) ? letters[i] : 0;
 }
 
-/* Is there another interpreter's object or thread state in this argument, perhaps?  `next`
- * is the argument after it. */
-INLINE bool
+/* May this argument be another interpreter's object or thread state?  `next` is the argument after
+ * it. */
+ISAN__ALWAYS_INLINE bool
 is_foreign_argument(char letter, isan__word arg, isan__word next)
 {
     switch (letter) {
@@ -60,7 +57,7 @@ is_foreign_argument(char letter, isan__word arg, isan__word next)
 }
 
 /* Before and after a call that changes thread states. */
-INLINE void
+ISAN__ALWAYS_INLINE void
 begin_state_call(int row, char letter, isan__word arg, void *pc)
 {
     if (row == ISAN__API_PyGILState_Ensure) {
@@ -80,7 +77,7 @@ begin_state_call(int row, char letter, isan__word arg, void *pc)
     }
 }
 
-INLINE void
+ISAN__ALWAYS_INLINE void
 end_state_call(int row, char letter, isan__word result, void *pc)
 {
     if (row == ISAN__API_PyEval_SaveThread || row == ISAN__API_PyEval_ReleaseThread
@@ -103,7 +100,7 @@ end_state_call(int row, char letter, isan__word result, void *pc)
 }
 
 /* Has the call put another interpreter's object where the argument points? */
-INLINE bool
+ISAN__ALWAYS_INLINE bool
 is_foreign_result(char letter, isan__word arg, isan__word result)
 {
     return ((letter == 'r' && (int)result >= 0) || (letter == 'R' && (int)result > 0))
@@ -114,7 +111,7 @@ is_foreign_result(char letter, isan__word arg, isan__word result)
  * even if the function takes fewer, and returns the register of an integer result.  A
  * double result stays in its own register (System V ABI, x86-64).  `row`, `letters` and
  * `result` are constants, so each wrapper has only the code for its own letters. */
-INLINE isan__word
+ISAN__ALWAYS_INLINE isan__word
 wrap(int row, const char *letters, char result, isan__word a, isan__word b, isan__word c, isan__word d,
      isan__word e, isan__word f, void *pc)
 {
@@ -215,10 +212,10 @@ find_functions(void)
 
 /* --- modules ------------------------------------------------------------------------ */
 
-/* Is it wrapped even in a Python that has checks compiled in?  Functions are that change
- * thread states or import modules.  So are functions that take objects and do not count
- * them (api_checks.c, check_after_call()), unless they return a new object, or a double,
- * in a register that a check after the call would change. */
+/* Is the function wrapped even in a Python that has checks compiled in?  These are functions that
+ * change thread states or import modules.  They are also functions that take objects and do not
+ * count them (api_checks.c, check_after_call()), unless they return a new object, or a double in a
+ * register that a check after the call would change. */
 static bool
 is_wrapped_always(const struct isan__api_row *row)
 {
@@ -250,7 +247,8 @@ find_wrapper(const char *name, bool call, void *unused)
     return (void *)wrappers[i - 1];
 }
 
-/* Program headers of the modules that are done -> 1. */
+/* Program headers of the modules that are done -> 1.  A module without an entry is rewritten again,
+ * which changes nothing. */
 static struct isan__table done = ISAN__TABLE;
 
 static bool
@@ -261,7 +259,7 @@ rewrite_module(const struct isan__module *module, void *unused)
     (void)unused;
     if (isan__modules_unloaded() != unloaded) {
         unloaded = isan__modules_unloaded();
-        isan__table_clear(&done);           /* others may be at the same addresses */
+        isan__table_clear(&done);           /* other modules may be at the same addresses */
     }
     if (isan__table_get(&done, key) == 0) {
         if (!module->has_runtime) {
@@ -272,15 +270,14 @@ rewrite_module(const struct isan__module *module, void *unused)
     return true;
 }
 
-/* A module is listed long before ld.so has written its table and made it read-only
- * (elf/dl-open.c, dl_open_worker()), which another thread may be waiting for.  dladdr()
- * returns when that is over: it takes the lock that dlopen() holds from beginning to end
- * (elf/dl-addr.c, _dl_addr()).  So if no module has been added since before dladdr() was
- * called, all of them are ready. */
+/* A module is listed before ld.so has written its global offset table and made it read-only
+ * (elf/dl-open.c, dl_open_worker()).  dladdr() takes the lock that dlopen() holds from beginning
+ * to end (elf/dl-addr.c, _dl_addr()), so it returns after that.  So if no module has been added
+ * since before dladdr() was called, all of them are ready. */
 void
 isan__boundary_wrap_modules(const struct link_map *opened)
 {
-    static uint64_t seen;                   /* the generation that is done */
+    static uint64_t seen;                   /* the last generation that was wrapped */
     uint64_t generation;
     find_functions();
     /* If dlopen() has loaded nothing, it has not taken the linker's locks that are taken below. */

@@ -1,5 +1,5 @@
-/* dlopen: a host may bring Python in with a plug-in, and Python its extensions.
- * dlclose: what is unloaded is unknown from then on. */
+/* The interceptors of dlopen and dlclose.  A host may load Python with a plug-in, and Python loads its
+ * extensions.  dlclose takes modules out of the registry. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>
@@ -9,18 +9,19 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include "runtime/base/os.h"
+#include "runtime/base/check.h"
+#include "runtime/base/lock.h"
 #include "runtime/core/events.h"
 #include "runtime/elf/modules.h"
 
 typedef void *open_function(const char *, int);
 typedef int close_function(void *);
 
-/* A name without a slash is looked for along the caller's RUNPATH too, but to
- * the dynamic linker the caller is isan: look there for it, as dlopen(3) says,
- * with the path that dlinfo(3) gives.  True: `path` is the file. */
+/* Finds a name without a slash along the caller's RUNPATH, as dlopen(3) does; the path is from
+ * dlinfo(3).  To the dynamic linker the caller is isan, so it would search isan's RUNPATH.  True:
+ * `path` is the file. */
 static bool
-find(const char *name, const void *caller, char *path, size_t size)
+find_along_runpath(const char *name, const void *caller, char *path, size_t size)
 {
     Dl_info info;
     struct link_map *map = NULL;
@@ -42,10 +43,10 @@ find(const char *name, const void *caller, char *path, size_t size)
     return found;
 }
 
-/* $ORIGIN at the beginning of a name is the directory of the caller, too; glibc
- * (elf/dl-load.c, expand_dynamic_string_token) would take that of isan. */
+/* Expands $ORIGIN at the beginning of a name to the caller's directory.  glibc would take isan's
+ * (elf/dl-load.c, expand_dynamic_string_token). */
 static bool
-expand(const char *name, const void *caller, char *path, size_t size)
+expand_origin(const char *name, const void *caller, char *path, size_t size)
 {
     Dl_info info;
     struct link_map *map = NULL;
@@ -55,7 +56,7 @@ expand(const char *name, const void *caller, char *path, size_t size)
         || dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map == NULL) {
         return false;
     }
-    if (map->l_name[0] == '/') {            /* not resolved: a link counts as where it is */
+    if (map->l_name[0] == '/') {            /* the directory of a symbolic link is that of the link */
         snprintf(file, sizeof file, "%s", map->l_name);
     }
     else if (realpath(map->l_name[0] != 0 ? map->l_name : "/proc/self/exe", file) == NULL) {
@@ -79,10 +80,10 @@ dlopen(const char *name, int flags)
     void *handle = NULL;
     if (name != NULL && name[0] != 0 && strchr(name, '/') == NULL
         && (handle = real(name, flags | RTLD_NOLOAD)) == NULL
-        && find(name, __builtin_return_address(0), path, sizeof path)) {
+        && find_along_runpath(name, __builtin_return_address(0), path, sizeof path)) {
         handle = real(path, flags);
     }
-    else if (name != NULL && name[0] == '$' && expand(name, __builtin_return_address(0), path, sizeof path)) {
+    else if (name != NULL && name[0] == '$' && expand_origin(name, __builtin_return_address(0), path, sizeof path)) {
         handle = real(path, flags);
     }
     if (handle == NULL) {
@@ -90,7 +91,8 @@ dlopen(const char *name, int flags)
     }
     if (handle != NULL) {
         isan__publish_module_loaded(handle);
-        dlerror();                          /* what isan looked for in vain is no error of the caller's */
+        dlerror();                          /* clears errors of isan's own look-ups */
+        ISAN__ASSERT(isan__holds_no_lock());
     }
     return handle;
 }
@@ -110,6 +112,7 @@ dlclose(void *handle)
     int result = real(handle);
     if (result == 0 && dynamic != NULL) {
         isan__modules_closed(dynamic);
+        ISAN__ASSERT(isan__holds_no_lock());
     }
     return result;
 }

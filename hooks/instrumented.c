@@ -4,12 +4,11 @@
 #include "hooks/instrumented.h"
 
 #include "runtime/core/attach.h"
-#include "runtime/core/block.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/foreign_use.h"
 #include "runtime/detect/race_tsan.h"
 
-/* ISAN_SCOPE.  Returns the scope before, or 0 in interpreters without scopes. */
+/* ISAN_SCOPE.  Returns the scope before; 0: the interpreter has no scopes. */
 static int
 enter_scope(int scope)
 {
@@ -42,9 +41,8 @@ check_attribute(const void *op)
     isan__check_foreign_use(ISAN__KIND_share, ISAN__ACCESS_attribute, op, __builtin_return_address(0));
 }
 
-/* Called before the count goes down.  The last reference is not dropped: the owner has to
- * deallocate the object.  Its tp_dealloc would put the memory into the free lists of this
- * interpreter. */
+/* Called before the count goes down.  isan keeps the last reference: here, tp_dealloc would put the
+ * memory into the free lists of this interpreter.  The owner has to deallocate the object. */
 static void
 check_decref(void *op)
 {
@@ -59,7 +57,7 @@ check_decref(void *op)
     }
 }
 
-/* _Py_Dealloc, for counts that fell to 0 without a check. */
+/* Called by _Py_Dealloc, for counts that fell to 0 without a check. */
 static int
 check_dealloc(void *op)
 {
@@ -70,8 +68,8 @@ check_dealloc(void *op)
     return 1;
 }
 
-/* new_reference.  An object from a free list is a new object in an old block.  On a stock
- * Python the old one may have belonged to another interpreter. */
+/* Called by new_reference (Objects/object.c).  An object from a free list is a new object in an old
+ * block.  On a stock Python the block may have belonged to another interpreter. */
 static void
 mark_created(void *op)
 {

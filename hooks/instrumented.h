@@ -1,4 +1,4 @@
-/* What the checks and edits of an instrumented Python call. */
+/* The functions that the checks and edits of an instrumented Python call. */
 #ifndef ISAN_HOOKS_INSTRUMENTED_H
 #define ISAN_HOOKS_INSTRUMENTED_H
 

@@ -1,17 +1,16 @@
-/* PyRefTracer (3.13 and later, Objects/object.c): the creation and destruction
- * of every object, those from free lists included, which no allocator sees.
+/* The hook of PyRefTracer (3.13 and later, Objects/object.c): the creation and destruction of every
+ * object.  Objects from free lists are among them, which no allocator sees.
  *
- * There is one tracer for the process, and tracemalloc uses it too
- * (Python/tracemalloc.c, _PyTraceMalloc_TraceRef).  The later one replaces the other.  So
- * isan looks from time to time whether its tracer is still installed.  If not, isan
- * installs it again and passes the calls on to the one that it found.
+ * There is one tracer for the process, and tracemalloc uses it too (Python/tracemalloc.c,
+ * _PyTraceMalloc_TraceRef).  The later one replaces the other.  So isan checks from time to time
+ * that its tracer is still installed.  If not, isan installs it again and passes the calls on to
+ * the tracer that it found.
  */
 #include "hooks/reftrace.h"
 
 #include "hooks/instrumented.h"
-#include "runtime/base/options.h"
 #include "runtime/core/attach.h"
-#include "runtime/core/block.h"
+#include "runtime/base/check.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/foreign_use.h"
 
@@ -23,17 +22,18 @@ enum { CREATE, DESTROY };                   /* PyRefTracerEvent, Include/cpython
 static struct { tracer function; void *data; } next;
 
 static void __attribute__((noinline, cold))
-foreign_dies(void *op)
+destroy_foreign(void *op)
 {
     isan__sync_thread_state(true);
     if (isan__foreign(op)) {
         isan__check_foreign_use(ISAN__KIND_free, ISAN__ACCESS_dealloc, op, __builtin_return_address(0));
-        /* It goes into this interpreter's free list, or is freed. */
+        /* Its memory goes into this interpreter's free list, or is freed. */
         char *block = isan__block_of(op);
         if (block != NULL && isan__share_obmalloc((isan__slot_t)isan__load_tag(block), isan__slot)) {
             isan__retag(block, isan__slot);
         }
     }
+    ISAN__ASSERT(isan__holds_no_lock());
 }
 
 /* A new object in a fresh block has no mark yet.  One from a free list has its old mark.
@@ -50,7 +50,7 @@ trace(void *op, int event, void *data)
                 isan__hook_table.create(op);
             }
             else {
-                foreign_dies(op);
+                destroy_foreign(op);
             }
         }
     }
@@ -82,15 +82,15 @@ isan__reftrace_install(int unused)
     static setter *set;
     static getter *get;
     static int (*check)(void);
-    static bool looked;
-    if (!looked) {
+    static bool known;
+    if (!known) {
         set = (setter *)isan__python_symbol("PyRefTracer_SetTracer");
         get = (getter *)isan__python_symbol("PyRefTracer_GetTracer");
         check = (int (*)(void))isan__python_symbol("PyGILState_Check");
-        looked = true;
+        known = true;
     }
-    /* It tells the creation sites of objects from free lists, so origin=none does without.
-     * A pydebug build aborts if these functions are called without the GIL. */
+    /* The tracer finds the creation sites of objects from free lists: origin=none needs none.  A
+     * pydebug build aborts if these functions are called without the GIL. */
     if (!isan__stock || set == NULL || isan__options.origin == ISAN__ORIGIN_none || !check()) {
         return;
     }

@@ -1,13 +1,13 @@
-/* A stock Python: where isan begins.
+/* Where isan begins in a stock Python.
  *
- * The allocators are installed when the main interpreter gets its GIL.  By then
- * PYTHONMALLOC and -X dev have been obeyed (Python/preconfig.c, _PyPreConfig_Write), and
- * no object exists (Python/pylifecycle.c, pycore_create_interpreter).  The runtime's call
- * of pthread_cond_init shows it (Python/ceval_gil.c, create_gil).  There is no audit event
- * for it, since hooks need a thread state.
+ * The allocators are installed when the main interpreter gets its GIL.  By then Python has obeyed
+ * PYTHONMALLOC and -X dev (Python/preconfig.c, _PyPreConfig_Write), and no object exists
+ * (Python/pylifecycle.c, pycore_create_interpreter).  The runtime calls pthread_cond_init then
+ * (Python/ceval_gil.c, create_gil).  There is no audit event that early, since audit hooks need a
+ * thread state.
  *
- * A stock Python does not say when a thread changes its interpreter.  isan looks it up
- * whenever the thread allocates or calls the C API (core/attach.h).
+ * A stock Python has no hook for a thread that changes its interpreter.  isan checks whenever the
+ * thread allocates or calls the C API (core/attach.h).
  */
 #define _GNU_SOURCE
 #include "hooks/stock.h"
@@ -26,7 +26,7 @@ gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
     if (isan__main_slot == 0) {
         isan__alloc_install();
     }
-    else if (!isan__initialized()) {           /* Python is initialised again */
+    else if (!isan__initialized()) {        /* Python is initialised again */
         isan__main_end(isan__main_slot);
         isan__alloc_install();
     }
@@ -34,7 +34,7 @@ gil_created(pthread_cond_t *cond, const pthread_condattr_t *attributes)
 }
 
 static void *
-substitute(const char *name, bool call, void *arg)
+find_substitute(const char *name, bool call, void *arg)
 {
     (void)call;
     (void)arg;
@@ -45,7 +45,7 @@ static bool
 rewrite_runtime(const struct isan__module *module, void *arg)
 {
     if (module->has_runtime) {
-        isan__imports_rewrite(module, substitute, arg);
+        isan__imports_rewrite(module, find_substitute, arg);
     }
     return !module->has_runtime;
 }

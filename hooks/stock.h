@@ -1,4 +1,4 @@
-/* A stock Python: where isan begins. */
+/* Where isan begins in a stock Python. */
 #ifndef ISAN_HOOKS_STOCK_H
 #define ISAN_HOOKS_STOCK_H
 

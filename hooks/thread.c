@@ -1,15 +1,16 @@
-/* pthread_create(): the interpreter for which a thread was started.
+/* The interceptor of pthread_create(): notes the interpreter that started a thread.
  *
- * A thread that a C library starts for its callbacks has nothing of Python's, so it does
- * not show for which interpreter it calls PyGILState_Ensure().  But pthread_create() was
- * called in an interpreter, or in a thread that was started in one.  Threads of the main
- * interpreter are left alone: PyGILState_Ensure() leads there.
+ * A thread that a C library starts for its callbacks has no thread state, so it does not show
+ * for which interpreter it calls PyGILState_Ensure().  But pthread_create() was called in an
+ * interpreter, or in a thread that was started in one.  Threads of the main interpreter need no
+ * note: PyGILState_Ensure() leads there.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "runtime/base/check.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/origin.h"
 
@@ -32,7 +33,7 @@ run_thread(void *arg)
     return thread.start(thread.arg);
 }
 
-/* False: it is the main interpreter, or none. */
+/* The sub-interpreter that starts a thread now.  False: it is the main interpreter, or none. */
 static bool
 find_creator(struct new_thread *thread)
 {
@@ -66,6 +67,7 @@ pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*star
     if (find_creator(&here) && (started = malloc(sizeof *started)) != NULL) {
         *started = here;
     }
+    ISAN__ASSERT(isan__holds_no_lock());
     if (started == NULL) {
         return real(thread, attributes, start, arg);
     }

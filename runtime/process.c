@@ -1,4 +1,4 @@
-/* The beginning and the end: of the process, of a fork's child, of a crash. */
+/* The start and end of the process, forks and crashes, and the order of all subscribers of events. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,9 +24,7 @@
 #include "runtime/api/pymodule.h"
 #include "runtime/api/query.h"
 #include "runtime/base/check.h"
-#include "runtime/base/options.h"
 #include "runtime/base/sanitizer.h"
-#include "runtime/base/table.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/finding.h"
 #include "runtime/core/lifetime.h"
@@ -43,7 +41,7 @@
 #include "runtime/detect/static_scan.h"
 #include "runtime/elf/modules.h"
 
-static bool allowed, active;
+static bool allowed, active;                /* isan may begin here; it has begun */
 
 static void
 record_process(void)
@@ -84,11 +82,11 @@ record_process(void)
     }
 }
 
-static char reporter[PATH_MAX];             /* "": there is none, or it is not wanted */
+static char reporter[PATH_MAX];             /* "": do not run one */
 static char suppressions[PATH_MAX];
 
-/* The isan command is in bin/, beside lib/.  Looked for at the start: later the
- * dynamic linker's lock, or malloc's, may be what a crashed thread holds. */
+/* The isan command is in bin/, beside lib/.  This is called at the start: later a crashed thread may
+ * hold the dynamic linker's lock, or malloc's. */
 static void
 find_reporter(void)
 {
@@ -111,19 +109,19 @@ find_suppressions(void)
     }
 }
 
-/* Without a log_path nobody else will read the log: run the reporter here.
- * Returns its exit status, -1 if it did not run. */
+/* Runs the reporter.  Without a log_path there is no other reader of the log.  Returns the reporter's
+ * exit status; -1: it did not run. */
 static int
 report_now(void)
 {
     if (reporter[0] == 0 || isan__log_name()[0] == 0) {
         return -1;
     }
-    /* Not fork(): its handlers would take the child for one that goes on, with
-     * a log of its own, and may wait for a lock the crashed thread holds. */
+    /* Not fork(), which runs the handlers below: they would give the child a log of its own, and may
+     * wait for a lock that the crashed thread holds. */
     pid_t child = _Fork();
     if (child == 0) {
-        /* Nothing of the program's may reach the reporter's own Python. */
+        /* The program's settings must not reach the reporter's own Python. */
         static const char *const unset[] = {
             "LD_PRELOAD", "ISAN_OPTIONS", "PYTHONHOME", "PYTHONPATH",
         };
@@ -164,10 +162,10 @@ halt_if_requested(uint32_t finding)
 }
 
 static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
-static struct sigaction before[NSIG];
+static struct sigaction previous_actions[NSIG];
 
-/* Installed with SA_RESETHAND: a fault in here is final.  On return the
- * instruction is run again under the program's own disposition. */
+/* The handler of fatal signals.  It has SA_RESETHAND, so a fault in here is final.  After it returns,
+ * the instruction runs again with the program's own disposition. */
 static void
 crashed(int signal, siginfo_t *info, void *ucontext)
 {
@@ -192,8 +190,8 @@ crashed(int signal, siginfo_t *info, void *ucontext)
     }
     isan__scan_immortals("the crash");
     report_now();
-    sigaction(signal, &before[signal], NULL);
-    if (info->si_code <= 0) {               /* sent: no instruction will do it again */
+    sigaction(signal, &previous_actions[signal], NULL);
+    if (info->si_code <= 0) {               /* the signal was sent: no instruction repeats it */
         raise(signal);
     }
 }
@@ -219,8 +217,8 @@ forked(void)
     isan__publish_forked(0);
 }
 
-/* The executable was built with isan/refcount.h: the hooks' variable, which
- * it defines too, is not the one in this library. */
+/* Was the executable built with isan/refcount.h?  Then it has an isan__hooks of its own, which comes
+ * before the one in this library. */
 static bool
 instrumented(void)
 {
@@ -229,7 +227,7 @@ instrumented(void)
         && theirs.dli_fbase != ours.dli_fbase;
 }
 
-/* What this process executes is not to load isan. */
+/* Keeps isan out of the programs that this process executes. */
 static void
 leave_children(void)
 {
@@ -307,7 +305,7 @@ begin(void)
             struct sigaction action = { 0 };
             action.sa_sigaction = crashed;
             action.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK;
-            sigaction(fatal[i], &action, &before[fatal[i]]);
+            sigaction(fatal[i], &action, &previous_actions[fatal[i]]);
         }
     }
     isan__query_init();
@@ -322,8 +320,7 @@ begin(void)
     isan__boundary_wrap_modules(NULL);
 }
 
-/* A host has loaded a plug-in, which may have brought Python in, or Python an
- * extension. */
+/* A host has loaded a plug-in, which may have loaded Python, or Python has loaded an extension. */
 static void
 module_loaded(void *handle)
 {
@@ -335,10 +332,9 @@ module_loaded(void *handle)
         struct link_map *map;
         if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
             isan__boundary_wrap_modules(map);
-            const char *slash = strrchr(map->l_name, '/');
             isan__sync_thread_state(true);
-            isan__scan_immortals("the import of %s in interpreter %lld", slash ? slash + 1 : map->l_name,
-                                    (long long)isan__interp_of(isan__slot)->id);
+            isan__scan_immortals("the import of %s in interpreter %lld", isan__file_name(map->l_name),
+                                 (long long)isan__interp_of(isan__slot)->id);
             isan__race_stores_module_loaded(map->l_addr);
             isan__import_module(map->l_addr);
             if (isan__tsan) {

@@ -1,7 +1,7 @@
 /* User callbacks for new findings (isan_on_finding(), include/isan/isan.h).
  *
- * A finding is made in a check, where no code of the program may run.  So each callback
- * has a thread of its own, which waits for findings, and making one only wakes it. */
+ * A finding is made in a check, where no code of the program may run.  So each callback has
+ * a thread of its own.  A new finding only wakes that thread. */
 #define _GNU_SOURCE
 #include "runtime/api/callbacks.h"
 
@@ -63,7 +63,7 @@ isan__callbacks_wait(uint32_t seen)
     __atomic_sub_fetch(&n_waiting, 1, __ATOMIC_SEQ_CST);
 }
 
-/* --- what is known of a finding ------------------------------------------------------- */
+/* --- isan_get_finding() --------------------------------------------------------------- */
 
 static uint32_t
 finding_number(const struct isan_rec *rec)
@@ -190,7 +190,7 @@ int
     if (r == NULL) {
         return -1;
     }
-    /* The thread inherits the mask: no signal handler of the program's runs in it. */
+    /* The thread inherits the mask, so no signal handler of the program runs in it. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -230,7 +230,7 @@ int
     return 0;
 }
 
-/* A child has none of the threads. */
+/* The threads are not there in a child. */
 void
 isan__callbacks_forked(int unused)
 {

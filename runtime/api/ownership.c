@@ -1,5 +1,5 @@
-/* isan_transfer() and isan_share() (include/isan/isan.h): a block belongs to another
- * interpreter from now on, or all interpreters may use it. */
+/* isan_transfer() and isan_share() (include/isan/isan.h): make the current interpreter the owner of
+ * an object, or let all interpreters use it. */
 #include "isan/isan.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/block.h"
@@ -37,8 +37,8 @@ visit_dict_memory(const char *op, isan__slot_t owner, void (*visit)(char *, isan
     }
 }
 
-/* Visits the block that has the object, and the memory and the dictionary that only the
- * object uses, as far as its type names them.  Meanwhile no other thread uses the object. */
+/* Visits the block of the object, and the memory and the dictionary that belong to the object alone,
+ * as far as its type shows them.  No other thread uses the object meanwhile. */
 static void
 visit_object_memory(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__slot_t to)
 {

@@ -4,8 +4,8 @@
  * isan is compiled without Python's headers, so the structures that make a module are
  * declared here.  They are part of the stable ABI, the same in all releases
  * (Include/object.h, moduleobject.h, methodobject.h; PEP 384).  Python's functions are
- * looked up when the module is imported.  If one is not there, the import fails, and
- * isan goes on.
+ * looked up when the module is imported.  If one is missing, the import fails, and isan
+ * goes on.
  */
 #include "runtime/api/pymodule.h"
 
@@ -73,33 +73,22 @@ new_none(void)
     return py_api.none;
 }
 
-static object *
-module_look(object *module, object *unused)
-{
-    (void)module, (void)unused;
-    return py_api.number(isan_look());
-}
-
-static object *
-module_owned(object *module, object *unused)
-{
-    (void)module, (void)unused;
-    return py_api.number(isan_owned());
-}
-
-static object *
-module_findings(object *module, object *unused)
-{
-    (void)module, (void)unused;
-    return py_api.number(isan_findings());
-}
-
-static object *
-module_owner(object *module, object *of)
-{
-    (void)module;
-    return py_api.number(isan_owner(of));
-}
+/* Functions that return the number that a function of isan.h returns. */
+#define RETURNS_NUMBER(name, call)              \
+    static object *                             \
+    module_##name(object *module, object *of)   \
+    {                                           \
+        (void)module, (void)of;                 \
+        return py_api.number(call);             \
+    }
+RETURNS_NUMBER(look, isan_look())
+RETURNS_NUMBER(owned, isan_owned())
+RETURNS_NUMBER(findings, isan_findings())
+RETURNS_NUMBER(owner, isan_owner(of))
+RETURNS_NUMBER(transfer, isan_transfer(of))
+RETURNS_NUMBER(share, isan_share(of))
+RETURNS_NUMBER(event, isan__callbacks_event())
+#undef RETURNS_NUMBER
 
 static object *
 module_log(object *module, object *unused)
@@ -107,20 +96,6 @@ module_log(object *module, object *unused)
     char path[4096];
     (void)module, (void)unused;
     return isan_log(path, sizeof path) > 0 ? py_api.path(path) : new_none();
-}
-
-static object *
-module_transfer(object *module, object *what)
-{
-    (void)module;
-    return py_api.number(isan_transfer(what));
-}
-
-static object *
-module_share(object *module, object *what)
-{
-    (void)module;
-    return py_api.number(isan_share(what));
 }
 
 /* The text belongs to the str, which the caller keeps until ignore_end(). */
@@ -179,13 +154,6 @@ module_wait(object *module, object *event)
 }
 
 static object *
-module_event(object *module, object *unused)
-{
-    (void)module, (void)unused;
-    return py_api.number(isan__callbacks_event());
-}
-
-static object *
 module_wake(object *module, object *unused)
 {
     (void)module, (void)unused;
@@ -198,7 +166,7 @@ static struct method methods[] = {
     { "owned",        module_owned,        METH_NOARGS, "isan_owned() of isan.h." },
     { "findings",     module_findings,     METH_NOARGS, "isan_findings() of isan.h." },
     { "owner",        module_owner,        METH_O,      "isan_owner() of isan.h." },
-    { "log",          module_log,         METH_NOARGS, "isan_log() of isan.h; None: there is none." },
+    { "log",          module_log,          METH_NOARGS, "isan_log() of isan.h; None: there is none." },
     { "transfer",     module_transfer,     METH_O,      "isan_transfer() of isan.h." },
     { "share",        module_share,        METH_O,      "isan_share() of isan.h." },
     { "ignore_begin", module_ignore_begin, METH_O,
@@ -207,7 +175,7 @@ static struct method methods[] = {
     { "finding",      module_finding,      METH_O,
       "isan_get_finding() of isan.h, as a dict; None: no such finding." },
     { "event",        module_event,        METH_NOARGS, "A number that changes with each finding and wake()." },
-    { "wait",         module_wait,        METH_O,      "Return when event() is another number than this." },
+    { "wait",         module_wait,         METH_O,      "Return when event() is another number than this." },
     { "wake",         module_wake,         METH_NOARGS, "Let every wait() return." },
     { NULL, NULL, 0, NULL },
 };
@@ -220,7 +188,7 @@ static struct slot slots[] = {
 static struct definition definition = {
     .head.count = 1,
     .name = "_isan",
-    .doc = "What a program asks isan, and declares to it, while it runs (see the module isan).",
+    .doc = "Functions of isan.h for Python code: use the module isan.",
     .methods = methods,
 };
 

@@ -1,5 +1,5 @@
-/* What the program asks isan (include/isan/isan.h), and the scan that the signal of the
- * option `signal` requests. */
+/* The functions of include/isan/isan.h that return what isan knows or scan at once, and the scan that
+ * the signal of the option `signal` requests. */
 #define _GNU_SOURCE
 #include "runtime/api/query.h"
 
@@ -7,7 +7,6 @@
 #include <signal.h>
 
 #include "isan/isan.h"
-#include "runtime/base/lock.h"
 #include "runtime/base/options.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/block.h"
@@ -16,7 +15,7 @@
 #include "runtime/detect/leak.h"
 #include "runtime/detect/static_scan.h"
 
-static struct sigaction previous_action;     /* of that signal */
+static struct sigaction previous_action;    /* of that signal */
 
 int
 (isan_findings)(void)
@@ -95,10 +94,10 @@ long long
     return i->serial != 0 ? (long long)i->id : -1;
 }
 
-/* The signal's handler.  A scan takes locks, so a handler cannot make it: the next thread
- * that gets to slow_free() in hooks/alloc.c does (isan__scan_if_requested()).  This thread
- * gets there soon, as no block that it frees has the slot ISAN__NO_INTERP.  So do the
- * others, from their next isan__thread_update_slots() on. */
+/* The signal's handler.  A scan takes locks, so a handler cannot make it.  The next thread that
+ * gets to slow_free() in hooks/alloc.c makes it (isan__scan_if_requested()).  This thread gets
+ * there with the next block that it frees, as no block has the slot ISAN__NO_INTERP.  Other
+ * threads do from their next isan__thread_update_slots() on. */
 static void
 request_scan(int signal, siginfo_t *info, void *ucontext)
 {
@@ -112,7 +111,7 @@ request_scan(int signal, siginfo_t *info, void *ucontext)
     }
 }
 
-/* Leaves nine tenths of the time to the program: signals that come faster are passed over. */
+/* Takes at most a tenth of the time: signals that come faster are ignored. */
 static void
 report_owned_sometimes(void)
 {

@@ -1,4 +1,4 @@
-/* What a program asks isan: findings, owners, a scan now. */
+/* Functions of isan.h that a program calls to ask isan: findings, owners, a scan now. */
 #ifndef ISAN_API_QUERY_H
 #define ISAN_API_QUERY_H
 

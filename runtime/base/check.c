@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#include "runtime/base/os.h"
-
 void (*isan__on_check_failed)(void);
 
 bool

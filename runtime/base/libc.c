@@ -1,12 +1,13 @@
-/* Functions of the C library, isan's own: no other library sees them.
+/* isan's own versions of functions of the C library.  No other library sees them.
  *
- * In an interpreter built with ThreadSanitizer those of the C library are TSan's
- * interceptors, and they may wait for locks that TSan holds while it makes a report
- * - for which it asks the dynamic linker for the modules (ListOfModules::init in
- * sanitizer_linux_libcdep.cpp): a thread that waits so within dl_iterate_phdr, as
- * where isan walks statics, never goes on.  So here is all that isan calls there:
- * strings, compiled so that no loop becomes a call of what it is the loop of, and
- * what is not worth doing again, as the C library has it.
+ * In an interpreter built with ThreadSanitizer, the C library's functions are TSan's
+ * interceptors.  They may wait for locks that TSan holds while it makes a report, and to make
+ * one TSan calls dl_iterate_phdr (ListOfModules::init in sanitizer_linux_libcdep.cpp).  A thread
+ * that called an interceptor within dl_iterate_phdr would never go on.
+ *
+ * So this file has every such function that isan calls there.  String functions are written
+ * here, and compiled so that no loop becomes a call of the function itself.  Longer functions
+ * are looked up in the C library.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,9 +21,9 @@
 static int (*print)(char *to, size_t size, const char *format, va_list args);
 static int (*get_time)(clockid_t clock, struct timespec *time);
 
-/* Before anything of isan's runs; TSan's are in the executable, before this library. */
+/* Runs before the rest of isan.  TSan's functions are in the executable, which RTLD_NEXT skips. */
 __attribute__((constructor(101))) static void
-find(void)
+find_libc_functions(void)
 {
     *(void **)&print = dlsym(RTLD_NEXT, "vsnprintf");
     *(void **)&get_time = dlsym(RTLD_NEXT, "clock_gettime");

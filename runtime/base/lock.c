@@ -13,8 +13,8 @@
 
 __thread struct isan__lock_state isan__lock_state;
 
-/* The child of a fork finds what the locks guard whole, because a fork waits until
- * no thread is in here.  A thread that holds a lock may take another one. */
+/* A fork waits until no thread holds a lock, so that the child finds the guarded data
+ * consistent.  Meanwhile a thread that holds a lock may take another one. */
 static int n_inside, forking;
 
 static void
@@ -63,7 +63,7 @@ isan__lock(struct isan__lock *lock)
         return;
     }
     while (__atomic_exchange_n(&lock->word, 2, __ATOMIC_ACQUIRE) != 0) {
-        /* A thread that crashed may hold it itself. */
+        /* The lock may be held by this thread, which has crashed. */
         struct timespec second = { .tv_sec = 1 };
         if (syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2,
                     isan__lock_state.crashing ? &second : NULL, NULL, 0) < 0

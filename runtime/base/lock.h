@@ -18,7 +18,7 @@ enum isan__lock_rank {
     ISAN__RANK_ARENAS,                      /* hooks/arena.c: the list of arenas */
     ISAN__RANK_RACE_STORES,                 /* detect/race_stores.c: threads that pause */
     ISAN__RANK_IMMORTAL,                    /* detect/immortal.c: the suspects */
-    ISAN__RANK_MODULES,                     /* elf/modules.c: who makes the next snapshot */
+    ISAN__RANK_MODULES,                     /* elf/modules.c: the current snapshot */
     ISAN__RANK_TABLE,                       /* base/table.c: each table; nothing is taken within */
 };
 
@@ -30,13 +30,19 @@ struct isan__lock {
 void isan__lock(struct isan__lock *lock);
 void isan__unlock(struct isan__lock *lock);
 
-/* What a thread has to do with isan's locks. */
+/* The locks that a thread holds. */
 struct isan__lock_state {
-    uint8_t held;                           /* how many it holds */
-    uint8_t crashing;                       /* it waits for none of them longer than a second */
-    uint32_t ranks;                         /* bits: those it holds (checked builds) */
+    uint8_t held;                           /* how many */
+    uint8_t crashing;                       /* the thread waits at most a second for a lock */
+    uint32_t ranks;                         /* one bit for each rank held (checked builds) */
 };
 extern __thread struct isan__lock_state isan__lock_state __attribute__((tls_model("initial-exec")));
+/* True at each return to the program.  A thread that has crashed may hold locks for good. */
+static inline bool
+isan__holds_no_lock(void)
+{
+    return isan__lock_state.held == 0 || isan__lock_state.crashing;
+}
 
 /* A fork waits until no lock is held, and no lock is taken until it is done. */
 enum isan__fork { ISAN__FORK_BEFORE, ISAN__FORK_PARENT, ISAN__FORK_CHILD };

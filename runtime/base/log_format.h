@@ -1,18 +1,17 @@
-/* The log: what the recorder (libisan.so, inside the process under test)
- * tells the reporter (isan report, outside it).
+/* The format of the log, which the recorder (libisan.so, in the process under test) writes
+ * and the reporter (isan report) reads.
  *
- * A log is one file, mapped MAP_SHARED by the recorder, so that everything
- * recorded survives any death of the process, SIGKILL included, without a
- * handler having to run.  It is a header page and then records, appended
- * lock-free: a writer reserves room by adding to `tail`, writes `size`, fills
- * the record, and last stores `type`.  A reader that meets type 0 skips the
- * record (its writer died); one that meets size 0 stops there (torn log).
+ * A log is one file, which the recorder maps MAP_SHARED.  So all that was recorded survives
+ * the death of the process, SIGKILL included, without a handler.  The file is a header page
+ * and then records, which are appended without a lock.  A writer reserves room by adding to
+ * `tail`, writes `size`, fills the record, and stores `type` last.  A reader skips a record of
+ * type 0, as its writer died, and stops at a record of size 0 (a torn log).
  *
- * Everything is in host byte order and naturally aligned; records are
- * multiples of 8 bytes.  Strings are NUL-terminated bytes in whatever encoding
- * the process had, hostile until escaped; `text` of a record is a run of them.
+ * Everything is in host byte order and naturally aligned.  The size of a record is a multiple
+ * of 8 bytes.  Strings are NUL-terminated bytes in the encoding of the process; a reader must
+ * escape them.  `text` of a record is a sequence of strings.
  *
- * reports/log.py reads this; keep the two together.
+ * reports/read/records.py has the same layouts: change both together.
  */
 #ifndef ISAN_LOG_H
 #define ISAN_LOG_H
@@ -52,7 +51,7 @@ enum isan_rec_type {
     ISAN_REC_REASON,
     ISAN_REC_PLACE,
     ISAN_REC_IGNORED,
-    ISAN_REC_BEHIND,
+    ISAN_REC_PATH,
 };
 
 struct isan_rec {
@@ -70,9 +69,9 @@ struct isan_rec_process {
 };
 
 /* A loaded ELF object.  Run-time address - bias = the ELF file's p_vaddr.
- * [start, end) covers its PT_LOAD segments.  Written before any record that
- * has an address in it; the same address range may be reused after dlclose,
- * the newest record before the address counts.
+ * [start, end) covers its PT_LOAD segments.  The record comes before any record that has an
+ * address in the module.  After dlclose another module may use the addresses: the newest
+ * record before the address counts.
  * text: path, build-id in hex ("" if none). */
 struct isan_rec_module {
     struct isan_rec rec;
@@ -80,10 +79,9 @@ struct isan_rec_module {
     char     text[];
 };
 
-/* A code object that created something.  Owns the sites [base, base+units):
- * site - base = index of the instruction's code unit (2 bytes each) in
- * co_code, to be turned into a line with the linetable (PEP 626,
- * Objects/locations.md of CPython 3.11 and later).
+/* A code object that created something.  It has the sites [base, base+units).  site - base is
+ * the index of the instruction's code unit (2 bytes) in co_code.  The linetable gives its line
+ * (PEP 626, Objects/locations.md of CPython 3.11 and later).
  * text: filename, qualname.  Then linetable_size bytes of co_linetable. */
 struct isan_rec_code {
     struct isan_rec rec;
@@ -95,17 +93,16 @@ struct isan_rec_code {
     char     text[];
 };
 
-/* A stack, innermost frame first.  `native` return addresses (the first is
- * the exact pc) and `python` frames.  A Python frame with ISAN_FRAME_ENTRY is
- * the outermost one run by one activation of the evaluation loop: the native
- * frame of _PyEval_EvalFrameDefault stands for all Python frames up to and
- * including the next entry frame. */
+/* A stack, innermost frame first: native return addresses (the first one is the exact pc), and
+ * Python frames.  A Python frame with ISAN_FRAME_ENTRY is the outermost one of an activation of
+ * the evaluation loop.  A native frame of _PyEval_EvalFrameDefault stands for all Python frames
+ * up to and including the next such frame. */
 struct isan_frame {
     uint32_t site;                  /* 0: unknown */
     uint16_t flags;
     uint16_t pad;
-    uint32_t interp;                /* serial of the interpreter it ran in; 0: the owner of
-                                     * the object whose origin this is */
+    uint32_t interp;                /* serial of the interpreter it ran in; 0, in the origin of
+                                     * an object: the object's owner */
     uint32_t pad2;
 };
 enum { ISAN_FRAME_ENTRY = 1 };
@@ -118,8 +115,8 @@ struct isan_rec_stack {
     uint64_t data[];
 };
 
-/* An interpreter begins or ends.  `serial` is isan's, never reused within a
- * process, > 0; `id` is CPython's own (PyInterpreterState_GetID). */
+/* An interpreter begins or ends.  `serial` is isan's number for it, > 0, and never reused within
+ * a process.  `id` is CPython's (PyInterpreterState_GetID). */
 enum isan_interp_kind { ISAN_INTERP_MAIN = 0, ISAN_INTERP_LEGACY = 1, ISAN_INTERP_OWN_GIL = 2 };
 enum isan_interp_event { ISAN_INTERP_BEGIN = 1, ISAN_INTERP_FINALIZING = 2, ISAN_INTERP_END = 3 };
 struct isan_rec_interp {
@@ -139,9 +136,9 @@ enum {
     ISAN_OBJ_ORIGIN_STACK = 4,      /* `origin` is a stack id, else a site */
     ISAN_OBJ_INTERNED = 8,          /* a str in an interned dictionary */
     ISAN_OBJ_RECYCLED = 16,         /* `origin` may be an earlier object's in the same memory */
-    ISAN_OBJ_STATIC_TYPE = 32,      /* a PyTypeObject in a module's data: the finding's type name is
-                                     * its own tp_name, holder and address are the same, owner is
-                                     * an interpreter that uses it beside `current` */
+    ISAN_OBJ_STATIC_TYPE = 32,      /* a static type: the finding's type name is its tp_name,
+                                     * holder and address are the same, and owner is another
+                                     * interpreter that uses it */
 };
 struct isan_object {
     uint64_t address;
@@ -150,19 +147,19 @@ struct isan_object {
     uint32_t owner;                 /* interpreter serial, 0: unknown */
     uint32_t origin;                /* site or stack id that created it, 0: unknown */
     uint32_t flags;
-    uint32_t maker;                 /* who created it, if the program has transferred it since; 0: its owner */
+    uint32_t creator;               /* serial of the interpreter that created it, if it was transferred; 0: its owner */
     uint32_t pad;
 };
 
 /* A static (or other module data) that holds a pointer to the object. */
 enum {
-    ISAN_HOLDER_CUT_SHORT = 1,      /* the search through memory was given up before it had found one */
+    ISAN_HOLDER_CUT_SHORT = 1,      /* the search through memory was given up before it found one */
 };
 struct isan_holder {
     uint64_t address;               /* run-time address within some isan_rec_module; 0: none found */
-    uint64_t tls;                   /* not 0: it is thread-local, this less 1 is its offset in the TLS
-                                     * block of the module that `address` is in (the start of) */
-    uint32_t tid;                   /* whose, if it is */
+    uint64_t tls;                   /* 0: it is not thread-local; else its offset, plus 1, in the TLS
+                                     * block of the module that starts at `address` */
+    uint32_t tid;                   /* of a thread-local one: the thread */
     uint32_t flags;                 /* ISAN_HOLDER_* */
 };
 
@@ -178,20 +175,20 @@ struct isan_rec_finding {
     struct isan_object object;
     struct isan_holder holder;
     uint32_t used;                  /* stack id */
-    uint32_t gone;                  /* what the object came to when its owner ended: the leak's id, 0: freed properly or still alive */
-    uint32_t number;                /* what isan_findings() (isan.h) gave when it was made */
+    uint32_t gone;                  /* id of the leak that the object became when its owner ended; 0: none */
+    uint32_t number;                /* what isan_findings() (isan.h) returned when it was made */
     uint32_t pad;
     char     text[];                /* type name */
 };
 
-/* Another place that finding `finding` tells of, in the order of the records:
- * `role` indexes kinds.inc's ISAN_PLACE table.  text: a name, as the role has it. */
+/* Another place of a finding.  A finding's places are in the order of their records.  `role` indexes
+ * the ISAN_PLACE table of kinds.inc.  text: a name, which depends on the role. */
 enum {
     ISAN_PLACE_WRITE = 1, ISAN_PLACE_ATOMIC = 2,    /* of an access */
-    ISAN_PLACE_DETACHED = 4,        /* without the GIL of `interp`, which it was in */
-    ISAN_PLACE_UNKNOWN = 8,         /* it may have been in any interpreter */
+    ISAN_PLACE_DETACHED = 4,        /* it was in `interp`, without its GIL */
+    ISAN_PLACE_UNKNOWN = 8,         /* its interpreter is not known */
     ISAN_PLACE_FREE = 16,           /* the memory was freed */
-    ISAN_PLACE_MORTAL = 32,         /* of a change: the object is immortal no more */
+    ISAN_PLACE_MORTAL = 32,         /* of a change: the object is no longer immortal */
     ISAN_PLACE_OLD_ABI = 64,        /* of a suspect: it is for the stable ABI, and counts references inline */
 };
 struct isan_rec_place {
@@ -200,34 +197,33 @@ struct isan_rec_place {
     uint16_t role, flags;
     uint32_t stack, tid;            /* 0: unknown */
     uint32_t interp, pad;           /* serial, 0: none */
-    int64_t  amount;                /* what the role counts: bytes accessed, references; of a lock its
-                                     * address; may be updated in place */
+    int64_t  amount;                /* bytes accessed, or references, or the address of a lock,
+                                     * by role; may be updated in place */
     char     text[];
 };
 
-/* A group of blocks that an interpreter left - or, with a `look`, that it owned
- * when it was asked, which is no finding: roots of one type and creation site,
- * kept alive in one way.  `keeper` indexes kinds.inc's ISAN_RETAINER table;
- * `residue`, if not 0, its ISAN_RESIDUE table: why it is not the user's. */
+/* A group of blocks that an interpreter left.  With `query`, blocks that it owned when isan was
+ * asked, which is no finding.  The blocks are roots of one type, creation site and retainer.
+ * `retainer` indexes the ISAN_RETAINER table of kinds.inc, and `residue` its ISAN_RESIDUE table. */
 struct isan_rec_leak {
     struct isan_rec rec;
     uint32_t id;
-    uint16_t residue, keeper;
+    uint16_t residue, retainer;
     uint64_t count, bytes;          /* blocks of the group */
-    uint64_t kept, kept_bytes;      /* blocks that only live because the group refers to them */
-    uint64_t extra;                 /* references to the group's objects that nothing found explains */
+    uint64_t retained, retained_bytes;      /* blocks that the group keeps alive */
+    uint64_t unexplained_refs;      /* references to the group's objects that isan did not find */
     struct isan_object object;      /* a sample of the group */
     struct isan_holder holder;      /* static that holds the sample */
     uint32_t n_paired;              /* pairs of u32: object serial, finding id */
     uint32_t domain;                /* 'r' raw, 'm' mem, 'o' object, 0 mixed */
     uint32_t text_size;
-    uint32_t look;                  /* of the groups of one look the same number; 0: at its end */
-    uint32_t number, pad;           /* as a finding's, if it is one */
+    uint32_t query;                 /* the same number for all groups of one query; 0: the interpreter has ended */
+    uint32_t number, pad;           /* of a finding: as in isan_rec_finding */
     char     text[];                /* type name ("" for raw memory); then the pairs, 8-aligned */
 };
 
-/* How one object refers to another, for a way from what keeps a leak alive to
- * an object it keeps. */
+/* How one object refers to another: a step of the path from the retainer of a leak to an object
+ * that the leak keeps alive. */
 enum isan_edge {
     ISAN_EDGE_FIELD,                /* a pointer at `offset` bytes from the object's start */
     ISAN_EDGE_ITEM,                 /* of a list or tuple: `offset` is the index */
@@ -235,14 +231,13 @@ enum isan_edge {
     ISAN_EDGE_VALUE,                /* a dictionary's value; label: its key, if that is a str */
     ISAN_EDGE_ATTRIBUTE,            /* an instance's; label: its name */
     ISAN_EDGE_TYPE,                 /* ob_type */
-    ISAN_EDGE_MEMORY,               /* somewhere in memory that the object points at */
+    ISAN_EDGE_MEMORY,               /* from memory that the object points at */
 };
 
-/* One step of the way from leak `leak`'s keeper to a sample of what it keeps,
- * in order.  Step 0 is that from the object of another interpreter, where one
- * is the keeper; the next ones start at the leak's own sample.
- * text: type name of `from` ("": raw memory), of `to`, the edge's label, the C
- * name of the member of `from` if its type tells (PyMemberDef). */
+/* One step of the path from a leak's retainer to a sample of what the leak keeps alive, in order.
+ * Step 0 starts at the object of another interpreter, if that is the retainer.  Step 1 starts at
+ * the leak's own sample.  text: the type name of `from` ("": raw memory), that of `to`, the label
+ * of the edge, and the C name of the member of `from` if its type has it (PyMemberDef). */
 struct isan_rec_step {
     struct isan_rec rec;
     uint32_t leak, position;
@@ -250,12 +245,12 @@ struct isan_rec_step {
     uint32_t edge;                  /* enum isan_edge */
     uint32_t basicsize;             /* of from's type, bytes; 0: raw memory */
     uint64_t offset;
-    uint64_t code;                  /* a function of from's type (tp_dealloc), to find its module by; 0 */
+    uint64_t code;                  /* tp_dealloc of from's type, which names its module; or 0 */
     char     text[];
 };
 
-/* What leak `leak` keeps alive, by type, most bytes first; the leak itself is
- * not counted.  text: type name ("": raw memory). */
+/* What a leak keeps alive of one type, most bytes first.  The leak itself is not counted.
+ * text: the type name ("": raw memory). */
 struct isan_rec_kept {
     struct isan_rec rec;
     uint32_t leak, pad;
@@ -263,10 +258,9 @@ struct isan_rec_kept {
     char     text[];
 };
 
-/* Why the garbage collector could not clear a cycle: index of kinds.inc's
- * ISAN_REASON table.  text: the type's name, the type name of what its member
- * refers to ("": the type itself, or none), the member's C name if the type
- * tells. */
+/* Why the garbage collector could not clear a cycle.  `reason` indexes the ISAN_REASON table of
+ * kinds.inc.  text: the type's name, the type name of the object that its member refers to ("": the
+ * type itself, or none), and the member's C name if the type has it. */
 struct isan_rec_reason {
     struct isan_rec rec;
     uint32_t leak, reason;
@@ -290,17 +284,17 @@ struct isan_rec_exit {
     uint64_t time_ns;
 };
 
-/* The static of that finding or leak holds the object through memory: the way leads
- * through so many pieces of it, from one's word at this offset to the next. */
-#define ISAN_HOPS 6
-struct isan_rec_behind {
+/* The path from the static of a finding or leak to the object, if it leads through memory:
+ * through `n_steps` pieces, from the word at offset at[i] of piece i to the next. */
+#define ISAN_MAX_STEPS 6
+struct isan_rec_path {
     struct isan_rec rec;
-    uint32_t finding, hops;
-    uint32_t at[ISAN_HOPS];         /* of the first ones */
+    uint32_t finding, n_steps;
+    uint32_t at[ISAN_MAX_STEPS];    /* of the first steps */
 };
 
-/* Uses that would have been findings, but for the program's isan_ignore_begin().
- * text: the reason it gave. */
+/* Uses that are no findings because of the program's isan_ignore_begin().
+ * text: the reason that the program gave. */
 struct isan_rec_ignored {
     struct isan_rec rec;
     uint64_t count;                 /* updated in place */

@@ -13,9 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* isan's memory is asked for next to the owner tags (core/shadow.c), where nothing
- * else goes: so a test can tell it from the program's (tests/bench/soak.py).  The
- * kernel takes another place if that one is taken. */
+/* isan's memory is next to the owner tags (core/shadow.c), where nothing else is mapped.  So a
+ * test can tell it from the program's memory (tests/bench/soak.py).  If the place is taken, the
+ * kernel chooses another one. */
 #define REGION_SIZE (1ull << 44)
 #define REGION      (0x350000000000ull - REGION_SIZE)
 
@@ -39,6 +39,23 @@ isan__unmap(void *p, size_t size)
     if (p != NULL) {
         syscall(SYS_munmap, p, size);
     }
+}
+
+bool
+isan__grow(void *array, size_t *room, size_t first, size_t size)
+{
+    void *before, *after = isan__map((*room != 0 ? 2 * *room : first) * size);
+    if (after == NULL) {
+        return false;
+    }
+    memcpy(&before, array, sizeof before);
+    if (*room != 0) {
+        memcpy(after, before, *room * size);
+    }
+    isan__unmap(before, *room * size);
+    memcpy(array, &after, sizeof after);
+    *room = *room != 0 ? 2 * *room : first;
+    return true;
 }
 
 static void
@@ -76,9 +93,9 @@ isan__die(const char *format, ...)
 
 static pid_t own_pid;                       /* 0: this process has not asked yet */
 
-/* Has the process a filter of system calls?  A call that it does not allow may be
- * fatal, and the filters of services (systemd.exec(5), SystemCallFilter=@system-service)
- * do not allow process_vm_readv.  Some programs install theirs late. */
+/* Has the process a filter of system calls?  A call that the filter does not allow may be
+ * fatal.  Filters of services do not allow process_vm_readv (systemd.exec(5),
+ * SystemCallFilter=@system-service).  Some programs install their filter late. */
 static bool
 has_syscall_filter(void)
 {

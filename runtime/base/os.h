@@ -13,6 +13,10 @@ enum { ISAN__PAGE = 4096 };
 /* Zeroed memory, rounded up to pages; NULL: there is none. */
 void *isan__map(size_t size);
 void isan__unmap(void *p, size_t size);     /* p may be NULL */
+/* Doubles the room of an array from isan__map(), which may be NULL with room 0: it gets room for
+ * `first` elements then.  array: the address of the pointer.  size: of an element.  False: there is
+ * no memory, and the array is as it was. */
+bool isan__grow(void *array, size_t *room, size_t first, size_t size);
 
 void isan__say(const char *format, ...) ISAN__PRINTF(1, 2);             /* one line on stderr: "isan: ..." */
 _Noreturn void isan__die(const char *format, ...) ISAN__PRINTF(1, 2);   /* the same, then exit status 2 */
@@ -28,7 +32,7 @@ isan__read(void *to, const void *from, size_t size, bool stable)
 {
     return stable ? (memcpy(to, from, size), true) : isan__peek(to, from, size);
 }
-/* Can `from` point at memory of the program?  The lowest page is never mapped, and
+/* May the address be one of the program's memory?  The lowest page is never mapped, and
  * addresses of user space have 47 bits (Linux, Documentation/arch/x86/x86_64/mm.rst). */
 static inline bool
 isan__is_user_address(uint64_t address)

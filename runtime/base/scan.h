@@ -12,7 +12,7 @@ typedef bool isan__word_visitor(size_t at, uint64_t word, void *arg);
  * readable and stays so.  `base` is added to each `at`.  False: the visitor ended the scan.
  *
  * Inlined, so that a visitor that is known where this is called is inlined too. */
-static inline __attribute__((always_inline)) bool
+ISAN__ALWAYS_INLINE bool
 isan__scan_words(const void *words, size_t size, size_t base, isan__word_visitor *visit, void *arg)
 {
     for (size_t at = 0; at + sizeof(uint64_t) <= size; at += sizeof(uint64_t)) {
@@ -27,7 +27,7 @@ isan__scan_words(const void *words, size_t size, size_t base, isan__word_visitor
 
 /* The same of memory that may go at any moment: each piece of it is copied first.  False:
  * the visitor ended the scan, or a piece could not be read. */
-static inline __attribute__((always_inline)) bool
+ISAN__ALWAYS_INLINE bool
 isan__scan_unstable(const void *from, size_t size, isan__word_visitor *visit, void *arg)
 {
     uint64_t piece[512];

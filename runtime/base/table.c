@@ -3,7 +3,6 @@
 #include "runtime/base/table.h"
 
 #include "runtime/base/check.h"
-#include "runtime/base/os.h"
 
 static uint64_t dropped;
 
@@ -101,7 +100,7 @@ isan__table_get(struct isan__table *t, uint64_t key)
 bool
 isan__table_put(struct isan__table *t, uint64_t key, uint64_t value)
 {
-    ISAN__ASSERT(key != 0);
+    ISAN__ASSERT(key != 0 && value != 0);
     lock_table(t);
     bool ok = (t->used + 1) * 4 <= t->size * 3 || grow(t);
     if (ok) {
@@ -167,7 +166,7 @@ isan__table_find(struct isan__table *t, bool (*wanted)(uint64_t key, uint64_t va
     return found;
 }
 
-/* No other thread uses the table now, or it may find it empty. */
+/* Another thread that uses the table now may find it empty. */
 void
 isan__table_clear(struct isan__table *t)
 {

@@ -10,8 +10,8 @@
 
 bool (*isan__allocators_were_reset)(void);
 
-/* The thread state is not the one that this thread last had: the thread goes back to
- * an outer one, or from the last one into one more interpreter. */
+/* The thread attaches another thread state than its last one.  It goes back to an outer one, or it
+ * enters one more interpreter from the last one. */
 static void
 note_nesting(const char *tstate)
 {
@@ -26,16 +26,16 @@ note_nesting(const char *tstate)
     else if (self->depth < ISAN__NESTED) {
         self->suspended_tstates[self->depth++] = self->detached;
     }
-    /* The creator of an interpreter goes back when it is made (Python/pylifecycle.c,
-     * new_interpreter); the main one has been made before there is another. */
+    /* A thread that creates an interpreter goes back when the interpreter is complete
+     * (Python/pylifecycle.c, new_interpreter).  The main one is complete before there is another. */
     struct isan__interp *last = isan__interp_of(self->slot);
     if (i > 0 || last->kind == ISAN_INTERP_MAIN) {
         last->running = 1;
     }
 }
 
-/* The main interpreter's thread state is attached after its end has begun.  Python was
- * initialised again, or it still frees objects, which nobody uses any more. */
+/* The main interpreter's thread state is attached after its end has begun.  Either Python was
+ * initialised again, or Python still frees objects. */
 static void
 attach_finalizing_main(isan__slot_t slot, const void *interp)
 {
@@ -75,7 +75,7 @@ isan__attach(void *tstate)
     else {
         self->ends = i->ends;
     }
-    self->epoch = slot == 0 ? ~isan__epoch : isan__epoch;   /* 0: look again */
+    self->epoch = slot == 0 ? ~isan__epoch : isan__epoch;   /* 0: sync again */
     self->finalizing = i->finalizing;
     self->running = i->running;
     if (ISAN__UNLIKELY(i->finalizing && i->kind == ISAN_INTERP_MAIN)) {
@@ -105,9 +105,9 @@ isan__finalize(void *tstate)
     }
 }
 
-/* 3.11 has one current thread state for the process, that of the thread with the GIL.
- * Without the GIL it may be gone at any moment.  One that another thread has made is
- * this thread's when it has asked for it (hooks/boundary.c). */
+/* 3.11 has one current thread state for the process, that of the thread with the GIL.  A thread
+ * without the GIL may see it freed at any moment.  A thread state that another thread created is
+ * this thread's if this thread has requested it (requested_tstate, hooks/boundary.c). */
 static bool
 is_of_this_thread(const char *tstate)
 {
@@ -134,7 +134,7 @@ isan__sync_thread_state_slow(bool raw)
         }
         return;
     }
-    /* Another one may be at its address later. */
+    /* The note on its block shows when another thread state is at its address. */
     char *block = isan__block_of(tstate);
     if (block != NULL && !(isan__load_tag(block) & ISAN__NOTED)) {
         isan__publish_tstate_attached(tstate);

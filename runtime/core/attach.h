@@ -6,17 +6,17 @@
 #include "runtime/core/thread.h"
 #include "runtime/cpython/layout.h"
 
-void isan__attach(void *tstate);            /* it becomes this thread's current one */
+void isan__attach(void *tstate);            /* the thread state becomes this thread's current one */
 void isan__detach(void);
 void isan__finalize(void *tstate);          /* its interpreter begins to end */
-/* True: Python was initialised again and has its own allocators back (hooks/alloc.c). */
+/* Has Python been initialised again, with its own allocators (hooks/alloc.c)? */
 extern bool (*isan__allocators_were_reset)(void);
 
 void isan__sync_thread_state_slow(bool raw);
 
-/* Look where this thread is.  `raw`: it may be without the GIL.  Where no
- * address is known for the current thread state, what is read instead, the
- * thread's pointer (System V ABI, x86-64, TLS), is none. */
+/* Notes which interpreter this thread is in now.  `raw`: the thread may be without the GIL.  If
+ * the place of the current thread state is not known (current_at is 0), this reads the thread
+ * pointer instead (System V ABI, x86-64, TLS), which equals no thread state. */
 static inline void
 isan__sync_thread_state_stock(bool raw)
 {

@@ -14,7 +14,7 @@ isan__recognise_object(char *block, bool dead)
     }
     for (size_t before = 0; before <= 2 * ISAN__GRANULE && before < size; before += ISAN__GRANULE) {
         if (isan__is_object(block + before, size - before, dead, isan__memory_is_stable((isan__slot_t)word))) {
-            if (dead) {                     /* nobody will tell any more */
+            if (dead) {                     /* no hook will mark it any more */
                 __atomic_or_fetch(isan__tag_word(block + before), ISAN__OBJECT, __ATOMIC_RELAXED);
             }
             return block + before;
@@ -37,8 +37,8 @@ isan__view_object(struct isan__object_view *view, const void *op, char *block, b
     }
 }
 
-/* Of a type that has free lists (Objects/floatobject.c, listobject.c,
- * tupleobject.c, dictobject.c), and where PyRefTracer does not tell of births and deaths? */
+/* Types with free lists: Objects/floatobject.c, listobject.c, tupleobject.c, dictobject.c.
+ * PyRefTracer reports each object that comes from one. */
 bool
 isan__may_be_recycled(const struct isan__object_head *h)
 {
@@ -47,8 +47,7 @@ isan__may_be_recycled(const struct isan__object_head *h)
             || h->type == isan__py.tuple_type || h->type == isan__py.dict_type);
 }
 
-/* A method or attribute that PyType_Ready has made of a static type's C
- * tables: PyDescrObject.d_type, and for __new__ PyCFunctionObject.m_self
+/* Its type is in PyDescrObject.d_type, and for __new__ in PyCFunctionObject.m_self
  * (Include/cpython/descrobject.h, methodobject.h). */
 bool
 isan__is_of_static_type(const struct isan__object_head *h, const void *op)
@@ -62,12 +61,12 @@ isan__is_of_static_type(const struct isan__object_head *h, const void *op)
         && isan__object_type(of) == isan__py.type_type;
 }
 
-/* A system call takes as long as a hundred looks at a tag.  Raw memory may be freed by
- * any thread, other memory only by its owner. */
+/* A system call takes as long as a hundred loads of a tag.  Any thread may free raw memory; only
+ * its owner frees other memory. */
 static bool
 is_known_memory(const char *from, size_t size)
 {
-    /* CPython's static types and the like, which are asked for most. */
+    /* Most often this is one of CPython's static types. */
     if ((uintptr_t)from - (uintptr_t)isan__py.data < isan__py.data_size
         && size <= isan__py.data_size - ((uintptr_t)from - (uintptr_t)isan__py.data)) {
         return true;

@@ -6,15 +6,15 @@
 #include "runtime/core/shadow.h"
 #include "runtime/cpython/object.h"
 
-/* The same of whatever a program gives. */
+/* The block of a pointer from the program, which may be any number; NULL: there is none. */
 static inline char *
 isan__block_of_checked(const void *p)
 {
-    return isan__main_slot != 0 && (uintptr_t)p >= 4096 && (uintptr_t)p >> 47 == 0 ? isan__block_of(p) : NULL;
+    return isan__main_slot != 0 && isan__is_user_address((uintptr_t)p) ? isan__block_of(p) : NULL;
 }
 
-/* Can a pointer to this granule be one to a block or an object?  Unmarked ones
- * begin at one of the first granules, which are those that have a tag. */
+/* May a block or an object begin at the granule with this shadow word?  An object without a mark
+ * begins at one of the granules that have a tag. */
 static inline bool
 isan__may_start_object(uint32_t word)
 {
@@ -35,10 +35,9 @@ isan__marked_object_in(char *block)
     return NULL;
 }
 
-/* The same, or NULL: raw memory.  Nobody marks the objects of a stock Python
- * before 3.13, or with origin=none, or while another has the tracer
- * (hooks/reftrace.c): they are recognised when asked for.  `dead`: its count may
- * be 0. */
+/* The object of a block; NULL: the block is raw memory.  The objects of a stock Python have no marks
+ * before 3.13, with origin=none, or while another tracer is installed (hooks/reftrace.c).  Then
+ * this recognises them by their content.  `dead`: the count may be 0. */
 char *isan__recognise_object(char *block, bool dead);
 static inline char *
 isan__find_object_in(char *block, bool dead)
@@ -60,17 +59,17 @@ struct isan__object_view {
     const void *start;                      /* the object, or the block */
     uint32_t tag;                           /* of the block's first granule */
     isan__slot_t owner;
-    bool object, freed;                     /* else raw memory; it is quarantined */
+    bool object, freed;                     /* it is an object, not raw memory; it is quarantined */
     struct isan__object_head head;          /* of an object */
     size_t size;                            /* of the block, bytes */
     uint32_t origin;
 };
-/* stable: this thread is about to use the object in any case. */
+/* stable: the object is readable, as this thread is about to use it. */
 void isan__view_object(struct isan__object_view *view, const void *op, char *block, bool stable);
 
-/* May its memory have been another object's before, without isan's knowledge? */
+/* May CPython have reused the memory of an earlier object for it, unseen by isan? */
 bool isan__may_be_recycled(const struct isan__object_head *head);
-/* A method or attribute that PyType_Ready has made of the C tables of a static type. */
+/* Is it a method or attribute that PyType_Ready made of the C tables of a static type? */
 bool isan__is_of_static_type(const struct isan__object_head *head, const void *op);
 
 void isan__block_init(void);                /* lets isan__peek() read blocks that are stable */

@@ -19,7 +19,7 @@ notes_in(uint64_t entry)
 }
 
 static uint64_t
-entry_of(const char *block)
+notes_entry(const char *block)
 {
     return isan__load_tag(block) & ISAN__NOTED ? isan__table_get(&notes, (uint64_t)block) : 0;
 }
@@ -29,12 +29,12 @@ isan__note_block(char *block, unsigned what, uint32_t value)
 {
     uint64_t entry = isan__table_get(&notes, (uint64_t)block);
     if (notes_in(entry) & ISAN__NOTE_INTERP) {
-        return;                             /* its value is the slot, also when there are races on it */
+        return;                             /* its value stays the slot, even if it is in findings, too */
     }
     uint64_t both = (uint64_t)(notes_in(entry) | what) << 32 | (value ? value : (uint32_t)entry);
     uint32_t tag = isan__load_tag(block);
     if (isan__table_put(&notes, (uint64_t)block, both)) {
-        /* Unless its owner frees it just now. */
+        /* The owner may be freeing the block now: then it gets no bit. */
         while (tag & ISAN__START
                && !__atomic_compare_exchange_n(isan__tag_word(block), &tag, tag | ISAN__NOTED, true,
                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
@@ -45,20 +45,20 @@ isan__note_block(char *block, unsigned what, uint32_t value)
 uint32_t
 isan__noted_serial(const char *block)
 {
-    uint64_t entry = entry_of(block);
+    uint64_t entry = notes_entry(block);
     return notes_in(entry) & ISAN__NOTE_OBJECT ? (uint32_t)entry : 0;
 }
 
 bool
 isan__is_declared_shared(const char *block)
 {
-    return !(isan__load_tag(block) & ISAN__FREED) && notes_in(entry_of(block)) & ISAN__NOTE_SHARED;
+    return !(isan__load_tag(block) & ISAN__FREED) && notes_in(notes_entry(block)) & ISAN__NOTE_SHARED;
 }
 
 uint32_t
 isan__noted_thread(const char *block)
 {
-    uint64_t entry = entry_of(block);
+    uint64_t entry = notes_entry(block);
     return (notes_in(entry) & (ISAN__NOTE_TSTATE | ISAN__NOTE_OBJECT)) == ISAN__NOTE_TSTATE ? (uint32_t)entry : 0;
 }
 

@@ -1,4 +1,4 @@
-/* Events: what core tells detectors, API and hooks (events.inc). */
+/* Events that core publishes for detectors, API and hooks (events.inc). */
 #ifndef ISAN_CORE_EVENTS_H
 #define ISAN_CORE_EVENTS_H
 

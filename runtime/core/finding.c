@@ -121,13 +121,13 @@ isan__block_leaked(char *block, uint32_t leak)
     }
 }
 
-void
-isan__describe_view(struct isan_object *to, const struct isan__object_view *view)
+static void
+describe_view(struct isan_object *to, const struct isan__object_view *view)
 {
     uint32_t origin = view->origin;
     *to = (struct isan_object){
         .address = (uint64_t)view->start, .size = view->size, .owner = isan__interp_of(view->owner)->serial,
-        .serial = isan__noted_serial(view->block), .maker = isan__creator_of(view->block),
+        .serial = isan__noted_serial(view->block), .creator = isan__creator_of(view->block),
     };
     if (isan__origin_is_stack(origin)) {
         to->flags |= ISAN_OBJ_ORIGIN_STACK;
@@ -137,8 +137,8 @@ isan__describe_view(struct isan_object *to, const struct isan__object_view *view
     if (view->object) {
         const struct isan__object_head *h = &view->head;
         to->flags |= ISAN_OBJ_OBJECT;
-        /* Finalisation clears the state of interned strings and leaves them immortal,
-         * which no other way makes a str (_PyUnicode_ClearInterned). */
+        /* At the end, _PyUnicode_ClearInterned clears the state of interned strings and leaves them
+         * immortal.  No other str is immortal. */
         if (!view->freed && isan__head_is_str(h) && (isan__is_interned(h) || isan__is_immortal(h))) {
             to->flags |= ISAN_OBJ_INTERNED;
         }
@@ -156,7 +156,7 @@ isan__describe_object(struct isan_object *to, const void *op, char *block)
 {
     struct isan__object_view view;
     isan__view_object(&view, op, block, isan__memory_is_stable((isan__slot_t)isan__load_tag(block)));
-    isan__describe_view(to, &view);
+    describe_view(to, &view);
 }
 
 /* --- making them ------------------------------------------------------------------------- */
@@ -193,10 +193,10 @@ isan__finding_make(const struct isan__finding *f)
     memcpy(r->text, f->type, n);
     r->id = isan__next_finding_id();
     isan__table_put_or_drop(&by_id, r->id, (uint64_t)r);
-    /* Before another thread can look at what the object came to. */
+    /* Before another thread can read which leak the object became. */
     if (f->view != NULL) {
         add_to_object(isan__object_serial(f->view->block), r);
-        isan__describe_view(&r->object, f->view);
+        describe_view(&r->object, f->view);
     }
     else {
         r->object = f->object;

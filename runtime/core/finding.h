@@ -17,8 +17,8 @@ struct isan__finding {
     struct isan_holder holder;              /* address 0: none */
     uint32_t current;                       /* serial of the interpreter that used it */
     uint32_t stack;                         /* 0: this thread's stack, recorded now */
-    const struct isan__object_view *view;   /* the object; NULL: */
-    struct isan_object object;              /* described already; its serial pairs it with an object */
+    const struct isan__object_view *view;   /* the object; NULL: `object` has its description */
+    struct isan_object object;
 };
 /* The finding with this key, or NULL. */
 struct isan_rec_finding *isan__finding_known(uint64_t key);
@@ -39,20 +39,19 @@ void isan__findings_forked(int unused);     /* subscriber: the records belong to
 
 /* The serial of the object in the block: it gets one if it has none. */
 uint32_t isan__object_serial(char *block);
-/* As records have it. */
-void isan__describe_view(struct isan_object *to, const struct isan__object_view *view);
+/* Describes the object at op as records do. */
 void isan__describe_object(struct isan_object *to, const void *op, char *block);
 /* Ids of the findings about an object; returns how many. */
 int isan__findings_of_object(uint32_t object_serial, uint32_t *ids, int max);
-/* The leak is what became of the finding's object, and of a block that later findings
- * may be about. */
+/* The finding's object has leaked; the block has leaked, and later findings may be about it. */
 void isan__finding_became_leak(uint32_t finding, uint32_t leak);
 void isan__block_leaked(char *block, uint32_t leak);
 
 /* --- isan_ignore_begin() --- */
 
-bool isan__ignore_finding(void);            /* counts it for the innermost reason; true */
-/* Is this thread's finding, which is about to be made, none? */
+bool isan__ignore_finding(void);            /* counts a finding for the innermost reason; true */
+/* Is this thread in a scope of isan_ignore_begin()?  Then the finding that it is about to make is
+ * counted there instead. */
 static inline bool
 isan__ignores(void)
 {

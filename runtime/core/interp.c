@@ -11,7 +11,6 @@
 #include "runtime/core/interp.h"
 
 #include "runtime/base/check.h"
-#include "runtime/base/options.h"
 #include "runtime/base/table.h"
 #include "runtime/core/shadow.h"
 #include "runtime/cpython/layout.h"
@@ -57,7 +56,7 @@ isan__share_obmalloc(isan__slot_t a, isan__slot_t b)
     return isan__interp_of(a)->shares_main && isan__interp_of(b)->shares_main;
 }
 
-/* Whoever has none of its own has the main interpreter's (Python/pylifecycle.c,
+/* An interpreter without a GIL of its own uses the main interpreter's (Python/pylifecycle.c,
  * init_interp_create_gil). */
 bool
 isan__share_gil(isan__slot_t a, isan__slot_t b)
@@ -66,10 +65,9 @@ isan__share_gil(isan__slot_t a, isan__slot_t b)
                       && isan__interp_of(b)->kind != ISAN_INTERP_OWN_GIL);
 }
 
-/* An interpreter with a GIL of its own may share the main one's obmalloc.
- * PyInterpreterConfig (Include/cpython/pylifecycle.h) begins with
- * use_main_obmalloc; 3.12 has Py_RTFLAGS_USE_MAIN_OBMALLOC (Include/internal/
- * pycore_interp.h); 3.11 nothing else. */
+/* An interpreter with a GIL of its own may share the main one's obmalloc.  PyInterpreterConfig
+ * (Include/cpython/pylifecycle.h) begins with use_main_obmalloc.  3.12 has the flag
+ * Py_RTFLAGS_USE_MAIN_OBMALLOC (Include/internal/pycore_interp.h).  In 3.11 all share it. */
 static bool
 uses_main_obmalloc(const void *interp)
 {
@@ -117,7 +115,7 @@ isan__retag(char *block, isan__slot_t to)
     isan__slot_t from = (isan__slot_t)w[0];
     int n = w[0] & ISAN__LONG ? 3 : 2;
     for (int i = 0; i < n; i++) {
-        /* Unless somebody frees it just now. */
+        /* Another thread may be freeing it now: then it keeps its owner. */
         uint32_t is = w[i], becomes = (is & 0xffff0000u) | to;
         if ((is & 0xffff) != from
             || !__atomic_compare_exchange_n(&w[i], &is, becomes, false,
@@ -157,8 +155,8 @@ make_expired(void)
     }
 }
 
-/* Give back the slots of all interpreters that have ended.  This walks the whole
- * shadow, so it holds no lock.  False: another thread does it now. */
+/* Frees the slots of all interpreters that have ended.  This walks the whole shadow, so it holds no
+ * lock.  False: another thread does it now. */
 static bool
 expire(void)
 {
@@ -258,7 +256,6 @@ isan__interp_take_slot(const void *interp)
     return slot;
 }
 
-/* It has ended: what asks for its address asks for another one. */
 void
 isan__interp_forget(struct isan__interp *i)
 {
@@ -277,14 +274,13 @@ release(isan__slot_t slot)
     isan__unlock(&lock);
 }
 
-/* Its blocks have been counted; it is of no use once they are gone. */
 void
 isan__interp_counted(isan__slot_t slot, uint32_t left)
 {
     struct isan__interp *i = isan__interp_of(slot);
     ISAN__ASSERT(i->ended);
-    /* What is freed before `counted` is set stays in the sum: then the slot is kept
-     * longer than needed, never too short. */
+    /* A block that is freed before `counted` is set stays in the sum.  So the slot may be kept
+     * longer than needed, but is never freed too early. */
     __atomic_store_n(&i->left, left, __ATOMIC_RELAXED);
     __atomic_store_n(&i->counted, 1, __ATOMIC_RELEASE);
     if (left == 0) {

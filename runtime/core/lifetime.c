@@ -5,7 +5,6 @@
 #include "runtime/core/block_notes.h"
 #include "runtime/core/origin.h"
 #include "runtime/core/quarantine.h"
-#include "runtime/core/thread.h"
 #include "runtime/core/transfer.h"
 
 isan__slot_t
@@ -62,9 +61,8 @@ isan__interp_end(isan__slot_t slot)
     isan__interp_counted(slot, end.left);
 }
 
-/* The main interpreter is part of _PyRuntime: its memory is not freed but used again by
- * the next Py_Initialize.  That, or else the end of the process, is the first to show
- * that it has ended. */
+/* The main interpreter is part of _PyRuntime: its memory is not freed, and the next Py_Initialize
+ * uses it again.  So isan sees its end only at the next Py_Initialize or at the end of the process. */
 void
 isan__main_end(isan__slot_t slot)
 {

@@ -1,8 +1,7 @@
-/* The log: see log.h for the format.
+/* Writes the log: see log.h.  base/log_format.h has the format.
  *
- * The file is mapped once, over a window larger than it will be; it is given
- * real blocks (posix_fallocate) ahead of the writers, because a store to a
- * hole on a full disk would be SIGBUS.
+ * The file is mapped once, over a window larger than it will be.  It gets real blocks
+ * (posix_fallocate) ahead of the writers: a store to a hole on a full disk would be SIGBUS.
  */
 #define _GNU_SOURCE
 #include "runtime/core/log.h"
@@ -19,9 +18,8 @@
 #include <unistd.h>
 
 #include "runtime/base/check.h"
-#include "runtime/base/lock.h"
-#include "runtime/base/options.h"
 #include "runtime/core/events.h"
+#include "runtime/elf/module.h"
 
 #define WINDOW ((size_t)1 << 30)            /* bytes of log at most */
 #define STEP   ((size_t)1 << 18)            /* allocated ahead */
@@ -46,8 +44,8 @@ header(void)
     return (struct isan_log_header *)file.base;
 }
 
-/* A program may close all descriptors, as daemons do, and have a file of its own
- * under the same number: that must not be cut, grown or closed. */
+/* A program may close all descriptors, as daemons do, and open a file of its own under the same
+ * number.  isan must not change or close that file. */
 static bool
 is_log(int fd)
 {
@@ -55,17 +53,17 @@ is_log(int fd)
     return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == file.device && now.st_ino == file.inode;
 }
 
-/* Programs count on the lowest numbers, which open(2) gives: who closes 0 and
- * opens a file gets 0.  Few have as many as this; the limit may be below it. */
+/* Gives a descriptor a high number.  Programs rely on low numbers: one that closes 0 and opens a file
+ * gets 0 (open(2)).  Few programs have as many descriptors as this; the limit may be below it. */
 static int
-out_of_the_way(int fd)
+move_descriptor(int fd)
 {
-    enum { MANY = 900 };
-    int far = fcntl(fd, F_DUPFD_CLOEXEC, MANY);
-    if (far >= 0) {
+    enum { HIGH = 900 };
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
+    if (moved >= 0) {
         close(fd);
     }
-    return far >= 0 ? far : fd;
+    return moved >= 0 ? moved : fd;
 }
 
 /* False: it was closed, and cannot be opened any more (chroot, setuid). */
@@ -81,7 +79,7 @@ open_again(void)
         close(fd);
         fd = -1;
     }
-    fd = fd < 0 ? -1 : out_of_the_way(fd);
+    fd = fd < 0 ? -1 : move_descriptor(fd);
     if (!__atomic_compare_exchange_n(&file.fd, &closed, fd, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
         && fd >= 0) {
         close(fd);                          /* another thread was first */
@@ -89,7 +87,7 @@ open_again(void)
     return fd >= 0;
 }
 
-/* posix_fallocate raises SIGXFSZ past RLIMIT_FSIZE, so look first. */
+/* posix_fallocate raises SIGXFSZ past RLIMIT_FSIZE, so this checks the limit first. */
 static bool
 extend(size_t room)
 {
@@ -101,7 +99,7 @@ extend(size_t room)
     return open_again() && posix_fallocate(file.fd, 0, (off_t)room) == 0;
 }
 
-/* The program may be in another directory when it asks. */
+/* The program may change its directory before it asks for the name. */
 static void
 make_absolute(void)
 {
@@ -131,7 +129,7 @@ create(const char *directory, bool anonymous)
             file.device = made.st_dev;
             file.inode = made.st_ino;
             make_absolute();
-            return out_of_the_way(fd);
+            return move_descriptor(fd);
         }
         if (errno != EEXIST) {
             return fd;
@@ -140,9 +138,8 @@ create(const char *directory, bool anonymous)
     return -1;
 }
 
-/* At its start a process that cannot have a log is told so and ends; a forked
- * child goes on without one. */
-static void __attribute__((format(printf, 1, 2)))
+/* A process that cannot have a log ends with a message.  A forked child goes on without a log. */
+static void ISAN__PRINTF(1, 2)
 no_log(const char *format, ...)
 {
     char why[768];
@@ -217,8 +214,8 @@ isan__log_close(void)
         r->time_ns = isan__now();
         isan__log_publish(r, ISAN_REC_EXIT);
     }
-    /* Other threads may still write: blocks past the tail go, not the map, and what
-     * they reserve from now on is dropped. */
+    /* Other threads may still write.  So the map stays, only the blocks past the tail go, and
+     * records that are reserved from now on are dropped. */
     isan__recording = false;
     __atomic_store_n(&file.room, 0, __ATOMIC_SEQ_CST);
     uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
@@ -227,8 +224,8 @@ isan__log_close(void)
     }
 }
 
-/* The child gets a log of its own when it first has something to say; the
- * parent's mapping is shared and not the child's to write. */
+/* The child opens a log of its own with its first record.  The mapping is shared with the parent, so
+ * the child must not write to it. */
 void
 isan__log_forked(void)
 {
@@ -236,8 +233,7 @@ isan__log_forked(void)
         return;
     }
     file.parent_tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
-    const char *slash = strrchr(file.name, '/');
-    const char *name = slash ? slash + 1 : file.name;
+    const char *name = isan__file_name(file.name);
     size_t n = strlen(name);
     memcpy(file.parent, name, n < sizeof file.parent ? n + 1 : 0);
     munmap(file.base, WINDOW);
@@ -271,10 +267,10 @@ isan__log_dropped(void)
     }
 }
 
-/* Let the file have `needed` bytes.  This makes system calls that can block, so it
- * holds no lock: two threads that are here at a time both extend the file. */
+/* Extends the file to `needed` bytes.  This makes system calls that can block, so it holds no lock:
+ * two threads that are here at a time both extend the file. */
 static bool
-make_room(size_t needed)
+extend_to(size_t needed)
 {
     size_t room = __atomic_load_n(&file.room, __ATOMIC_ACQUIRE);
     while (room < needed) {
@@ -304,7 +300,7 @@ isan__log_reserve(size_t size)
     size = (size + 7) & ~(size_t)7;
     uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
     do {
-        if (!make_room(tail + size)) {
+        if (!extend_to(tail + size)) {
             isan__log_dropped();
             return NULL;
         }
@@ -326,7 +322,7 @@ isan__log_publish(void *record, uint32_t type)
 {
     if (type == ISAN_REC_FINDING
         || (type == ISAN_REC_LEAK && ((struct isan_rec_leak *)record)->residue == 0
-            && ((struct isan_rec_leak *)record)->look == 0)) {
+            && ((struct isan_rec_leak *)record)->query == 0)) {
         uint32_t number = __atomic_add_fetch(&findings, 1, __ATOMIC_RELAXED);
         *(type == ISAN_REC_FINDING ? &((struct isan_rec_finding *)record)->number
           : &((struct isan_rec_leak *)record)->number) = number;
@@ -338,8 +334,8 @@ isan__log_publish(void *record, uint32_t type)
     }
 }
 
-/* After rec, or the first one (NULL): only those that are published.  NULL: there
- * is none, or somebody is just about to write one. */
+/* The next published record after rec (NULL: the first one).  NULL: there is none, or another thread
+ * is about to write one. */
 const struct isan_rec *
 isan__log_next(const struct isan_rec *rec)
 {

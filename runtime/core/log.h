@@ -17,11 +17,10 @@ void *isan__log_reserve(size_t size);
 void isan__log_publish(void *record, uint32_t type);
 void isan__log_dropped(void);
 const struct isan_rec *isan__log_next(const struct isan_rec *rec);
-uint32_t isan__log_findings(void);          /* published so far, but for residue */
-/* The strings of a record, one after the other, each with its NUL: their size, and
- * writing them (returns the end). */
+uint32_t isan__log_findings(void);          /* published so far, without residue */
+/* The size of a record's strings, each with its NUL; writes them, and returns the end. */
 size_t isan__log_strings_size(const char *const *strings, size_t n);
 char *isan__log_put_strings(char *to, const char *const *strings, size_t n);
-void isan__log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void isan__log_note(const char *format, ...) ISAN__PRINTF(1, 2);
 
 #endif

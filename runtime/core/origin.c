@@ -14,16 +14,11 @@
 #include "runtime/base/table.h"
 #include "runtime/core/block_notes.h"
 #include "runtime/core/interp.h"
-#include "runtime/core/log.h"
 #include "runtime/core/stack.h"
 #include "runtime/cpython/object.h"
 
 #define STACKS   (1u << (ISAN__ORIGIN_BITS - 1))
-/* Marks in the shadow word of a code object: */
-#define IMPORTS  ISAN__CODE_IMPORTS
-#define LOADS    ISAN__CODE_LOADS
-#define MARKS    (IMPORTS | LOADS)
-#define NO_SITES 1u                         /* in that word: the numbers are used up */
+#define NO_SITES 1u                         /* in the shadow word of a code object: the numbers are used up */
 
 static uint32_t next_site = 2, next_stack = 1;
 /* Content hash -> first site, stack id.  Without an entry the log has the code or
@@ -44,10 +39,10 @@ static uint32_t
 importlib_mark(const char *filename, const char *qualname)
 {
     if (strcmp(filename, "<frozen importlib._bootstrap>") == 0) {
-        return strcmp(qualname, "_call_with_frames_removed") == 0 ? IMPORTS : 0;
+        return strcmp(qualname, "_call_with_frames_removed") == 0 ? ISAN__CODE_IMPORTS : 0;
     }
     if (strcmp(filename, "<frozen importlib._bootstrap_external>") == 0) {
-        return strncmp(qualname, "ExtensionFileLoader.", 20) == 0 ? LOADS : 0;
+        return strncmp(qualname, "ExtensionFileLoader.", 20) == 0 ? ISAN__CODE_LOADS : 0;
     }
     return 0;
 }
@@ -135,7 +130,7 @@ site_of_frame(const char *frame, uint32_t *word)
         return 0;
     }
     memcpy(&instr, frame + isan__py.frame_instr, sizeof instr);
-    uint32_t base = *word & ~MARKS;
+    uint32_t base = *word & ~(ISAN__CODE_IMPORTS | ISAN__CODE_LOADS);
     ptrdiff_t unit = (instr - (code + isan__py.code_units)) / 2;
     /* Before 3.13 a frame that has not begun points before its first unit. */
     return base == NO_SITES ? 0 : base + (unit > 0 ? (uint32_t)unit : 0);
@@ -180,14 +175,14 @@ loads_extension(const char *frame)
     if (frame != NULL) {
         site_of_frame(frame, &word);
     }
-    return word & LOADS;
+    return word & ISAN__CODE_LOADS;
 }
 
 enum { MAX_NATIVE = 64, MAX_PYTHON = 64 };
 
-/* The frames of one thread state, innermost first.  Those of the current one are stable,
- * unless the process is crashing.  One that this thread detached long ago may have been
- * deleted since, so it is read with isan__peek().
+/* The frames of one thread state, innermost first.  stable: they are readable, as those of the
+ * current thread state are unless the process is crashing.  A thread state that this thread
+ * detached long ago may have been deleted since.
  *
  * own_as_0: frames of the current interpreter get serial 0. */
 static int
@@ -294,7 +289,7 @@ isan__record_native_stack(const uint64_t *native, int n, bool here)
 {
     struct isan_frame python[MAX_PYTHON];
     return record_stack(native, n < MAX_NATIVE ? n : MAX_NATIVE, python,
-                  here ? all_python_frames(python, true, false) : 0);
+                        here ? all_python_frames(python, true, false) : 0);
 }
 
 uint32_t
@@ -303,7 +298,7 @@ isan__record_stack(void *ucontext)
     return stack_here(ucontext, false);
 }
 
-/* The first address of a stack is exact; a return address is behind its call. */
+/* The first address of a stack is exact; a return address is after its call. */
 uint32_t
 isan__record_return_address(const void *pc)
 {
@@ -311,13 +306,13 @@ isan__record_return_address(const void *pc)
     return pc == NULL ? 0 : record_stack(&native, 1, NULL, 0);
 }
 
-/* Records the Python line.  Where that says nothing, records the native stack: an
- * extension's init functions run below importlib, or, if single-phase, in the main
- * interpreter without a frame, as the C code of a host does.  While an interpreter is made
- * or ends there is no frame either, and the stack would say nothing.
+/* Records the Python line, or the native stack if the line says nothing.  The line says nothing for
+ * init functions of extensions, which run below importlib.  There is no line for single-phase init
+ * functions, which run in the main interpreter without a frame, and for the C code of a host.
+ * While an interpreter begins or ends there is no frame either, but the stack would say nothing.
  *
- * The stack of an import is the same in each interpreter.  Its own serial is 0 in it, so
- * that the stack is recorded once. */
+ * The stack of an import is the same in each interpreter.  The interpreter's own serial is 0 in it,
+ * so that the stack is recorded once. */
 uint32_t
 isan__origin_slow(void)
 {
@@ -327,7 +322,7 @@ isan__origin_slow(void)
     }
     const char *frame = top_frame(self->tstate);
     uint32_t word = 0, here = frame ? site_of_frame(frame, &word) : 0;
-    if (ISAN__UNLIKELY((word & IMPORTS && loads_extension(frame))
+    if (ISAN__UNLIKELY((word & ISAN__CODE_IMPORTS && loads_extension(frame))
                        || (frame == NULL && self->running && !self->finalizing)
                        || self->scope == ISAN__INIT
                        || isan__options.origin == ISAN__ORIGIN_native)) {

@@ -8,7 +8,7 @@
 #include "runtime/cpython/layout.h"
 
 bool isan__in_python_frame(void);                   /* does this thread run Python code? */
-bool isan__tstate_runs_python(const char *tstate);  /* the same of a thread state, which is there */
+bool isan__tstate_runs_python(const char *tstate);  /* the same of a thread state that exists */
 uint32_t isan__current_site(void);                  /* of the current Python frame; 0: none */
 
 /* Stacks in the log; each returns the id of one, 0: none. */

@@ -1,13 +1,12 @@
 /* Quarantine: holds back the blocks that an ending interpreter frees.  They keep their
- * owner and are tagged FREED.  So a use through a pointer that was not cleared is
- * recognised; else it would hit memory with a new use.
+ * owner and are tagged FREED.  So isan recognises a use through a pointer that was not cleared.
  *
  * There are two first-in-first-out rings, each within half the budget of the option
- * `quarantine`.  Only an interpreter that shares the main interpreter's obmalloc can give
- * a block back to it, so blocks of that obmalloc have a ring of their own.  A small block
- * of another interpreter with its own obmalloc cannot be given back from here: it is
- * forgotten, and its arena goes as a whole once that interpreter has ended (hooks/arena.c).
- * So is a block of an obmalloc that Python no longer has because it was initialised again.
+ * `quarantine`.  Only an interpreter that shares the main interpreter's obmalloc can free a
+ * block of it, so blocks of that obmalloc have a ring of their own.  A small block of another
+ * interpreter's own obmalloc cannot be freed from here.  It is forgotten, and its arena is freed
+ * as a whole when that interpreter has ended (hooks/arena.c).  A block of an obmalloc from before
+ * Python was initialised again is forgotten, too.
  */
 #include "runtime/core/quarantine.h"
 
@@ -35,7 +34,7 @@ static struct isan__lock lock = { .rank = ISAN__RANK_QUARANTINE };
 void (*isan__real_free)(int domain, void *p);
 
 static bool
-grow(struct ring *r)
+grow_ring(struct ring *r)
 {
     size_t bigger = r->size ? 2 * r->size : FIRST_SIZE;
     struct entry *to = isan__map(bigger * sizeof *to);
@@ -53,7 +52,7 @@ grow(struct ring *r)
 }
 
 static void
-give_back(struct entry e)
+free_entry(struct entry e)
 {
     char *block = (char *)(uintptr_t)e.block;
     uint32_t word = isan__load_tag(block);
@@ -77,8 +76,8 @@ give_back(struct entry e)
         isan__table_put_or_drop(&held, e.serial, left);
     }
     isan__unlock(&lock);
-    /* Of this and isan__interp_end() the later one sees both facts: the interpreter has
-     * ended, and none of its blocks is held back.  Its slot may have a new interpreter. */
+    /* The later one of this and isan__interp_end() sees that the interpreter has ended and that none
+     * of its blocks is held.  Its slot may have a new interpreter. */
     if (left == 0 && (i->serial != e.serial || __atomic_load_n(&i->ended, __ATOMIC_SEQ_CST))) {
         isan__publish_interp_unused(e.serial);
     }
@@ -100,7 +99,7 @@ isan__quarantine(char *block, int domain)
     }
     isan__tsan_release(block);
     isan__lock(&lock);
-    if (r->n == r->size && !grow(r)) {
+    if (r->n == r->size && !grow_ring(r)) {
         isan__unlock(&lock);
         return false;
     }
@@ -118,7 +117,7 @@ isan__quarantine(char *block, int domain)
         r->n--;
         r->bytes -= isan__block_size((char *)(uintptr_t)e.block);
         isan__unlock(&lock);
-        give_back(e);
+        free_entry(e);
         isan__lock(&lock);
     }
     isan__unlock(&lock);

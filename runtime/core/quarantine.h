@@ -6,7 +6,7 @@
 
 bool isan__quarantine(char *block, int domain);         /* false: free it now */
 uint32_t isan__quarantine_holds(uint32_t serial);       /* blocks of that interpreter */
-/* Gives a block back to the allocator under test (hooks/alloc.c). */
+/* Frees a block with the allocator under test (hooks/alloc.c). */
 extern void (*isan__real_free)(int domain, void *p);
 
 #endif

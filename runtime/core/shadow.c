@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "runtime/base/check.h"
-#include "runtime/base/os.h"
 #include "runtime/base/sanitizer.h"
 #include "runtime/core/log.h"
 
@@ -24,7 +23,7 @@
  *
  *   0x100000000000 - 0x300000000000   its shadow
  *   0x300000000000 - 0x380000000000   its shadow of locks and blocks
- *   0x380000000000 - 0x550000000000   nothing, protected from everybody
+ *   0x380000000000 - 0x550000000000   nothing (PROT_NONE)
  *   0x550000000000 - 0x5a0000000000   executables
  *   0x720000000000 - 0x730000000000   malloc
  *   0x7a0000000000 - 0x800000000000   libraries, mmap, stacks
@@ -108,7 +107,7 @@ block_is_valid(const uint32_t *w)
     return (w[0] & 0xffff) != 0 && (n == 2 || w[2] >> 16 != 0);
 }
 
-/* Visit the blocks whose tags are in [from, to), a range of shadow words. */
+/* Visits the blocks with their first tag in [from, to), a range of shadow words. */
 static void
 visit_tags(const uint32_t *from, const uint32_t *to, isan__slot_t slot,
      void (*visit)(char *, void *), void *arg)
@@ -116,7 +115,7 @@ visit_tags(const uint32_t *from, const uint32_t *to, isan__slot_t slot,
     for (const uint32_t *w = from; w < to; w++) {
         uint32_t word = *(const volatile uint32_t *)w;
         if (word & ISAN__START && (slot == 0 || (word & 0xffff) == slot)) {
-            /* Another thread may just free the block of a living interpreter. */
+            /* Another thread may be freeing the block of a living interpreter. */
             ISAN__EXPENSIVE(slot == 0 || block_is_valid(w) || *(const volatile uint32_t *)w != word);
             visit((char *)(((uintptr_t)w - ISAN__SHADOW) << 2), arg);
         }
@@ -182,14 +181,14 @@ parse_mapping(const char *line)
     return m;
 }
 
-/* The next line of the file, cut to fit; false: there is none.  It is read through a small
- * buffer, since stdio would allocate. */
+/* Reads a file line by line through a small buffer, since stdio would allocate. */
 struct line_reader {
     int fd;
     ssize_t n, at;                          /* bytes in the buffer, the next one */
     char buffer[4096];
 };
 
+/* The next line, cut to fit; false: there is none. */
 static bool
 read_line(struct line_reader *r, char *line, size_t size)
 {
@@ -214,8 +213,8 @@ read_line(struct line_reader *r, char *line, size_t size)
     }
 }
 
-/* No allocator asks for as much at a time, but AddressSanitizer does for its shadow,
- * 14 TiB.  It would take minutes to find no tag there. */
+/* No allocator maps as much at a time.  AddressSanitizer maps 14 TiB for its shadow, where it would
+ * take minutes to find no tag. */
 #define LARGEST_MAPPING ((uintptr_t)1 << 40)
 
 static bool
@@ -225,7 +224,7 @@ may_have_blocks(const struct mapping *m)
         && !(m->start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && m->start < TSAN_APP_HIGH);
 }
 
-/* Allocators get memory from private writable mappings. */
+/* Only private writable mappings are visited: allocators have no others. */
 void
 isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg)
 {

@@ -34,7 +34,7 @@
 enum {
     ISAN__START   = 1u << 31,
     ISAN__LONG    = 1u << 29,
-    ISAN__NOTED = 1u << 28,
+    ISAN__NOTED   = 1u << 28,
     ISAN__FREED   = 1u << 27,               /* quarantined */
     ISAN__RAW     = 1u << 26,
 };
@@ -52,10 +52,10 @@ void isan__shadow_init(void);               /* exits the process when there is n
 /* Visits every block of `slot` (0: of all), in address order.  The visitor may free it.
  * With verify=1 the words of each block are checked as well. */
 void isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
-/* The memory is gone, and its tags with it. */
+/* The memory was unmapped: its tags are cleared, and their pages freed. */
 void isan__shadow_release(const void *start, size_t size);
-/* The memory is not allocated from any more: gives back the pages of tags that have no
- * tag.  True: none of them had one. */
+/* Nothing is allocated from the memory any more: frees the pages of its shadow without a tag.  True:
+ * there is no tag at all. */
 bool isan__shadow_trim(const void *start, size_t size);
 
 static inline uint32_t *
@@ -70,14 +70,14 @@ isan__load_tag(const void *p)
     return *(const volatile uint32_t *)isan__tag_word(p);
 }
 
-/* Tag the block [p, p + size).  flags: OBJECT, WATCHED, RAW of granule 0. */
+/* Tags the block [p, p + size).  flags: OBJECT, NOTED, RAW of granule 0. */
 static inline void
 isan__tag_block(void *p, size_t size, isan__slot_t slot, uint32_t origin, uint32_t flags)
 {
     uint32_t *w = isan__tag_word(p);
     uint64_t w0 = slot | (origin & 0x3ff) << 16 | ISAN__START | flags;
     uint64_t w1 = slot | (origin >> 10) << 16;
-    if (size > 2 * ISAN__GRANULE) {
+    if (size > 2 * ISAN__GRANULE) {         /* smaller blocks have two granules as well */
         size_t n = (size + ISAN__GRANULE - 1) / ISAN__GRANULE;
         w0 |= ISAN__LONG;
         w[2] = slot | (uint32_t)(n < ISAN__SIZE_BIG ? n : ISAN__SIZE_BIG) << 16;
@@ -89,7 +89,7 @@ isan__tag_block(void *p, size_t size, isan__slot_t slot, uint32_t origin, uint32
     memcpy(w, &both, sizeof both);
 }
 
-/* Clear the tags of a block whose granule 0 is `w0`. */
+/* Clears the tags of a block; w0 is the word of its granule 0. */
 static inline void
 isan__untag_block(void *p, uint32_t w0)
 {

@@ -11,15 +11,15 @@ enum { ISAN__NESTED = 8 };
 /* Program counters are return addresses: where the caller of a C-API function goes on. */
 struct isan__thread {
     isan__slot_t slot;                      /* the last interpreter attached; stays while detached */
-    isan__slot_t free_slot;                 /* a block with this slot can be freed on the fast path */
+    isan__slot_t free_slot;                 /* hook_free() takes its fast path for blocks of this slot */
     uint8_t nested;                         /* inside the allocator of MEM or OBJECT (hooks/alloc.c) */
     uint8_t finalizing;                     /* it ends the interpreter that it is in */
     uint32_t n_findings;                    /* findings made on this thread, ignored ones included */
     uint8_t scope;                          /* of ISAN_SCOPE (refcount.h) */
-    uint8_t fast_origin;                    /* isan__current_origin() may take the short way */
-    uint8_t running;                        /* the interpreter that it is in has been made */
+    uint8_t fast_origin;                    /* isan__current_origin() may take its fast path */
+    uint8_t running;                        /* the creation of its interpreter is complete */
     uint8_t registered;                     /* in thread_registry.c */
-    uint8_t depth;                          /* used entries of suspended_tstates[] */
+    uint8_t depth;                          /* number of suspended_tstates[] in use */
     /* The thread that started this one, if it was in another interpreter than the main one
      * (hooks/thread.c): serial of the interpreter, stack, tid. */
     uint32_t creator_serial, creator_stack, creator_tid;
@@ -28,7 +28,7 @@ struct isan__thread {
     uint32_t ending;                        /* serial of the interpreter that it ends (gilstate.c) */
     void *ending_pc;                        /* of the call that ends it */
     void *ensure_pc;                        /* of the PyGILState_Ensure that entered the main interpreter */
-    const char *requested_tstate;           /* the last one that it asked the API to attach (3.11) */
+    const char *requested_tstate;           /* the last that it called the C API to attach (3.11) */
     void *detach_pc;                        /* of the last call that detached its thread state */
     char *tstate;                           /* attached now, or NULL */
     const uint32_t *ends;                   /* becomes non-zero when its interpreter begins to end */
@@ -40,7 +40,7 @@ extern __thread struct isan__thread isan__self __attribute__((tls_model("initial
 
 extern uint32_t isan__epoch;                /* goes up when a thread state or an interpreter is gone */
 extern bool isan__scan_requested;           /* a signal asked for a scan (api/query.c) */
-void isan__thread_end_is_known(void);       /* of its interpreter: *isan__self.ends stays 0 from now on */
-void isan__thread_update_slots(void);       /* after a change: the slots that its checks compare with */
+void isan__thread_end_is_known(void);       /* isan knows that its interpreter ends: *ends stays 0 from now on */
+void isan__thread_update_slots(void);       /* sets `free_slot` and isan__slot, after tstate or scope have changed */
 
 #endif

@@ -1,12 +1,11 @@
 /* The threads that have run an interpreter.
  *
- * No thread can be asked for another one's thread-local variables.  So each leaves
- * its pointer here when it first attaches a thread state.
+ * A thread cannot find another thread's thread-local variables by itself.  So each thread enters
+ * its thread pointer here when it first attaches a thread state.
  */
 #include "runtime/core/thread_registry.h"
 
 #include "runtime/base/os.h"
-#include "runtime/core/events.h"
 #include "runtime/core/log.h"
 #include "runtime/core/thread.h"
 #include "runtime/elf/tls.h"
@@ -17,20 +16,20 @@ enum { MAX_THREADS = 4096 };
 static struct {
     uint32_t tid;                           /* 0: free */
     uintptr_t pointer;
-    uint32_t maker, made_at;                /* serial of an interpreter, stack */
+    uint32_t creator, creator_stack;        /* serial of the interpreter that created it, stack */
 } threads[MAX_THREADS];
 static uint32_t highest;                    /* threads[highest] and up were never used */
 
 static bool
-take(uint32_t i, uint32_t from, uintptr_t pointer, uint32_t tid)
+take_entry(uint32_t i, uint32_t from, uintptr_t pointer, uint32_t tid)
 {
     if (!__atomic_compare_exchange_n(&threads[i].tid, &from, CLAIMED, false,
                                      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
         return false;
     }
     __atomic_store_n(&threads[i].pointer, pointer, __ATOMIC_RELAXED);
-    threads[i].maker = isan__self.creator_serial;
-    threads[i].made_at = isan__self.creator_stack;
+    threads[i].creator = isan__self.creator_serial;
+    threads[i].creator_stack = isan__self.creator_stack;
     __atomic_store_n(&threads[i].tid, tid, __ATOMIC_RELEASE);
     uint32_t below = __atomic_load_n(&highest, __ATOMIC_RELAXED);
     while (below <= i && !__atomic_compare_exchange_n(&highest, &below, i + 1, false,
@@ -55,19 +54,19 @@ isan__threads_forget_ended(void)
 }
 
 static void
-remember(uintptr_t pointer)
+register_thread(uintptr_t pointer)
 {
     uint32_t tid = isan__tid(), n = __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
-    /* One whose pointer was the same has ended: glibc uses its stack again. */
+    /* A thread with the same pointer has ended: glibc has reused its stack. */
     for (uint32_t i = 0; i < n; i++) {
         uint32_t before = __atomic_load_n(&threads[i].tid, __ATOMIC_RELAXED);
-        if (before != 0 && threads[i].pointer == pointer && take(i, before, pointer, tid)) {
+        if (before != 0 && threads[i].pointer == pointer && take_entry(i, before, pointer, tid)) {
             return;
         }
     }
     for (int again = 0; again < 2; again++) {
         for (uint32_t i = 0; i < MAX_THREADS; i++) {
-            if (__atomic_load_n(&threads[i].tid, __ATOMIC_RELAXED) == 0 && take(i, 0, pointer, tid)) {
+            if (__atomic_load_n(&threads[i].tid, __ATOMIC_RELAXED) == 0 && take_entry(i, 0, pointer, tid)) {
                 return;
             }
         }
@@ -91,12 +90,12 @@ isan__thread_note_interp(uint32_t serial)
     if (!isan__self.registered) {
         isan__self.registered = 1;
         isan__publish_thread_changed(pointer);
-        remember(pointer);
+        register_thread(pointer);
     }
     isan__publish_thread_entered(serial);
 }
 
-/* In the child, which has no other. */
+/* This thread is the only one of the child. */
 void
 isan__threads_forked(int unused)
 {
@@ -104,7 +103,7 @@ isan__threads_forked(int unused)
     memset(threads, 0, sizeof threads);
     highest = 0;
     if (isan__self.registered) {
-        remember(isan__thread_pointer());
+        register_thread(isan__thread_pointer());
     }
 }
 
@@ -122,15 +121,15 @@ isan__visit_threads(void (*visit)(uint32_t tid, uintptr_t pointer, void *arg), v
 }
 
 uint32_t
-isan__thread_creator(uint32_t tid, uint32_t *by)
+isan__thread_creator(uint32_t tid, uint32_t *creator)
 {
     uint32_t n = __atomic_load_n(&highest, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; i < n; i++) {
         if (__atomic_load_n(&threads[i].tid, __ATOMIC_ACQUIRE) == tid) {
-            *by = threads[i].maker;
-            return threads[i].made_at;
+            *creator = threads[i].creator;
+            return threads[i].creator_stack;
         }
     }
-    *by = 0;
+    *creator = 0;
     return 0;
 }

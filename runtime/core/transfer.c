@@ -1,9 +1,9 @@
 /* Blocks that the program has transferred to another interpreter.
  *
- * A transfer gives away the use of a block, not its memory.  An interpreter with an
- * allocator of its own must get back the memory that it gave.  This table knows the
- * allocator of each block.  The transfer is over when that interpreter ends or another
- * one frees the block: the block belongs to its allocator's interpreter again.
+ * A transfer changes the owner of a block, not its allocator.  An interpreter with an allocator
+ * of its own must free the block itself.  This file knows the allocator of each transferred block.
+ * The transfer is over when that interpreter ends, or when another one frees the block.  Then the
+ * block belongs to its allocator's interpreter again.
  */
 #include "runtime/core/transfer.h"
 
@@ -24,7 +24,7 @@ heap_in(uint64_t entry)
 }
 
 static uint64_t
-entry_of(const char *block)
+transfer_entry(const char *block)
 {
     return isan__load_tag(block) & ISAN__NOTED ? isan__table_get(&transferred, (uint64_t)block) : 0;
 }
@@ -32,7 +32,7 @@ entry_of(const char *block)
 uint32_t
 isan__creator_of(const char *block)
 {
-    return (uint32_t)entry_of(block);
+    return (uint32_t)transfer_entry(block);
 }
 
 bool
@@ -44,7 +44,7 @@ isan__shares_heap(isan__slot_t heap, isan__slot_t slot)
 isan__slot_t
 isan__heap_of(const char *block)
 {
-    uint64_t entry = entry_of(block);
+    uint64_t entry = transfer_entry(block);
     uint32_t tag = isan__load_tag(block);
     return entry ? heap_in(entry) : tag & ISAN__RAW ? 0 : (isan__slot_t)tag;
 }
@@ -57,7 +57,7 @@ isan__transfer_block(char *block, isan__slot_t to)
     if (from == to || tag & ISAN__FREED) {
         return;
     }
-    uint64_t entry = entry_of(block);
+    uint64_t entry = transfer_entry(block);
     if (entry == 0) {
         entry = ENTRY | (uint64_t)isan__heap_of(block) << 32 | isan__interp_of(from)->serial;
         if (!isan__table_put(&transferred, (uint64_t)block, entry)) {
@@ -74,7 +74,7 @@ isan__transfer_block(char *block, isan__slot_t to)
 isan__slot_t
 isan__transfer_end(char *block, isan__slot_t by)
 {
-    uint64_t entry = entry_of(block);
+    uint64_t entry = transfer_entry(block);
     isan__slot_t owner = (isan__slot_t)isan__load_tag(block);
     if (entry == 0 || owner != by || isan__shares_heap(heap_in(entry), by)) {
         return owner;
@@ -84,24 +84,19 @@ isan__transfer_end(char *block, isan__slot_t by)
     return heap_in(entry);
 }
 
-struct ended {
-    isan__slot_t slot;
-};
-
 static bool
 is_of_ended(uint64_t key, uint64_t entry, void *arg)
 {
-    const struct ended *ended = arg;
+    isan__slot_t slot = *(isan__slot_t *)arg;
     (void)key;
-    return heap_in(entry) == ended->slot && !isan__interp_of(ended->slot)->shares_main;
+    return heap_in(entry) == slot && !isan__interp_of(slot)->shares_main;
 }
 
 void
 isan__transfers_end_of(isan__slot_t slot)
 {
-    struct ended ended = { slot };
     char *block;
-    while ((block = (char *)isan__table_find(&transferred, is_of_ended, &ended)) != NULL) {
+    while ((block = (char *)isan__table_find(&transferred, is_of_ended, &slot)) != NULL) {
         isan__table_take(&transferred, (uint64_t)block);
         isan__retag(block, slot);
     }
@@ -121,6 +116,6 @@ isan__transfer_block_moved(const struct isan__moved_block *moved)
     uint64_t entry = moved->notes & ISAN__NOTE_TRANSFERRED
         ? isan__table_take(&transferred, (uint64_t)moved->from) : 0;
     if (entry != 0) {
-        isan__table_put_or_drop(&transferred, (uint64_t)moved->to, entry);  /* it took one out just now */
+        isan__table_put_or_drop(&transferred, (uint64_t)moved->to, entry);  /* there is room: it took one out just now */
     }
 }

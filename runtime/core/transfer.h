@@ -4,15 +4,15 @@
 
 #include "runtime/core/events.h"
 
-uint32_t isan__creator_of(const char *block);       /* serial; 0: it was not transferred, its owner created it */
+uint32_t isan__creator_of(const char *block);       /* serial of its creator, if it was transferred; else 0 */
 isan__slot_t isan__heap_of(const char *block);      /* the interpreter of its allocator; 0: the process */
 bool isan__shares_heap(isan__slot_t heap, isan__slot_t slot);   /* may `slot` free memory of `heap`? */
 
 void isan__transfer_block(char *block, isan__slot_t to);
-/* A noted block is about to be freed or resized in the interpreter `by`: a transfer that
- * does not allow that is over.  Returns the owner. */
+/* A noted block is about to be freed or resized in the interpreter `by`.  If its transfer does not
+ * allow that, the transfer is over.  Returns the owner. */
 isan__slot_t isan__transfer_end(char *block, isan__slot_t by);
-/* An interpreter has ended: blocks from an allocator of its own are what it left. */
+/* An interpreter has ended: the transfers of blocks from its own allocator are over. */
 void isan__transfers_end_of(isan__slot_t ended);
 
 /* Subscribers of noted_block_freed and noted_block_moved. */

@@ -30,8 +30,8 @@ isan__immortal_counted(int64_t difference, bool taken)
     return taken ? count < initial : (int32_t)count >= 0;
 }
 
-/* Before 3.14 all 64 bits are counted.  An object with a count of more than 32 bits only looks
- * mortal to some: it is immortal again when the references that were not counted are given back. */
+/* Before 3.14 all 64 bits are counted.  The low half of a count of more than 32 bits may look
+ * mortal.  The object is immortal again when the references that were not counted are dropped. */
 bool
 isan__is_mortal_now(const void *op)
 {

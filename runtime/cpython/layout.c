@@ -19,7 +19,7 @@ struct isan__python isan__py;
 bool isan__stock;
 static void *handle = RTLD_DEFAULT;         /* dlopen's, of the module that brought the runtime */
 
-/* For 3.11 and 3.12 the offsets in bytes, for 3.13 and 3.14 their index in _Py_DebugOffsets. */
+/* For 3.11 and 3.12 the offsets in bytes; for 3.13 and 3.14 the index in _Py_DebugOffsets. */
 static const struct offset {
     uint16_t *to;
     uint16_t v[4];
@@ -80,12 +80,9 @@ static void
 keep_runtime_loaded(void)
 {
     Dl_info info;
-    void *kept = NULL;
     if (handle != RTLD_DEFAULT && dladdr(isan__py.runtime, &info) != 0) {
-        kept = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    }
-    if (kept != NULL) {
-        handle = kept;
+        void *kept = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+        handle = kept != NULL ? kept : handle;
     }
 }
 
@@ -114,9 +111,9 @@ find_segments(const struct isan__module *m, void *arg)
     return !m->has_runtime;
 }
 
-/* The offset of the current thread state in a thread's memory (Python/pystate.c,
- * _Py_tss_tstate).  No symbol has it.  The function that returns the thread state is
- * `mov %fs:offset,%rax; ret` where the executable has the runtime. */
+/* The offset of the current thread state from the thread pointer (Python/pystate.c,
+ * _Py_tss_tstate).  No symbol has it.  If the executable has the runtime, the function that
+ * returns the thread state is `mov %fs:offset,%rax; ret`. */
 static intptr_t
 find_current_at(const void *function)
 {

@@ -13,14 +13,14 @@ struct isan__python {
     const char *text;                       /* the functions of the same module */
     size_t text_size;
     void *(*current)(void);                 /* the current thread state, or NULL */
-    char *(*this_state)(void);              /* what PyGILState_Ensure takes; NULL: it makes one */
+    char *(*this_state)(void);              /* the thread state that PyGILState_Ensure attaches; NULL: it creates one */
     uint64_t (*state_id)(const char *);     /* of a thread state; an interpreter uses each number once */
     char *(*first_state)(const void *);     /* of an interpreter's thread states */
     intptr_t current_at;                    /* of the current thread state, from the thread pointer; 0: not known */
     uint16_t interp_id, interp_gil;
     uint16_t interp_finalizing;
     uint16_t ts_interp, ts_frame, ts_next;
-    uint16_t ts_thread, ts_native;          /* pthread_self() and gettid() of the thread it is for */
+    uint16_t ts_thread, ts_native;          /* pthread_self() and gettid() of its thread */
     uint16_t frame_previous, frame_executable, frame_instr, frame_owner;
     uint16_t code_filename, code_qualname, code_linetable, code_firstlineno, code_units;
     uint16_t type_name, type_flags;
@@ -44,14 +44,14 @@ isan__runtime_runs(const void *function)
 {
     return (uintptr_t)function - (uintptr_t)isan__py.text < isan__py.text_size;
 }
-/* What was loaded (dlopen's result, RTLD_DEFAULT at the start) brings a Python. */
+/* Is there a Python in what was loaded (dlopen's result; RTLD_DEFAULT at the start)? */
 bool isan__python_in(void *handle);
-bool isan__python_init(void);               /* false: it has said why */
-/* The symbol's address; NULL: this Python does not have it.  Not to be called while a lock of
- * the dynamic linker's may be held, as within dl_iterate_phdr(): dlsym() takes another lock,
- * which dlopen() takes first (elf/dl-open.c). */
+bool isan__python_init(void);               /* false: it has said on stderr why */
+/* The symbol's address; NULL: this Python does not have it.  Do not call it while the dynamic
+ * linker's lock may be held, as within dl_iterate_phdr(): dlsym() takes another lock, which
+ * dlopen() takes first (elf/dl-open.c). */
 void *isan__python_symbol(const char *name);
-bool isan__initialized(void);               /* and not finalised */
+bool isan__initialized(void);               /* Python is initialised, and not finalised */
 
 /* Include/cpython/object.h, PyTypeObject: the same in all releases. */
 struct isan__type_object {
@@ -121,7 +121,7 @@ enum {
     /* Include/cpython/unicodeobject.h: PyASCIIObject.state is interned:2, kind:3, compact:1, ascii:1. */
     ISAN__STR_INTERNED = 3, ISAN__STR_INTERNED_IMMORTAL = 2,
 };
-/* The type of an object that is there. */
+/* The type of an object that is readable. */
 static inline const void *
 isan__object_type(const void *op)
 {

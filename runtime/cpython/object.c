@@ -216,9 +216,10 @@ is_type(const char *type)
         && (isan__type_flags(meta) & ISAN__TYPE_TYPE) != 0;
 }
 
-/* The type must be one, and its size must fit.  In a table of types, such as that of
- * datetime's C API (Modules/_datetimemodule.c, get_datetime_capi), the type before would be
- * the count, which the address of a type in an executable at a low address could be. */
+/* The second word must be the address of a type, and the type's size must fit.  The first word
+ * must not be the address of a type.  In a table of types, such as datetime's C API
+ * (Modules/_datetimemodule.c, get_datetime_capi), an address in an executable at a low address
+ * would pass for a count. */
 bool
 isan__is_object(const char *op, size_t size, bool dead, bool stable)
 {
@@ -226,7 +227,7 @@ isan__is_object(const char *op, size_t size, bool dead, bool stable)
     const char *name;
     int64_t basicsize;
     char first;
-    /* Unless it is stable, its owner may be giving the memory back just now. */
+    /* Unless it is stable, its owner may be freeing the memory now. */
     if (size < sizeof head || !isan__read(&head, op, sizeof head, stable)) {
         return false;
     }

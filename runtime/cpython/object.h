@@ -15,8 +15,8 @@ isan__is_count(uint64_t count)
     return (count >> 32 & 0xffff) == 0 && (uint32_t)count != 0;
 }
 
-/* The first test of isan__is_object(), without reading anything else: most of what is no
- * object does not pass it.  `op` can be read. */
+/* A quick first test for isan__is_object(), which reads nothing but the head at op.  Most memory
+ * that is no object fails it.  `op` is readable. */
 static inline bool
 isan__may_be_object(const char *op)
 {
@@ -51,7 +51,7 @@ isan__type_flags(const void *type)
     isan__peek(&flags, (const char *)type + isan__py.type_flags, sizeof flags);
     return flags;
 }
-/* The items of a list that is there, and how many there are. */
+/* The items of a list that is readable, and how many there are. */
 static inline const char *
 isan__list_items(const char *list, uint64_t *n)
 {
@@ -59,8 +59,8 @@ isan__list_items(const char *list, uint64_t *n)
     return *(const char *const *)(list + ISAN__LIST_ITEMS);
 }
 
-/* The link to the next object in the collector's list, in the PyGC_Head of an object that is there and has
- * one; 0: it is not tracked. */
+/* The link to the next object in the collector's list.  The object is readable and has a PyGC_Head.
+ * 0: it is not tracked. */
 static inline uint64_t
 isan__gc_next(const char *op)
 {
@@ -69,7 +69,7 @@ isan__gc_next(const char *op)
     return next;
 }
 
-/* The start of an object, as the rules ask for it. */
+/* The start of an object, which the rules examine. */
 struct isan__object_head {
     int32_t count;                          /* the low half of ob_refcnt */
     const void *type;                       /* NULL: it could not be read */
@@ -101,18 +101,18 @@ bool isan__is_object(const char *op, size_t size, bool dead, bool stable);
 bool isan__is_interned_table(const char *block, size_t size);
 /* Is the word at `at` bytes from the start of this memory the hash of a dictionary's key? */
 bool isan__is_dict_hash(const char *table, size_t size, size_t at, bool stable);
-/* Is the word at `at` of `memory`, which the object at op points at, one that is in use?  A list
- * or dictionary has more room than items, with old pointers in it. */
+/* The object at op points at `memory`.  Is the word at `at` of that memory in use?  A list or
+ * dictionary has more room than items, with old pointers in it. */
 bool isan__is_word_in_use(const char *op, const char *memory, size_t at);
-/* Where values_prefixed: the block that would have these values of an instance, behind a prefix; NULL: the word
- * is no pointer to values. */
+/* The block that has the values that the word points at, after a prefix (isan__py.values_prefixed).
+ * NULL: the word is no pointer to values. */
 const char *isan__prefixed_values_block(uint64_t word);
-/* Is the object in the collector's list?  It is there, and has a PyGC_Head. */
+/* Is the object in the collector's list?  It is readable and has a PyGC_Head. */
 bool isan__is_in_gc_list(const char *op);
-/* What the word at this address is, in the data of a module: m_copy of a PyModuleDef; a member of a
- * static type that PyType_Ready fills in; the cache of argument names that has the tuple at op. */
-bool isan__is_module_copy(uint64_t where);
-bool isan__is_type_slot(uint64_t where);
+/* Of the word at an address in the data of a module: */
+bool isan__is_module_copy(uint64_t where);      /* is it m_copy of a PyModuleDef? */
+bool isan__is_type_slot(uint64_t where);        /* is it a member of a static type that PyType_Ready sets? */
+/* Is it the cache of argument names (_PyArg_Parser) that has the tuple at op? */
 bool isan__is_arg_parser_cache(uint64_t where, const void *op);
 
 #endif

@@ -242,7 +242,7 @@ is_other_word(size_t at, uint64_t word, void *arg)
     return member->at == 0;
 }
 
-/* A member of C's.  A reference from memory has the name of the member that points at the memory. */
+/* A C member.  A reference from memory has the name of the member that points at the memory. */
 static bool
 name_member(struct reference *r)
 {

@@ -4,14 +4,13 @@
  * only its count goes up, in the log itself. */
 #include "runtime/detect/foreign_use.h"
 
-#include "runtime/base/table.h"
 #include "runtime/core/block_notes.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/gilstate.h"
 #include "runtime/detect/indirect_holder.h"
 
-/* Could the memory have been freed and reused by the current interpreter?  Then the object
- * is taken to be its own, unless a static holds it. */
+/* May the current interpreter have reused the memory?  Then the object counts as its own, unless a static
+ * holds it. */
 static bool
 is_recycled(const struct isan__object_view *view, isan__slot_t current)
 {
@@ -23,7 +22,7 @@ is_recycled(const struct isan__object_view *view, isan__slot_t current)
     return true;
 }
 
-/* Do the rules say that it is shared on purpose? */
+/* Do the rules excuse the use? */
 static bool
 is_use_excused(int access, const struct isan__object_view *view, isan__slot_t current)
 {

@@ -4,8 +4,8 @@
 
 #include "runtime/core/finding.h"
 
-/* The instruction before pc used the object (or the block of raw memory) at op, with
- * `access`.  True: that is a finding.  False: the rules excuse it, or it was not foreign. */
+/* The instruction before pc uses the object or the block of raw memory at op.  True: the use is a
+ * finding.  False: the rules excuse it, or the object is not foreign. */
 bool isan__check_foreign_use(int kind, int access, const void *op, void *pc);
 
 #endif

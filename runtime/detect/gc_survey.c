@@ -1,7 +1,7 @@
 /* What tp_traverse of extension types visits: see gc_survey.h.
  *
- * tp_traverse can only be called while its interpreter runs.  What it does not visit counts once an
- * instance has been left behind: gc_visibility.c has the whole story.
+ * tp_traverse can only be called while its interpreter runs.  gc_visibility.c uses the result when an
+ * instance has been left behind.
  */
 #include "runtime/detect/gc_survey.h"
 
@@ -24,7 +24,7 @@ struct visit_survey {
     size_t n_visited;                       /* by the instance at hand */
     const void *visited[MAX_VISITED];
 };
-/* Slot -> struct visit_survey.  One that is lost gives no reasons. */
+/* Slot -> struct visit_survey.  Without an entry a leak has fewer reasons. */
 static struct isan__table surveys = ISAN__TABLE;
 
 /* The first extension type among `type` and its bases.  A heap type of the runtime is a class made
@@ -116,7 +116,7 @@ struct object_search {
 };
 
 static bool
-search_word(size_t at, uint64_t word, void *arg)
+search_object(size_t at, uint64_t word, void *arg)
 {
     struct object_search *search = arg;
     const char *object = collectable_object(search->slot, word);
@@ -135,7 +135,7 @@ isan__find_referred(isan__slot_t slot, const char *op, uint64_t word, isan__obje
     if (object != NULL) {
         return is(op, object, arg) ? object : NULL;
     }
-    isan__scan_words((const void *)word, isan__referred_memory_size(slot, word), 0, search_word, &search);
+    isan__scan_words((const void *)word, isan__referred_memory_size(slot, word), 0, search_object, &search);
     return search.found;
 }
 
@@ -177,7 +177,7 @@ is_visited(const char *op, const char *object, void *arg)
 static bool
 is_not_visited(const char *op, const char *object, void *arg)
 {
-    return object != isan__object_type(op)      /* type_visits has that apart */
+    return object != isan__object_type(op)      /* misses_type has that */
         && !is_visited(op, object, arg);
 }
 
@@ -314,7 +314,7 @@ survey_candidate(struct visit_survey *survey, struct isan__type_visits *visits, 
     }
 }
 
-/* The object at op, which is not yet known to be one: false if it is none. */
+/* Surveys what may be an object at op.  False: it is none. */
 static bool
 survey_object(struct visit_survey *survey, char *block, char *op)
 {

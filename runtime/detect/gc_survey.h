@@ -5,16 +5,17 @@
 #include "runtime/core/events.h"
 #include "runtime/cpython/layout.h"
 
-/* The interpreter begins to end, on this thread: calls tp_traverse of instances of each extension type. */
+/* Calls tp_traverse of instances of each extension type.  This thread is in the interpreter. */
 void isan__survey_traverse(isan__slot_t slot);
 void isan__survey_forget(isan__slot_t slot);
 void isan__survey_interp_ended(struct isan__interp_end *end);   /* subscriber of interp_ends */
 
-/* Who visits the C members of an instance: the runtime; nothing, as its type takes no part in
- * garbage collection; tp_traverse of a static base type, which its heap type has inherited; its
- * extension type's own tp_traverse. */
+/* What visits the C members of an instance. */
 enum isan__traverse {
-    ISAN__TRAVERSE_BY_RUNTIME, ISAN__TRAVERSE_NONE, ISAN__TRAVERSE_INHERITED, ISAN__TRAVERSE_OWN,
+    ISAN__TRAVERSE_BY_RUNTIME,              /* the runtime */
+    ISAN__TRAVERSE_NONE,                    /* nothing: its type takes no part in garbage collection */
+    ISAN__TRAVERSE_INHERITED,               /* tp_traverse of a static base type, which a heap type has inherited */
+    ISAN__TRAVERSE_OWN,                     /* the extension type's own tp_traverse */
 };
 
 /* The extension's type among an object's type and its bases. */
@@ -45,19 +46,20 @@ struct isan__type_visits {
     uint64_t visited[ISAN__MAX_WORDS / 64];       /* bits: the words at which an instance showed something */
 };
 
-/* What the survey of a slot's interpreter found of the type, if it still has this tp_traverse; or
- * NULL. */
+/* What the survey of a slot's interpreter found about the type.  NULL: nothing, or the type has another
+ * tp_traverse now. */
 const struct isan__type_visits *isan__survey_find(isan__slot_t slot, const void *type, const void *traverse);
 
-/* How many bytes to scan of the memory that a word refers to; 0: it is an object, or nothing of
- * the interpreter's. */
+/* Bytes to scan of the memory that a word refers to; 0: it is an object, or it is not the
+ * interpreter's. */
 size_t isan__referred_memory_size(isan__slot_t slot, uint64_t word);
-/* The object for which `is` holds that this word of the instance at op refers to, or a word of the
- * memory that it refers to; or NULL.  Only objects that the collector can track. */
+/* Finds an object for which `is` holds: the one that this word of the instance at op refers to, or one
+ * that a word of the memory there refers to.  Only objects that the collector can track count.  NULL:
+ * there is none. */
 typedef bool isan__object_predicate(const char *op, const char *object, void *arg);
 const char *isan__find_referred(isan__slot_t slot, const char *op, uint64_t word, isan__object_predicate *is,
     void *arg);
-/* The end of what is scanned of an instance that ends there. */
+/* The offset at which the scan of an instance of `end` bytes ends. */
 size_t isan__scan_end(const char *op, size_t end);
 
 #endif

@@ -1,11 +1,11 @@
 /* References that the garbage collector cannot see, because the tp_traverse of an extension's
  * type does not visit them.
  *
- * As an interpreter begins to end, isan (gc_survey.c) calls tp_traverse of instances of each such type, as the
- * collector does (Python/gc.c, subtract_refs), and compares what it visits with the pointers in
- * the instance.  A pointer that is not visited proves nothing yet, as it may be borrowed.  It is
- * only remembered.  It is a reason if the instance was left behind in a cycle, and the object it
- * points at needs all references that were found to it, this one included.
+ * As an interpreter begins to end, gc_survey.c calls tp_traverse of instances of each such type, as
+ * the collector does (Python/gc.c, subtract_refs).  It compares what tp_traverse visits with the
+ * pointers in the instance, and notes those that are not visited.  Such a pointer may be borrowed.
+ * It is a reason if the instance was left behind in a cycle and the object that it points at needs
+ * all references that were found to it, this one included.
  *
  * Two parts of an instance are the runtime's to visit: what a base type of the runtime has in it,
  * and the slots and attributes of a class made in Python (Objects/typeobject.c,
@@ -18,7 +18,7 @@
 #include "runtime/cpython/reference_name.h"
 #include "runtime/detect/gc_survey.h"
 
-/* What is asked about one object, and the answer. */
+/* A question about one object, and the answer. */
 struct cycle_query {
     isan__slot_t slot;
     isan__ref_counter *count_refs;
@@ -29,8 +29,8 @@ struct cycle_query {
     int n, max;
 };
 
-/* Where the end of an interpreter untracks what is left, it gives each object one more reference.
- * What was not tracked before looks the same: it is taken for an object that was. */
+/* Where the end of an interpreter untracks the objects that are left (untracks_at_end), it also gives
+ * each one more reference.  An object that was not tracked before looks the same. */
 uint32_t
 isan__reference_count(const char *op)
 {
@@ -70,8 +70,9 @@ needs_all_refs(const char *op, const char *object, void *arg)
         && isan__reference_count(object) >= query->count_refs(object, query->arg) + own.n;
 }
 
-/* The object that op owns by this word of it: the word refers to it, or to memory that nothing else
- * points at and that refers to it.  All instances point at the state of their module. */
+/* The object that op owns through this word.  The word refers to the object, or to memory that refers to
+ * it and that nothing else points at.  All instances point at the state of their module: that is not
+ * theirs. */
 static const char *
 find_owned(struct cycle_query *query, uint64_t word)
 {
@@ -210,7 +211,7 @@ isan__gc_reasons(const char *op, isan__ref_counter *count_refs, void *arg, struc
         .slot = (isan__slot_t)isan__load_tag(block), .count_refs = count_refs, .arg = arg,
         .op = op, .block = block, .native = &native, .to = to, .max = max,
     };
-    const struct isan__type_visits *visits = native.traverse == ISAN__TRAVERSE_OWN 
+    const struct isan__type_visits *visits = native.traverse == ISAN__TRAVERSE_OWN
         ? isan__survey_find(query.slot, isan__object_type(op), native.type.traverse) : NULL;
     bool gc = type.flags & ISAN__TYPE_HAVE_GC && op - block >= ISAN__GRANULE;
     explain_traverse(&query, visits);

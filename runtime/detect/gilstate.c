@@ -1,10 +1,9 @@
-/* Threads and thread states: PyGILState_Ensure() in a thread of another interpreter,
- * thread states of other threads or of interpreters that have ended, calls of the C API
- * without a thread state, interpreters that end with threads in them.
+/* Finds wrong uses of thread states: PyGILState_Ensure() in a thread of another interpreter, thread
+ * states of other threads or of interpreters that have ended, calls of the C API without a thread
+ * state, interpreters that end with threads in them.
  *
- * Calls of extensions, libraries and programs are checked before they are made, since
- * most of these bugs end in a crash or a deadlock (hooks/boundary.c; hooks/api.inc has
- * the functions).
+ * Calls of extensions, libraries and programs are checked before they are made, since most of
+ * these bugs end in a crash or a deadlock (hooks/boundary.c; hooks/api.inc has the functions).
  */
 #define _GNU_SOURCE
 #include "runtime/detect/gilstate.h"
@@ -13,7 +12,6 @@
 #include <link.h>
 #include <pthread.h>
 
-#include "runtime/base/table.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/block_notes.h"
 #include "runtime/core/finding.h"
@@ -22,11 +20,11 @@
 #include "runtime/detect/import_map.h"
 #include "runtime/elf/modules.h"
 
-/* Tables by the address of a thread state.  An entry that is lost only takes a place from
- * a report, or one finding.
+/* The tables by the address of a thread state follow.  A lost entry loses a place of a finding, or a
+ * finding.
  *
- * -> where PyThreadState_New() returned to: of the states that exist, and of the last one
- * freed at an address. */
+ * -> the return address of PyThreadState_New(): of the states that exist, and of the last one freed at
+ * an address. */
 static struct isan__table creation = ISAN__TABLE, freed_creation = ISAN__TABLE;
 /* A freed state -> serial of its interpreter << 32 | tid of its thread. */
 static struct isan__table freed_states = ISAN__TABLE;
@@ -136,9 +134,9 @@ freed_state_interp(const char *tstate)
 
 struct call {
     const char *function;
-    void *pc;                               /* where its caller goes on */
+    void *pc;                               /* its return address */
     uintptr_t base;                         /* of the caller's module */
-    bool own;                               /* a module of the standard library */
+    bool own;                               /* that is a module of the standard library */
 };
 
 static bool
@@ -158,9 +156,9 @@ describe_call(const char *function, void *pc)
     return call;
 }
 
-/* user: tid of the thread that uses the thread state.  of: serial of the state's
- * interpreter; of PyGILState_Ensure(): of the last interpreter but the main one that has
- * imported the module.  by_main: the main one has, too. */
+/* user: tid of the thread that uses the thread state.  of: serial of the state's interpreter; for
+ * PyGILState_Ensure(), of the last sub-interpreter that has imported the module.  by_main: the main
+ * interpreter has imported it, too. */
 static bool
 is_call_excused(int access, const struct call *call, uint32_t user, uint32_t of, bool by_main)
 {
@@ -171,13 +169,12 @@ is_call_excused(int access, const struct call *call, uint32_t user, uint32_t of,
     return false;
 }
 
-/* Makes a finding of a call; access: one that kinds.inc has an ISAN_STATE for.  owner,
- * current: serials of interpreters.  object: serial of an object that shows it, or 0.
- * stack 0: this thread's, now.  Returns the finding's id, for add_place() and
- * publish_call(); 0: it is known already, or ignored. */
+/* Makes a finding of a call.  access: one with an ISAN_STATE in kinds.inc.  owner, current: serials of
+ * interpreters.  object: serial of the object that proves it, or 0.  stack 0: this thread's, now.
+ * Returns the finding's id, for add_place() and publish_call(); 0: it is known already, or ignored. */
 static uint32_t
 report_call(int access, const char *function, void *pc, uint32_t owner, uint32_t current, uint32_t object,
-       uint32_t stack)
+            uint32_t stack)
 {
     struct { uint64_t pc, access, function; } call = {
         (uint64_t)pc, (uint64_t)access, isan__hash(function, strlen(function), ISAN__KEY_HASH),
@@ -226,8 +223,8 @@ add_creation_place(uint32_t finding, struct isan__table *where, const char *tsta
 
 /* --- a thread state that is about to be attached ------------------------------------------- */
 
-/* Does this thread attach a thread state that another thread uses?  user: tid of the thread
- * that attached it first; 0: no thread has, so it was made for this one. */
+/* Reports that this thread attaches a thread state that another thread uses.  user: tid of the thread
+ * that attached it first; 0: no thread has, so it was created for this one. */
 static void
 check_user(const char *tstate, uint32_t user, isan__slot_t slot, const char *function, void *pc)
 {
@@ -316,11 +313,10 @@ check_first_ensure(void *pc)
     report_ensure(pc, self->creator_serial ? self->creator_serial : importer, main_serial(), importer, 0, 0);
 }
 
-/* Before 3.12 PyGILState_Ensure() attaches the first thread state that a thread had, even
- * if the thread has entered another interpreter since (Python/pystate.c,
- * _PyGILState_NoteThreadState).  Called by code of the other interpreter, it
- * waits for the GIL that this thread holds, or it enters the first interpreter.  An
- * interpreter that this thread has left for good runs no code in it. */
+/* Before 3.12 PyGILState_Ensure() attaches the first thread state that a thread had, even if the
+ * thread has entered another interpreter since (Python/pystate.c, _PyGILState_NoteThreadState).  Code
+ * of the other interpreter then waits for the GIL that its own thread holds, or enters the first
+ * interpreter.  An interpreter that this thread has left for good runs no code in it. */
 static void
 check_kept_state(const char *first, void *pc)
 {
@@ -397,7 +393,7 @@ isan__gilstate_check_call(const char *function, void *pc)
         return;
     }
     isan__sync_thread_state(true);
-    /* It may be in an interpreter that has no slot (core/interp.c). */
+    /* The thread may be in an interpreter that has no slot (core/interp.c). */
     if (self->tstate != NULL || (!isan__py.process_wide_tstate && isan__py.current() != NULL)) {
         return;
     }
@@ -423,8 +419,8 @@ isan__gilstate_check_crash(uint64_t address, uint64_t pc, uint32_t stack)
 
 /* --- Py_EndInterpreter ------------------------------------------------------------------------------ */
 
-/* The thread states of other threads in the interpreter that this thread ends; freed: since
- * then. */
+/* The thread states of other threads in the interpreter that this thread ends.  freed: the state was
+ * freed since. */
 enum { MAX_OTHERS = 32 };
 static __thread struct { const char *tstate; uint32_t tid; bool freed; } others[MAX_OTHERS];
 static __thread int n_others;
@@ -462,7 +458,7 @@ report_other_states(uint32_t stack)
     for (int i = 0; i < n_others && id != 0; i++) {
         uint32_t creator, at = isan__thread_creator(others[i].tid, &creator);
         add_place(id, ISAN__PLACE_remains, self->ending, others[i].tid, at,
-              isan__thread_lives(others[i].tid) ? "" : "which has ended without deleting its thread state");
+                  isan__thread_lives(others[i].tid) ? "" : "which has ended without deleting its thread state");
         if (at == 0) {
             add_creation_place(id, &creation, others[i].tstate, self->ending);
         }
@@ -506,8 +502,8 @@ isan__gilstate_end_interp(const void *interp, void *pc)
     }
 }
 
-/* Called by an atexit callback of an interpreter that ends: Py_EndInterpreter() does not
- * find the state any more. */
+/* An atexit callback of the ending interpreter may delete a state: then Py_EndInterpreter() does not
+ * find it. */
 void
 isan__gilstate_deleted(const char *tstate)
 {

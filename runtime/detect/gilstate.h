@@ -2,10 +2,9 @@
 #ifndef ISAN_DETECT_GILSTATE_H
 #define ISAN_DETECT_GILSTATE_H
 
-#include "runtime/core/events.h"
 #include "runtime/core/thread.h"
 
-/* pc, below: where the caller of the function of the C API goes on. */
+/* pc, below: the return address of the call of the C API. */
 
 /* This thread has attached the thread state, and had another one before. */
 void isan__gilstate_attached(char *tstate);
@@ -14,7 +13,7 @@ void isan__gilstate_created(const char *tstate, void *pc);
 void isan__gilstate_deleted(const char *tstate);
 void isan__gilstate_block_freed(const struct isan__noted_block *noted);     /* subscriber of noted_block_freed */
 
-/* This thread is about to attach the thread state.  May that be another thread's? */
+/* Before this thread attaches a thread state: may it be another thread's? */
 static inline bool
 isan__gilstate_may_be_foreign(const void *tstate)
 {
@@ -24,7 +23,7 @@ isan__gilstate_may_be_foreign(const void *tstate)
 void isan__gilstate_check_attach(const char *tstate, const char *function, void *pc);
 void isan__gilstate_check_ensure(void *pc);     /* PyGILState_Ensure is about to be called */
 void isan__gilstate_released(void);             /* PyGILState_Release has been called */
-void isan__gilstate_check_call(const char *function, void *pc);  /* is there a thread state? */
+void isan__gilstate_check_call(const char *function, void *pc);  /* reports a call without a thread state */
 /* The process has crashed at pc, because of that address. */
 void isan__gilstate_check_crash(uint64_t address, uint64_t pc, uint32_t stack);
 /* This thread has used an object of the interpreter `owner`.  object: its serial. */

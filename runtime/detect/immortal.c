@@ -2,9 +2,9 @@
  *
  * From 3.12 on Py_INCREF and Py_DECREF leave the count of an immortal object as it is (PEP 683):
  * None, True, the small integers, static types.  Two kinds of code change it: code that does arithmetic
- * on the count (`op->ob_refcnt++`), and code compiled with the headers of an older release, as an
- * extension for the stable ABI may be.  It takes a billion such changes until something breaks, but
- * all interpreters make them without a lock.
+ * on the count (`op->ob_refcnt++`), and code compiled with the headers of an older release, such as an
+ * extension for the stable ABI.  Something breaks only after a billion such changes, but all
+ * interpreters make them without a lock.
  *
  * CPython has no hook for that, so isan compares counts: those of the objects in the runtime's own data,
  * which it finds once, and those of the immortal strings that an interpreter has interned.  All of them
@@ -18,7 +18,6 @@
 
 #include "runtime/base/options.h"
 #include "runtime/base/scan.h"
-#include "runtime/base/table.h"
 #include "runtime/core/finding.h"
 #include "runtime/cpython/immortal_count.h"
 #include "runtime/detect/immortal_finding.h"
@@ -34,9 +33,9 @@ static uint32_t interned_at;                /* offset in PyInterpreterState; 0: 
 
 /* An object that was found changed. */
 struct change {
-    int64_t before;                         /* its count differed by this when the process was forked */
-    int64_t by;                             /* what was recorded since */
-    struct isan_rec_place *record;          /* NULL: nothing was, in this process */
+    int64_t before;                         /* the difference of its count when the process was forked */
+    int64_t by;                             /* the difference recorded since */
+    struct isan_rec_place *record;          /* NULL: none in this process */
 };
 static struct change *changes;
 static size_t n_changes;
@@ -46,11 +45,11 @@ static struct isan__table change_index = ISAN__TABLE;
 /* The extensions that may have changed a count; not those of the standard library. */
 static struct suspect {
     char name[MAX_TEXT];
-    bool old;                               /* for the stable ABI, and counts without a call of the runtime */
+    bool old;                               /* it is for the stable ABI, and changes counts inline */
 } *suspects;
 static size_t n_suspects;
 
-/* All changes found while these were the suspects are one finding. */
+/* All changes that are found with the same number of suspects are one finding. */
 static uint32_t finding;
 static size_t finding_suspects;
 
@@ -407,7 +406,7 @@ isan__immortals_init(void)
     if (!isan__py.has_immortals && isan__options.immortal[0] != 0) {
         isan__say("immortal=%s: nothing is immortal before Python 3.12", isan__options.immortal);
     }
-    snprintf(last, sizeof last, "the start of Python");
+    strcpy(last, "the start of Python");
     last_ns = isan__now();
 }
 

@@ -50,8 +50,8 @@ control_events(struct watched *w, unsigned long request)
     }
 }
 
-/* May Py_INCREF or Py_DECREF of this release have done it?  They count references to an immortal
- * object with a low count. */
+/* May Py_INCREF or Py_DECREF of this release have made the change?  They do count references to an
+ * immortal object with a low count. */
 static bool
 is_maybe_healthy(int64_t was, int64_t by)
 {
@@ -71,14 +71,16 @@ report_write(struct watched *w, int64_t was, int64_t by, ucontext_t *at)
     if (record == NULL) {
         struct isan_rec_place place = { .role = ISAN__PLACE_changed, .tid = isan__tid() };
         isan__sync_thread_state(true);
-        *rip = pc - 1;                      /* that of the instruction that wrote, not of the next one */
+        *rip = pc - 1;                      /* in the instruction that wrote, not the next one */
         place.stack = isan__record_stack(at);
         *rip = pc;
         place.interp = isan__interp_of(isan__slot)->serial;
         place.finding = isan__report_immortal(w->op, 0, w->name, place.stack);
         w->finding = w->finding ? w->finding : place.finding;
         record = isan__finding_add_place(&place, w->name);
-        isan__table_put_or_drop(&by_place, hash, (uint64_t)record);
+        if (record != NULL) {
+            isan__table_put_or_drop(&by_place, hash, (uint64_t)record);
+        }
     }
     if (record != NULL) {
         __atomic_add_fetch(&record->amount, by, __ATOMIC_RELAXED);
@@ -162,7 +164,6 @@ isan__immortal_watch_add(const char *op, const char *name)
     }
 }
 
-/* Of all threads that have run Python, and of those they create. */
 void
 isan__immortal_watch_begin(void)
 {

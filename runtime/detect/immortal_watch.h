@@ -4,11 +4,11 @@
 
 #include "runtime/base/compiler.h"
 
-bool isan__immortal_watch_wanted(const char *name);              /* the option names it */
+bool isan__immortal_watch_wanted(const char *name);              /* does the option name it? */
 void isan__immortal_watch_add(const char *op, const char *name);
 void isan__immortal_watch_begin(void);
 void isan__immortal_watch_resume(void);                           /* after a comparison of all counts */
-uint32_t isan__immortal_watch_finding(const char *op);           /* 0: none, or not watched */
+uint32_t isan__immortal_watch_finding(const char *op);           /* id; 0: none, or not watched */
 void isan__immortal_watch_forked(void);
 
 #endif

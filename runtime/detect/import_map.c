@@ -2,15 +2,14 @@
 #include "runtime/detect/import_map.h"
 
 #include "runtime/core/attach.h"
-#include "runtime/core/log.h"
 #include "runtime/core/thread_registry.h"
 #include "runtime/elf/modules.h"
 #include "runtime/elf/tls.h"
 
-/* A module's load address with the serial of an interpreter that has imported
- * it and not ended -> 1; with 0 -> the serial of the last that has, ended or
- * not, but for the main one.  A thread's pointer with that of one that has run on
- * it, likewise. */
+/* A module's load address and the serial of a living interpreter that has imported the module -> 1.
+ * A module's load address and 0 -> the serial of the last interpreter that has imported it, living
+ * or not, but not of the main one.  A thread's pointer and the serial of a living interpreter that
+ * has run on the thread -> 1.  A lost entry loses findings about the module's statics. */
 static struct isan__table imports = ISAN__TABLE;
 uint32_t isan__n_imports;
 
@@ -21,8 +20,10 @@ import_key(uintptr_t base, uint32_t serial)
     return isan__table_key(ISAN__KEY_IMPORT, &key, sizeof key);
 }
 
-bool
-isan__has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
+/* Has the interpreter imported the module at base, or run on the thread with that pointer?  False if
+ * its serial is `but`. */
+static bool
+has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
 {
     uint32_t serial = isan__interp_of(slot)->serial;
     return serial != 0 && serial != but && isan__table_get(&imports, import_key(base, serial)) != 0;
@@ -31,14 +32,14 @@ isan__has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
 uint32_t
 isan__importers_of(uintptr_t base, bool *by_main)
 {
-    *by_main = isan__main_slot != 0 && isan__has_imported(isan__main_slot, base, 0);
+    *by_main = isan__main_slot != 0 && has_imported(isan__main_slot, base, 0);
     return (uint32_t)isan__table_get(&imports, import_key(base, 0));
 }
 
 static bool
 reaches(isan__slot_t slot, uintptr_t base, uintptr_t thread, uint32_t but)
 {
-    return isan__has_imported(slot, base, but) && (thread == 0 || isan__has_imported(slot, thread, but));
+    return has_imported(slot, base, but) && (thread == 0 || has_imported(slot, thread, but));
 }
 
 uint32_t
@@ -58,7 +59,7 @@ isan__is_imported_in_parallel(uintptr_t base)
 {
     isan__slot_t first = 0;
     for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
-        if (isan__has_imported(slot, base, 0)) {
+        if (has_imported(slot, base, 0)) {
             if (first != 0 && !isan__share_gil(first, slot)) {
                 return true;
             }
@@ -85,14 +86,15 @@ isan__imports_new_thread(uintptr_t pointer)
     }
 }
 
-/* A module's load address -> the definition its PyInit function has given. */
+/* A module's load address -> the definition that its PyInit function has returned.  A lost entry lets an
+ * import count that Python refuses. */
 static struct isan__table definitions = ISAN__TABLE;
-/* What this thread has loaded last, and for whom: the main interpreter may call the
- * PyInit function for it (Python/import.c, import_run_extension). */
+/* The module that this thread has loaded last, and the interpreter that it loaded it for.  The PyInit
+ * function may run in the main interpreter instead (Python/import.c, import_run_extension). */
 static __thread struct { uintptr_t base; uint32_t serial; isan__slot_t slot; } loading;
 
-/* May it import what says nothing of its GIL?  By struct _import_state
- * (Include/internal/pycore_import.h), which begins with sys.modules. */
+/* May the interpreter import modules without Py_mod_multiple_interpreters?  struct _import_state says so
+ * (Include/internal/pycore_import.h).  It begins with sys.modules. */
 static bool
 is_lenient(const struct isan__interp *i)
 {
@@ -115,9 +117,9 @@ is_lenient(const struct isan__interp *i)
     return override < 0;
 }
 
-/* Python/import.c, _PyImport_CheckSubinterpIncompatibleExtensionAllowed, and
- * Objects/moduleobject.c, PyModule_FromDefAndSpec2: one with a GIL and an obmalloc of
- * its own takes what says that it is for such. */
+/* An interpreter with a GIL and an obmalloc of its own refuses modules that do not declare that they
+ * support it (Python/import.c, _PyImport_CheckSubinterpIncompatibleExtensionAllowed;
+ * Objects/moduleobject.c, PyModule_FromDefAndSpec2). */
 static bool
 is_refused(isan__slot_t slot, const void *definition)
 {
@@ -158,9 +160,8 @@ struct importing {
     uintptr_t modules[MAX_IMPORTED];
 };
 
-/* The runtime's own module is nobody's: dlopen(NULL) gives it.  A library without a symbol
- * of Python's holds no objects, as far as it knows: the C++ library and the like are left
- * out. */
+/* The runtime's own module is left out: dlopen(NULL) returns it.  So are libraries without a symbol of
+ * Python, such as the C++ library, which do not know about objects. */
 static bool
 import_one(const struct isan__module *m, void *arg)
 {

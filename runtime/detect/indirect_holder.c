@@ -1,22 +1,22 @@
-/* Who holds it, when no static does: one that leads to it through memory.
+/* Finds the static that leads to an object through memory, when no static points at the object.
  *
- * A hash table, a list of callbacks or a container of C++'s has what it holds in
- * memory of malloc's, which is nobody's, or of PyMem_*.  That is looked through from
- * the statics on, breadth first, to name the variable in a finding that there is: it
- * is no finding of its own, as a library may keep there what each interpreter has
- * given it.  Not looked through are objects, as what they refer to is theirs, and what
- * the runtime's own statics lead to, as its interpreters lead to everything; nor what
- * those of libraries that do not use Python do, whose memory is full of old pointers.
+ * A hash table, a list of callbacks or a C++ container has its elements in memory of malloc, which
+ * is no interpreter's, or of PyMem_*.  The search goes through such memory from the statics on,
+ * breadth first.  It only names the variable in a finding.  What it finds is no finding of its own:
+ * a library may keep there what each interpreter has given it.
  *
- * malloc's memory has no tags.  That of the GNU C library is recognised by the sizes
- * it writes before it and behind it (malloc/malloc.c, struct malloc_chunk); memory of
- * another malloc is not.
+ * The search does not go through objects, since their references are their own.  It does not go
+ * through memory that the runtime's own statics lead to, since its interpreters lead to everything.
+ * It does not begin at statics of libraries that do not use Python: their memory is full of old
+ * pointers.
+ *
+ * malloc's memory has no tags.  That of the GNU C library is recognised by the sizes before and
+ * after it (malloc/malloc.c, struct malloc_chunk).  Memory of another malloc is not recognised.
  */
 #include "runtime/detect/indirect_holder.h"
 
 #include "runtime/base/scan.h"
 #include "runtime/core/block.h"
-#include "runtime/core/log.h"
 #include "runtime/elf/modules.h"
 
 enum {
@@ -25,17 +25,17 @@ enum {
     SEARCH = 1 << 12, MAX_WORK = 1 << 18, WORK_TRAPS = 1 << 19, WORK_LEAKS = 1 << 21,
 };
 
-/* What is left of the work that all searches of the process may make, in reads of
- * memory, of less than a microsecond each, as which a search itself counts, too: half
- * a second for findings, some seconds for the ends of interpreters. */
+/* The work that is left for all searches of the process, in reads of memory of less than a microsecond.
+ * A search itself costs SEARCH.  That is half a second for findings, and some seconds for the ends of
+ * interpreters. */
 static int work_left[2] = { WORK_TRAPS, WORK_LEAKS };
 
 struct memory {
     uint64_t start;
     uint32_t size, at;
-    uint32_t from;                          /* + 1: the word at `at` of that one leads here; 0: */
+    uint32_t from;                          /* index, plus 1, of the memory with a pointer here at `at`; 0: a static has it */
     bool tagged;
-    struct isan_holder holder;              /* this one does */
+    struct isan_holder holder;              /* the static that leads here */
 };
 
 struct search {
@@ -45,15 +45,15 @@ struct search {
     void *arg;
     struct memory *queue;
     size_t n, bytes;
-    size_t i;                               /* what is looked through */
+    size_t i;                               /* index of the memory that is being scanned */
     int work;                               /* reads that are left */
     bool cut_short, enough;
     struct isan__table seen;
 };
 
-/* The size of malloc's memory that begins there; 0: none does. */
+/* The size of malloc's memory that begins at `start`; 0: none does. */
 static size_t
-malloced(struct search *s, uint64_t start)
+malloc_size(struct search *s, uint64_t start)
 {
     uint64_t before[2], after;
     s->work -= 2;
@@ -65,15 +65,16 @@ malloced(struct search *s, uint64_t start)
         return 0;
     }
     if (before[1] & MMAPPED) {
-        return (start - sizeof before + before[0]) % 4096 == 0 && (size + before[0]) % 4096 == 0
+        return (start - sizeof before + before[0]) % ISAN__PAGE == 0 && (size + before[0]) % ISAN__PAGE == 0
             ? size - sizeof before : 0;
     }
     return isan__peek(&after, (const void *)(start + size - 8), sizeof after)
         && after & 1 && !(after & 8) && after >= MIN_CHUNK && after >> 40 == 0 ? size - 8 : 0;
 }
 
+/* Queues the memory at `value`, unless it is known. */
 static void
-reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct isan_holder *holder)
+add_memory(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct isan_holder *holder)
 {
     if (isan__table_get(&s->seen, value) != 0) {
         return;
@@ -85,13 +86,12 @@ reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct
     uint32_t word = isan__load_tag((void *)value);
     size_t size = 0;
     if (word != 0) {
-        /* What its interpreter freed as it ended is as it was (quarantine.c), and a
-         * pointer to that dangles. */
+        /* Quarantined memory still has its old content (quarantine.c). */
         char *block = word & ISAN__START ? isan__block_of((void *)value) : NULL;
         size = block == NULL || isan__object_in(block) != NULL ? 0 : isan__block_size(block);
     }
-    else if (!isan__is_in_module(value)) {
-        size = malloced(s, value);
+    else if (isan__module_base(value) == UINTPTR_MAX) {
+        size = malloc_size(s, value);
     }
     if (!isan__table_put(&s->seen, value, 1) || size == 0 || size > MAX_SIZE) {
         return;
@@ -103,9 +103,9 @@ reach(struct search *s, uint64_t value, uint32_t from, uint32_t at, const struct
 }
 
 static void
-seed(const struct isan_holder *where, uint64_t value, void *arg)
+add_from_static(const struct isan_holder *where, uint64_t value, void *arg)
 {
-    reach(arg, value, 0, 0, where);
+    add_memory(arg, value, 0, 0, where);
 }
 
 /* The path to the word at `at` of memory i. */
@@ -115,19 +115,19 @@ make_path(const struct search *s, size_t i, uint32_t at, struct isan__pointer_pa
     const struct memory *m = &s->queue[i];
     memset(path, 0, sizeof *path);
     path->holder = m->holder;
-    path->hops = 1;
+    path->n_steps = 1;
     for (const struct memory *up = m; up->from != 0; up = &s->queue[up->from - 1]) {
-        path->hops++;
+        path->n_steps++;
     }
-    for (uint32_t hop = path->hops; hop-- > 0; at = m->at, m = m->from ? &s->queue[m->from - 1] : NULL) {
-        if (hop < ISAN_HOPS) {
-            path->at[hop] = at;
+    for (uint32_t step = path->n_steps; step-- > 0; at = m->at, m = m->from ? &s->queue[m->from - 1] : NULL) {
+        if (step < ISAN_MAX_STEPS) {
+            path->at[step] = at;
         }
     }
 }
 
 static bool
-look_at_word(size_t at, uint64_t word, void *arg)
+search_word(size_t at, uint64_t word, void *arg)
 {
     struct search *s = arg;
     const struct memory *m = &s->queue[s->i];
@@ -142,12 +142,12 @@ look_at_word(size_t at, uint64_t word, void *arg)
             return false;
         }
     }
-    reach(s, word, (uint32_t)s->i + 1, (uint32_t)at, &m->holder);
+    add_memory(s, word, (uint32_t)s->i + 1, (uint32_t)at, &m->holder);
     return true;
 }
 
 static void
-look_through(struct search *s)
+search_memory(struct search *s)
 {
     for (s->i = 0; s->i < s->n && !s->enough; s->i++) {
         const struct memory *m = &s->queue[s->i];
@@ -156,7 +156,7 @@ look_through(struct search *s)
             return;
         }
         s->work -= 1 + (int)(m->size / ISAN__PAGE);
-        isan__scan_unstable((const void *)m->start, m->size, look_at_word, s);
+        isan__scan_unstable((const void *)m->start, m->size, search_word, s);
     }
 }
 
@@ -173,8 +173,8 @@ isan__search_indirect(bool untagged, bool (*wanted)(uint64_t value, void *arg),
     s.cut_short = s.queue == NULL;
     if (s.queue != NULL) {
         isan__mark_runtime_reachable(&s.seen);
-        isan__visit_statics(seed, &s);
-        look_through(&s);
+        isan__visit_statics(add_from_static, &s);
+        search_memory(&s);
     }
     __atomic_sub_fetch(&work_left[untagged], most - s.work + SEARCH, __ATOMIC_RELAXED);
     isan__unmap(s.queue, MAX_MEMORY * sizeof *s.queue);
@@ -182,33 +182,33 @@ isan__search_indirect(bool untagged, bool (*wanted)(uint64_t value, void *arg),
     return s.enough || !s.cut_short;
 }
 
-struct wish {
+struct target {
     uint64_t block, object;
     struct isan__pointer_path *path;
 };
 
 static bool
-is_wanted(uint64_t value, void *arg)
+is_target(uint64_t value, void *arg)
 {
-    const struct wish *wish = arg;
-    return value == wish->block || value == wish->object;
+    const struct target *target = arg;
+    return value == target->block || value == target->object;
 }
 
 static bool
 take_path(const struct isan__pointer_path *path, uint64_t value, void *arg)
 {
     (void)value;
-    *((struct wish *)arg)->path = *path;
+    *((struct target *)arg)->path = *path;
     return true;
 }
 
 void
 isan__find_holder(const void *block, const void *object, struct isan__pointer_path *path)
 {
-    struct wish wish = { (uint64_t)block, (uint64_t)object, path };
+    struct target target = { (uint64_t)block, (uint64_t)object, path };
     memset(path, 0, sizeof *path);
     path->holder = isan__find_static_holder(block, object);
-    if (path->holder.address == 0 && !isan__search_indirect(false, is_wanted, take_path, &wish)) {
+    if (path->holder.address == 0 && !isan__search_indirect(false, is_target, take_path, &target)) {
         path->holder.flags = ISAN_HOLDER_CUT_SHORT;
     }
 }
@@ -216,11 +216,11 @@ isan__find_holder(const void *block, const void *object, struct isan__pointer_pa
 void
 isan__log_path(uint32_t finding, const struct isan__pointer_path *path)
 {
-    struct isan_rec_behind *r = path->hops != 0 ? isan__log_reserve(sizeof *r) : NULL;
+    struct isan_rec_path *r = path->n_steps != 0 ? isan__log_reserve(sizeof *r) : NULL;
     if (r != NULL) {
         r->finding = finding;
-        r->hops = path->hops;
+        r->n_steps = path->n_steps;
         memcpy(r->at, path->at, sizeof r->at);
-        isan__log_publish(r, ISAN_REC_BEHIND);
+        isan__log_publish(r, ISAN_REC_PATH);
     }
 }

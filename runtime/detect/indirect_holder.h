@@ -2,24 +2,22 @@
 #ifndef ISAN_DETECT_INDIRECT_HOLDER_H
 #define ISAN_DETECT_INDIRECT_HOLDER_H
 
-#include "runtime/base/log_format.h"
 #include "runtime/detect/static_scan.h"
 
-/* A path from a static through `hops` pieces of memory, from a word at this offset in one to
- * the next.  hops 0: the static points at the object itself. */
+/* A path from a static through `n_steps` pieces of memory, from the word at offset at[i] of piece i to
+ * the next.  n_steps 0: the static points at the object itself. */
 struct isan__pointer_path {
     struct isan_holder holder;
-    uint32_t hops, at[ISAN_HOPS];
+    uint32_t n_steps, at[ISAN_MAX_STEPS];
 };
-/* Each wanted word in such memory, or only in that which is no interpreter's, until
- * found() says that it is enough.  False: the search was cut short before that, as all
- * searches of a process together may take only so long; later ones find less. */
+/* Calls found() for each wanted word in memory that statics lead to, until found() returns true.
+ * untagged: only in memory that is no interpreter's.  False: the search was cut short.  All searches
+ * of a process together have a limit, so later ones find less. */
 bool isan__search_indirect(bool untagged, bool (*wanted)(uint64_t value, void *arg),
     bool (*found)(const struct isan__pointer_path *path, uint64_t value, void *arg), void *arg);
-/* The static that points at the block or its object (then hops is 0), or leads to it;
- * address 0:
- * none, or the search was cut short (ISAN_HOLDER_CUT_SHORT). */
+/* Finds the static that points at the block or its object, or else one that leads to it through
+ * memory.  holder.address 0: there is none, or the search was cut short (ISAN_HOLDER_CUT_SHORT). */
 void isan__find_holder(const void *block, const void *object, struct isan__pointer_path *path);
-void isan__log_path(uint32_t finding, const struct isan__pointer_path *path);     /* if hops is not 0 */
+void isan__log_path(uint32_t finding, const struct isan__pointer_path *path);     /* unless it has no steps */
 
 #endif

@@ -184,19 +184,19 @@ isan__leak_record_group(struct isan__leak_analysis *a, struct isan__leak_group *
     }
     r->id = group->id;
     r->residue = (uint16_t)group->residue;
-    r->keeper = (uint16_t)group->retainer;
+    r->retainer = (uint16_t)group->retainer;
     r->count = group->count;
     r->bytes = group->bytes;
-    r->kept = group->retained;
-    r->kept_bytes = group->retained_bytes;
-    r->extra = group->unexplained_refs;
+    r->retained = group->retained;
+    r->retained_bytes = group->retained_bytes;
+    r->unexplained_refs = group->unexplained_refs;
     r->object = group->sample;
     r->holder = group->external.holder;
     if (r->holder.address == 0 && a->graph.cut_short) {
         r->holder.flags = ISAN_HOLDER_CUT_SHORT;
     }
     r->n_paired = group->n_pairs;
-    r->look = a->query;
+    r->query = a->query;
     r->domain = group->raw ? 'r' : group->sample.flags & ISAN_OBJ_OBJECT ? 'o' : 'm';
     r->text_size = (uint32_t)text_size;
     strcpy(r->text, group->type);

@@ -117,7 +117,7 @@ struct block_scan {
 
 /* Visits the words of another interpreter's block that may be addresses; arg is a block_scan.
  * Inlined, so that the visitor is, too. */
-static inline __attribute__((always_inline)) void
+ISAN__ALWAYS_INLINE void
 scan_foreign_block(struct isan__graph *g, char *block, isan__word_visitor *visit)
 {
     struct block_scan scan = { g, block };

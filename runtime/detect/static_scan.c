@@ -1,17 +1,16 @@
-/* Who holds it: pointers in the writable data of loaded modules.
+/* Finds pointers to blocks in the writable data of loaded modules: see static_scan.h.
  *
- * A module may be unloaded while it is walked, so all is read through copies.  What a
- * walk finds is reported after it.  Left out are isan itself, the C library and the
- * dynamic linker, which hold addresses for reasons of their own, and - as the culprit of
- * anything - _PyRuntime and the runtime's thread-local variables, which are the
- * runtime's state and no variables anybody can move.
+ * A module may be unloaded while isan walks it, so all of it is read through copies.  What a walk
+ * finds is reported after it.
+ *
+ * isan, the C library and the dynamic linker are left out, since they hold addresses for reasons of
+ * their own.  _PyRuntime and the runtime's thread-local variables are the state of the runtime, and
+ * no variables that a person can move.  So they are walked for isan__mark_runtime_reachable() only.
  */
 #include "runtime/detect/static_scan.h"
 
 #include "runtime/base/scan.h"
-#include "runtime/core/block.h"
 #include "runtime/core/thread_registry.h"
-#include "runtime/cpython/layout.h"
 #include "runtime/detect/import_map.h"
 #include "runtime/detect/static_finding.h"
 #include "runtime/detect/static_types.h"
@@ -21,16 +20,16 @@
 struct walk {
     void (*word)(const struct isan_holder *where, uint64_t value, void *arg);
     void *arg;
-    bool runtime_only;                      /* the runtime's own modules, _PyRuntime included */
-    bool imported_only;                     /* by an interpreter that has not ended */
-    bool users_only;                        /* of Python, but for the runtime's own modules */
-    const struct isan__import *import;      /* its modules; NULL: all */
-    /* What is being walked: */
+    bool runtime_only;                      /* only the runtime's own modules, _PyRuntime included */
+    bool imported_only;                     /* only modules that a living interpreter has imported */
+    bool users_only;                        /* only modules that use Python, without the runtime's own */
+    const struct isan__import *import;      /* only modules of this import; NULL: of all */
+    /* Where the walk is: */
     const struct isan__module *module;
     struct isan__range segment;
     uintptr_t thread;                       /* its variables in this thread; 0: those of all threads */
     uint32_t tid;
-    uint64_t from;                          /* the scan's first word; of thread-local ones the offset */
+    uint64_t from;                          /* address of the first word of the scan */
 };
 
 /* The runtime's own module, and the standard library's extensions. */
@@ -41,7 +40,7 @@ is_of_runtime(const struct isan__module *m)
 }
 
 static bool
-see_static(size_t at, uint64_t word, void *arg)
+visit_static(size_t at, uint64_t word, void *arg)
 {
     const struct walk *walk = arg;
     if (isan__may_point_at_block(word)) {
@@ -51,7 +50,7 @@ see_static(size_t at, uint64_t word, void *arg)
 }
 
 static bool
-see_thread_local(size_t at, uint64_t word, void *arg)
+visit_thread_local(size_t at, uint64_t word, void *arg)
 {
     const struct walk *walk = arg;
     if (isan__may_point_at_block(word)) {
@@ -69,7 +68,7 @@ walk_thread(uint32_t tid, uintptr_t pointer, void *arg)
     if (block != NULL) {
         walk->thread = pointer;
         walk->tid = tid;
-        isan__scan_unstable(block, walk->module->tls_size, see_thread_local, walk);
+        isan__scan_unstable(block, walk->module->tls_size, visit_thread_local, walk);
         walk->thread = 0;
     }
 }
@@ -79,7 +78,7 @@ walk_words(struct walk *walk, uintptr_t start, uintptr_t end)
 {
     walk->from = (start + 7) & ~(uintptr_t)7;
     if (walk->from < end) {
-        isan__scan_unstable((const void *)walk->from, end - walk->from, see_static, walk);
+        isan__scan_unstable((const void *)walk->from, end - walk->from, visit_static, walk);
     }
 }
 
@@ -135,15 +134,15 @@ isan__visit_statics(void (*word)(const struct isan_holder *where, uint64_t value
     walk_modules(&walk);
 }
 
-struct search {
+struct holder_search {
     uint64_t block, object;
     struct isan_holder found;
 };
 
 static void
-match(const struct isan_holder *where, uint64_t value, void *arg)
+match_holder(const struct isan_holder *where, uint64_t value, void *arg)
 {
-    struct search *s = arg;
+    struct holder_search *s = arg;
     if (s->found.address == 0 && (value == s->block || value == s->object)) {
         s->found = *where;
     }
@@ -152,20 +151,21 @@ match(const struct isan_holder *where, uint64_t value, void *arg)
 struct isan_holder
 isan__find_static_holder(const void *block, const void *object)
 {
-    struct search s = { (uint64_t)block, (uint64_t)object, { 0 } };
-    struct walk walk = { .word = match, .arg = &s };
+    struct holder_search s = { (uint64_t)block, (uint64_t)object, { 0 } };
+    struct walk walk = { .word = match_holder, .arg = &s };
     walk_modules(&walk);
     return s.found;
 }
 
-struct holders {
+/* A visit of the statics that hold a block of `slot`. */
+struct slot_visit {
     isan__slot_t slot;
     void (*visit)(const struct isan_holder *, char *, void *);
     void *arg;
 };
 
 static void
-points(const struct holders *h, const struct isan_holder *where, uint64_t value)
+visit_if_of_slot(const struct slot_visit *h, const struct isan_holder *where, uint64_t value)
 {
     uint32_t word = isan__load_tag((void *)value);
     if ((word & 0xffff) == h->slot && isan__may_start_object(word)) {
@@ -180,18 +180,17 @@ static const void *
 type_at(uint64_t op)
 {
     const void *type = NULL;
-    return isan__load_tag((void *)op) != 0 && isan__peek(&type, (const char *)op + 8, sizeof type)
+    return isan__load_tag((void *)op) != 0 && isan__peek(&type, (const char *)op + ISAN__OB_TYPE, sizeof type)
         ? type : NULL;
 }
 
-/* Before 3.12 all interpreters share the dictionaries that CPython's statics
- * hold, and each adds keys of its own: for the subclasses of a static type
- * (Objects/typeobject.c, add_subclass) and the single-phase extensions
- * (Python/import.c, _PyImport_FixupExtensionObject).  Not the values: weak
- * references to classes, and definitions.  Keys are all that is looked at, as
- * hashes of addresses look like pointers. */
+/* Before 3.12 all interpreters share the dictionaries that CPython's statics hold, and each adds keys
+ * of its own: for the subclasses of a static type (Objects/typeobject.c, add_subclass) and for
+ * single-phase extensions (Python/import.c, _PyImport_FixupExtensionObject).  The values are weak
+ * references to classes, and definitions.  Only the keys are visited: hashes of addresses would look
+ * like pointers. */
 static void
-points_with_keys(const struct holders *h, const struct isan_holder *where, const char *dict)
+visit_keys(const struct slot_visit *h, const struct isan_holder *where, const char *dict)
 {
     struct isan__keys keys;
     const char *table;
@@ -202,19 +201,19 @@ points_with_keys(const struct holders *h, const struct isan_holder *where, const
     }
     const char *key = keys.entries + keys.key;
     for (uint64_t i = 0; i < keys.n && isan__peek(&op, key, sizeof op); i++, key += keys.entry_size) {
-        if (type_at(op) != isan__py.unicode_type) {     /* interned: leak.c tells them apart */
-            points(h, where, op);
+        if (type_at(op) != isan__py.unicode_type) {     /* leak.c has a rule for interned strings */
+            visit_if_of_slot(h, where, op);
         }
     }
 }
 
 static void
-holds(const struct isan_holder *where, uint64_t value, void *arg)
+visit_word_of_static(const struct isan_holder *where, uint64_t value, void *arg)
 {
-    const struct holders *h = arg;
-    points(h, where, value);
+    const struct slot_visit *h = arg;
+    visit_if_of_slot(h, where, value);
     if (isan__py.shares_runtime_statics && type_at(value) == isan__py.dict_type) {
-        points_with_keys(h, where, (const char *)value);
+        visit_keys(h, where, (const char *)value);
     }
 }
 
@@ -222,8 +221,8 @@ void
 isan__visit_statics_of(isan__slot_t slot,
                  void (*visit)(const struct isan_holder *where, char *block, void *arg), void *arg)
 {
-    struct holders h = { slot, visit, arg };
-    struct walk walk = { .word = holds, .arg = &h };
+    struct slot_visit h = { slot, visit, arg };
+    struct walk walk = { .word = visit_word_of_static, .arg = &h };
     walk_modules(&walk);
 }
 
@@ -244,23 +243,13 @@ struct finds {
     size_t n, room;
 };
 
+/* Without memory the find is left to the next walk. */
 static void
-note(struct finds *finds, const struct find *find)
+add_find(struct finds *finds, const struct find *find)
 {
-    if (finds->n == finds->room) {
-        size_t room = finds->room ? 2 * finds->room : 64, size = finds->room * sizeof *find;
-        struct find *all = isan__map(room * sizeof *find);
-        if (all == NULL) {
-            return;                         /* for the next look */
-        }
-        if (size != 0) {
-            memcpy(all, finds->all, size);
-        }
-        isan__unmap(finds->all, size);
-        finds->all = all;
-        finds->room = room;
+    if (finds->n < finds->room || isan__grow(&finds->all, &finds->room, 64, sizeof *find)) {
+        finds->all[finds->n++] = *find;
     }
-    finds->all[finds->n++] = *find;
 }
 
 static bool
@@ -281,7 +270,7 @@ note_type(const struct isan_holder *where, uint64_t value, struct finds *finds)
         return false;
     }
     if (isan__find_type_users(&type, walk->module->base, &users)) {
-        note(finds, &(struct find){
+        add_find(finds, &(struct find){
             .type = type.type, .owner = users.owner, .other = users.other, .own = is_of_runtime(walk->module),
             .again = users.again,
         });
@@ -308,7 +297,7 @@ note_shared(const struct isan_holder *where, uint64_t value, void *arg)
     }
     uint32_t other = isan__importer_of(walk->module->base, walk->thread, isan__interp_of(owner)->serial);
     if (other != 0) {
-        note(finds, &(struct find){ .where = *where, .object = (void *)value, .block = block, .other = other });
+        add_find(finds, &(struct find){ .where = *where, .object = (void *)value, .block = block, .other = other });
     }
 }
 
@@ -342,8 +331,8 @@ isan__scan_statics(void)
     isan__scan_imported_statics(NULL);
 }
 
-/* Raw blocks the runtime can reach, breadth first.  They may be any thread's
- * and be freed meanwhile, so they are read with care. */
+/* A search for the raw blocks that the runtime can reach, breadth first.  Any thread may free them
+ * meanwhile, so they are read through copies. */
 struct reach {
     struct isan__table *seen;
     uint64_t *queue;
@@ -352,7 +341,7 @@ struct reach {
 enum { MAX_REACH = 1 << 20, MAX_BLOCK = 1 << 20 };
 
 static void
-reached(const struct isan_holder *where, uint64_t value, void *arg)
+add_reachable(const struct isan_holder *where, uint64_t value, void *arg)
 {
     struct reach *r = arg;
     (void)where;
@@ -364,11 +353,11 @@ reached(const struct isan_holder *where, uint64_t value, void *arg)
 }
 
 static bool
-reached_from_block(size_t at, uint64_t word, void *arg)
+add_from_block(size_t at, uint64_t word, void *arg)
 {
     (void)at;
     if (isan__may_point_at_block(word)) {
-        reached(NULL, word, arg);
+        add_reachable(NULL, word, arg);
     }
     return true;
 }
@@ -377,22 +366,22 @@ void
 isan__mark_runtime_reachable(struct isan__table *seen)
 {
     struct reach r = { .seen = seen, .queue = isan__map(MAX_REACH * sizeof *r.queue) };
-    struct walk walk = { .word = reached, .arg = &r, .runtime_only = true };
+    struct walk walk = { .word = add_reachable, .arg = &r, .runtime_only = true };
     if (r.queue == NULL) {
         return;
     }
     walk_modules(&walk);
-    /* They are linked, but the pointers may be to behind their blocks' starts
-     * (3.14, Python/pystate.c, alloc_interpreter). */
+    /* Interpreters are linked, but not by their blocks' starts (3.14, Python/pystate.c,
+     * alloc_interpreter). */
     for (isan__slot_t slot = 0; (slot = isan__next_live_slot(slot)) != 0;) {
         const void *interp = isan__interp_of(slot)->interp;
-        reached(NULL, interp ? (uint64_t)isan__block_of(interp) : 0, &r);
+        add_reachable(NULL, interp ? (uint64_t)isan__block_of(interp) : 0, &r);
     }
     for (size_t i = 0; i < r.n; i++) {
         const char *block = (const char *)r.queue[i];
         size_t size = isan__block_size(block);
         if (size <= MAX_BLOCK) {            /* a larger one is data, not structure */
-            isan__scan_unstable(block, size, reached_from_block, &r);
+            isan__scan_unstable(block, size, add_from_block, &r);
         }
     }
     isan__unmap(r.queue, MAX_REACH * sizeof *r.queue);

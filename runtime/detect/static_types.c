@@ -2,15 +2,13 @@
 #include "runtime/detect/static_types.h"
 
 #include "runtime/core/block.h"
-#include "runtime/core/interp.h"
-#include "runtime/cpython/layout.h"
 #include "runtime/detect/import_map.h"
 
 /* Include/cpython/object.h, PyTypeObject. */
 enum { TYPE_NEEDS = ISAN__TP(mro) + sizeof(void *) };
 #define TYPE_MAX_SIZE (1l << 24)            /* of its instances, to be believed */
 
-/* `type`, or a subclass of it that this module or an interpreter has made. */
+/* Is `meta` the type `type`, or a subclass of it that this module or an interpreter has created? */
 static bool
 is_type_of_types(const struct isan__type_search *search, uint64_t meta)
 {
@@ -64,16 +62,15 @@ isan__find_static_type(struct isan__type_search *search, uint64_t where, uint64_
         && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE && is_type_of_types(search, meta);
 }
 
-/* Several interpreters use the type if one has made it ready, and its
- * dictionary, and another has imported the module; or, should nobody know which
- * made it, if two have imported it. */
+/* Two interpreters use the type if one has made its dictionary (PyType_Ready) and another has imported
+ * the module.  If the first one is not known, two that have imported the module do. */
 bool
 isan__find_type_users(const struct isan__static_type *type, uintptr_t base, struct isan__type_users *users)
 {
     char *block = isan__may_point_at_block(type->dict) ? isan__block_of((void *)type->dict) : NULL;
-    const struct isan__interp *maker = isan__interp_of(block ? (isan__slot_t)isan__load_tag(block) : 0);
-    users->owner = maker->serial ? maker->serial : isan__importer_of(base, 0, 0);
+    const struct isan__interp *creator = isan__interp_of(block ? (isan__slot_t)isan__load_tag(block) : 0);
+    users->owner = creator->serial ? creator->serial : isan__importer_of(base, 0, 0);
     users->other = isan__importer_of(base, 0, users->owner);
-    users->again = maker->kind == ISAN_INTERP_MAIN && users->other == isan__interp_of(isan__main_slot)->serial;
+    users->again = creator->kind == ISAN_INTERP_MAIN && users->other == isan__interp_of(isan__main_slot)->serial;
     return users->other != 0;
 }

@@ -4,30 +4,31 @@
 
 #include "runtime/elf/module.h"
 
-/* Where one is looked for: a writable segment of a module, which is read through a copy of
- * the part that was asked for last. */
+/* A search for static types in a writable segment of a module.  The segment is read through a copy of
+ * the part that was needed last. */
 struct isan__type_search {
     uintptr_t base;                         /* the module's load address */
     struct isan__range segment;
-    uintptr_t at;                           /* bytes[] begin there, */
-    size_t n;                               /* and so many are copied */
+    uintptr_t at;                           /* address that bytes[] is a copy of */
+    size_t n;                               /* number of bytes copied */
     char bytes[4096];
 };
 
-/* Is there a type that PyType_Ready has been called for, and the word of its ob_type is at
- * `where`? */
 struct isan__static_type {
     const char *type;
     uint64_t dict;
 };
+/* Is the word at `where`, with the value `meta`, ob_type of a static type that PyType_Ready was called
+ * for? */
 bool isan__find_static_type(struct isan__type_search *search, uint64_t where, uint64_t meta,
     struct isan__static_type *found);
 
-/* Several interpreters that use it (serials). */
+/* Interpreters that use a static type (serials). */
 struct isan__type_users {
     uint32_t owner, other;
-    bool again;                             /* the main interpreter, of two Py_Initialize */
+    bool again;                             /* both are main interpreters, of two Py_Initialize() */
 };
+/* False: fewer than two interpreters use it. */
 bool isan__find_type_users(const struct isan__static_type *type, uintptr_t base, struct isan__type_users *users);
 
 #endif

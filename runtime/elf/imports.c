@@ -33,8 +33,7 @@ store(const struct isan__module *module, uintptr_t at, void *value)
         return;
     }
     __atomic_store_n((void **)at, value, __ATOMIC_RELAXED);
-    /* Writable before it is read-only: a page that RELRO shares with other
-     * data keeps what it had. */
+    /* A page that RELRO shares with other data stays writable. */
     if (relro && start >= (r->start & ~(page - 1)) && start + page <= r->end) {
         mprotect((void *)start, page, PROT_READ);
     }

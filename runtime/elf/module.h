@@ -45,10 +45,10 @@ struct isan__module {
 typedef bool isan__module_visitor(const struct isan__module *module, void *arg);
 
 struct dl_phdr_info;                        /* <link.h> */
-/* Called by the linker, which keeps the module meanwhile.  It has read the dynamic section
- * before it lists a module (elf/dl-load.c, _dl_map_object_from_fd).  The record begins
- * `before` bytes from the start of the memory that this returns, and `size` is all of that
- * (isan__map()).  NULL: there is none, or nothing of the module is loaded. */
+/* Makes the record of a module, in a callback of dl_iterate_phdr().  The linker has read the
+ * dynamic section before it lists a module (elf/dl-load.c, _dl_map_object_from_fd).  Returns
+ * memory of isan__map() and its `size`; the record is `before` bytes from its start.  NULL: no
+ * memory, or nothing of the module is loaded. */
 void *isan__make_module(const struct dl_phdr_info *info, size_t info_size, const void *runtime, size_t before,
     size_t *size);
 

@@ -9,7 +9,7 @@
 
 /* Memory of isan__map() that readers may have. */
 struct memory {
-    struct memory *next;                    /* of those that have been replaced */
+    struct memory *next;
     size_t size;
 };
 
@@ -32,9 +32,9 @@ static struct snapshot *current;            /* changed with the lock held */
 static struct memory *replaced;             /* likewise */
 static int readers;
 
-/* A reader counts itself before it takes the snapshot, and free_replaced() looks at the
- * count after the snapshot was replaced, both in the one order of all SEQ_CST accesses: a
- * reader that is not counted there takes the newer one. */
+/* A reader counts itself before it takes the snapshot.  free_replaced() reads the count after
+ * the snapshot was replaced.  All of these are SEQ_CST, so a reader that is not counted there
+ * takes the newer snapshot. */
 static const struct snapshot *
 begin_reading(void)
 {
@@ -94,26 +94,7 @@ find_old(const struct snapshot *old, const struct dl_phdr_info *info)
     return NULL;
 }
 
-static bool
-make_room(struct listing *l)
-{
-    if (l->n == l->room) {
-        size_t room = l->room ? 2 * l->room : 512;
-        const struct record **all = isan__map(room * sizeof *all);
-        if (all == NULL) {
-            return false;
-        }
-        if (l->n != 0) {
-            memcpy(all, l->all, l->n * sizeof *all);
-        }
-        isan__unmap(l->all, l->room * sizeof *all);
-        l->all = all;
-        l->room = room;
-    }
-    return true;
-}
-
-/* A module that there is no memory for is left out. */
+/* Without memory for its record a module is left out. */
 static int
 list_module(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -124,7 +105,7 @@ list_module(struct dl_phdr_info *info, size_t size, void *arg)
         return 1;
     }
     const struct record *r = find_old(l->old, info);
-    if (!make_room(l)) {
+    if (l->n == l->room && !isan__grow(&l->all, &l->room, 512, sizeof *l->all)) {
         return 1;
     }
     if (r == NULL) {
@@ -254,8 +235,8 @@ isan__modules_forked(int unused)
     readers = 0;
 }
 
-/* The caller has closed a handle of its own, so that the module is not mapped if it was the
- * last one.  If another was loaded to the same place, its dlopen() refreshes. */
+/* If that was the module's last handle, its memory is not mapped any more.  If another module was
+ * loaded to the same place meanwhile, its dlopen() refreshes. */
 void
 isan__modules_closed(const void *dynamic)
 {
@@ -405,19 +386,11 @@ isan__visit_module_at(uint64_t address, isan__module_visitor *visit, void *arg)
     return r != NULL;
 }
 
-bool
-isan__is_in_module(uint64_t address)
-{
-    bool inside = find_at(begin_reading(), address) != NULL;
-    end_reading();
-    return inside;
-}
-
 uintptr_t
-isan__module_base(uint64_t address, uintptr_t otherwise)
+isan__module_base(uint64_t address)
 {
     const struct record *r = find_at(begin_reading(), address);
-    uintptr_t base = r != NULL ? r->module.base : otherwise;
+    uintptr_t base = r != NULL ? r->module.base : UINTPTR_MAX;
     end_reading();
     return base;
 }

@@ -15,7 +15,7 @@
  *
  * Unloading.  A module may be unmapped while another thread visits its record.  Its
  * memory is therefore read with isan__peek() or isan__scan_unstable(), and written to
- * from isan__visit_kept_modules() only, which nothing is unloaded during. */
+ * from isan__visit_kept_modules() only: nothing is unloaded during that. */
 #ifndef ISAN_ELF_MODULES_H
 #define ISAN_ELF_MODULES_H
 
@@ -24,8 +24,8 @@
 void isan__modules_begin(const void *runtime);          /* &_PyRuntime */
 void isan__modules_forked(int unused);                  /* in the child */
 
-/* The number of loads and unloads that the current snapshot is of (dlpi_adds + dlpi_subs),
- * after a refresh or as it is; 0: none could be made. */
+/* The generation of the current snapshot: the number of loads and unloads before it (dlpi_adds +
+ * dlpi_subs).  isan__modules_refresh() makes a new snapshot first.  0: there is none. */
 uint64_t isan__modules_refresh(void);
 uint64_t isan__modules_generation(void);
 uint64_t isan__modules_unloaded(void);                  /* the unloads only */
@@ -34,18 +34,17 @@ void isan__modules_closed(const void *dynamic);
 
 /* In the order in which they were loaded. */
 void isan__visit_modules(isan__module_visitor *visit, void *arg);
-/* The same while nothing is loaded or unloaded: in a callback of dl_iterate_phdr(), so only
- * after dlopen().  False, and nothing is visited: the generation is another one by now.
+/* The same while nothing is loaded or unloaded.  It runs in a callback of dl_iterate_phdr(), so
+ * call it after dlopen() only.  False: the generation has changed, and nothing was visited.
  * Generation 0 has no modules. */
 bool isan__visit_kept_modules(uint64_t generation, isan__module_visitor *visit, void *arg);
-/* The module at that load address, and then those that it needs (DT_NEEDED), each once.
- * False from visit(): not what that one needs. */
+/* Visits the module at that load address and those that it needs (DT_NEEDED), each once.
+ * If visit() returns false, what that module needs is left out. */
 void isan__visit_module_closure(uintptr_t base, isan__module_visitor *visit, void *arg);
 /* The module that the address is in.  False: it is in none. */
 bool isan__visit_module_at(uint64_t address, isan__module_visitor *visit, void *arg);
-bool isan__is_in_module(uint64_t address);
-/* The load address of that module, or `otherwise`. */
-uintptr_t isan__module_base(uint64_t address, uintptr_t otherwise);
+/* The load address of that module, or UINTPTR_MAX. */
+uintptr_t isan__module_base(uint64_t address);
 /* Is the module at that load address, with the path that the linker has for it, known? */
 bool isan__module_is_known(uintptr_t base, const char *path);
 

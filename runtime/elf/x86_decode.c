@@ -70,7 +70,7 @@ size_written_1(uint8_t op, uint8_t reg, unsigned pp, unsigned operand, unsigned 
 /* An instruction as far as it has been read. */
 struct decoder {
     struct isan__x86 *to;
-    uint8_t byte[32];                       /* a copy, with zeros behind it */
+    uint8_t byte[32];                       /* a copy, followed by zeros */
     const uint8_t *p;                       /* the next byte to read, in `byte` */
     bool wide;                              /* REX.W, VEX.W, EVEX.W */
     bool lock, operand16, address32;        /* prefixes F0, 66, 67 */
