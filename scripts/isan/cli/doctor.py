@@ -107,7 +107,6 @@ PROBES = {
     "npm": command("npm"),
     "chromium": command("chromium"),
     "parallel": command("parallel"),
-    "clang-format-19": command("clang-format-19"),
     "cppcheck": command("cppcheck"),
     "clang-format-19": command("clang-format-19"),
     "pyflakes3": module("pyflakes"),
