@@ -25,9 +25,9 @@ enum {
     SEARCH = 1 << 12, MAX_WORK = 1 << 18, WORK_TRAPS = 1 << 19, WORK_LEAKS = 1 << 21,
 };
 
-/* The work that is left for all searches of the process, in reads of memory of less than a microsecond.
- * A search itself costs SEARCH.  That is half a second for findings, and some seconds for the ends of
- * interpreters. */
+/* The work that is left for all searches of the process, in reads of memory of less than a
+ * microsecond. A search itself costs SEARCH.  That is half a second for findings, and some seconds
+ * for the ends of interpreters. */
 static int work_left[2] = { WORK_TRAPS, WORK_LEAKS };
 
 struct memory {
