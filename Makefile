@@ -36,6 +36,9 @@ UNIT_NAMES    := $(patsubst tests/unit/c/%_test.c,%,$(wildcard tests/unit/c/*_te
 UNIT_PROGRAMS := $(patsubst %,build/unit/%_test,$(if $(UNIT),$(filter $(UNIT),$(UNIT_NAMES)),$(UNIT_NAMES)))
 UNIT_PYTHON   := $(if $(UNIT),$(wildcard tests/unit/test_$(UNIT).py),tests/unit)
 
+# The end-to-end tests that make checked runs.
+CHECKED_TESTS ?= $(patsubst %,tests/detect/test_%.py,findings leaks static_scan)
+
 # How many tests run at a time (auto: a CPU each), and under what: version-flavor.
 JOBS    ?= auto
 PYTHONS ?= 3.13-fast 3.13-debug 3.13-tsan 3.13-plain 3.14-fast 3.14-plain
@@ -51,7 +54,7 @@ hash := \#
 pythons = set -e; cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; export ISAN__CONFIGURE_CACHE="$$cache"; \
     for p in $(1); do $(call python,$${p$(hash)*-},$${p%-*}); done
 
-.PHONY: all help deps python demo test unit fresh cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
+.PHONY: all help deps python demo test unit checked fresh cpython races bench fuzz soak lint layers format pycodestyle install wheel clean
 .DEFAULT_GOAL := all
 
 all: build/lib/libisan.so build/libexec/isan-symbolize build/libexec/isan-python build/generated/_c_tables.py build/bin/isan ## build the recorder, the symbolizer and the isan command
@@ -83,6 +86,16 @@ unit: ## the unit tests, of C under AddressSanitizer and UBSan, and of Python (U
 	@[ -z '$(UNIT_PROGRAMS)' ] || $(MAKE) --no-print-directory --silent -j$$(nproc) $(UNIT_PROGRAMS)
 	@[ -z '$(UNIT_PROGRAMS)' ] || $(PYTHON) tests/unit/c/run.py $(UNIT_PROGRAMS)
 	@[ -z '$(UNIT_PYTHON)' ] || $(PYTHON) -m pytest -q -n $(JOBS) --maxprocesses 4 $(UNIT_PYTHON)
+
+# In build/checked/ there is a copy of this tree, so that these tests find this recorder and no other.
+checked: deps ## end-to-end tests with a recorder that checks itself, and verify=1 (CHECKED_TESTS= PYTEST_ARGS= JOBS=)
+	@mkdir -p build/checked
+	@find build/checked -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
+	@tar -cf - --exclude=./build --exclude=./.git --exclude=__pycache__ . | tar -xf - --no-same-owner -C build/checked
+	$(MAKE) --no-print-directory -C build/checked all CFLAGS='-O1 -g -DISAN_CHECKED'
+	cd build/checked && $(call python,fast,3.13)
+	cd build/checked && ISAN_TEST_OPTIONS=verify=1 $(PYTHON) -m pytest -q -n $(JOBS) --maxprocesses 4 --dist loadfile \
+	    -k 'system or 3.13-fast' $(CHECKED_TESTS) $(PYTEST_ARGS)
 
 # What the other variables of make test say is passed on.
 fresh: ## make demo and make test on a new Debian, removed afterwards (RELEASE=bookworm|trixie CACHE=1 TARGETS="demo test" FRESH_ARGS=)

@@ -413,6 +413,10 @@ end(void)
     if (isan__options.leaks_at_exit && isan__main_slot != 0 && !isan__initialized()) {
         isan__main_end(isan__main_slot);
     }
+    if (isan__tables_dropped() != 0) {
+        isan__log_note("isan ran out of memory for %llu entries of its tables: findings may be repeated, or lack what "
+                       "names them", (unsigned long long)isan__tables_dropped());
+    }
     isan__log_close();
     int status = report_now();
     if (status == 86 && isan__options.exitcode != 0) {

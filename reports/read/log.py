@@ -180,11 +180,18 @@ class Log:
         return self._lines[site]
 
     def module(self, address, offset):
-        """The module an address belonged to when the record at offset was written."""
+        """The module an address belonged to when the record at offset was written.
+
+        A module is recorded when dlopen(3) has returned. A finding in one of its constructors comes before that: then it
+        is the first module recorded later that has the address.
+        """
+        later = None
         for module in reversed(self.known_modules):
-            if module.offset < offset and module.start <= address < module.end:
-                return module
-        return None
+            if module.start <= address < module.end:
+                if module.offset < offset:
+                    return module
+                later = module
+        return later
 
 
 def logs_in(path):

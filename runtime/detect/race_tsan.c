@@ -200,7 +200,7 @@ find_memory(struct isan__race *race, const void *report, int places, const struc
             return;
         }
     }
-    if (isan__module_base(a->address) != UINTPTR_MAX) {
+    if (isan__is_in_module(a->address)) {
         race->holder.address = a->address;
         race->memory = (struct isan_object){ 0 };
     }

@@ -265,6 +265,7 @@ isan__graph_copy(struct isan__graph *g, const char *from, size_t size)
     size_t into = (size_t)(from - g->window_from);
     if (from < g->window_from || into + size > g->window_size) {
         size_t all = ISAN__GRAPH_WINDOW;
+        g->window_size = 0;                 /* a copy that fails may have overwritten part of it */
         /* The memory after it may not be mapped. */
         while (all > size && !isan__peek(g->window, from, all)) {
             all /= 2;

@@ -17,6 +17,8 @@ SYSTEM = "/usr/bin/python3"
 VERSIONS = ["3.13", "3.14"]
 # Interpreters that `make test` does not build: 3.14-tsan, or paths of stock Pythons.
 MORE = os.environ.get("ISAN_TEST_PYTHONS", "").split()
+# ISAN_OPTIONS of all programs, before those of a test: verify=1.
+OPTIONS = os.environ.get("ISAN_TEST_OPTIONS", "")
 FAST = [version + "-fast" for version in VERSIONS]
 TSAN = ["3.13-tsan", *(name for name in MORE if name.endswith("-tsan"))]
 STOCK = ["system", *(version + "-plain" for version in VERSIONS), *(name for name in MORE if name not in TSAN)]
@@ -99,6 +101,7 @@ class Target:
 
     def env(self, options="", extensions=None, **more):
         env = dict(self.environment, PYTHONPATH=f"{extensions or self.extensions}:{EXT}", **more)
+        options = ":".join(filter(None, [OPTIONS, options]))
         return dict(env, ISAN_OPTIONS=options) if options else env
 
     def program(self, script, names):

@@ -75,3 +75,16 @@ def test_random_damage_never_breaks_the_report(symbolizer, foo, tmp_path):
         report = report_of(symbolizer, tmp_path / "isan.1.log")
         text.render(report, show_residue=True)
         json.loads(json_.render(report))
+
+
+def test_module_of_an_address(tmp_path):
+    """The newest module before the record; for a record of a constructor, written before its module is, the first later one."""
+    w = Writer()
+    offsets = [w.tail]
+    for path in "/lib/first.so", "/lib/second.so":
+        w.module(path)
+        offsets.append(w.tail)
+        w.note("between")
+    read = damaged(tmp_path, w.bytes())
+    assert [read.module(0x10000010, offset).path for offset in offsets] == ["/lib/first.so", "/lib/first.so", "/lib/second.so"]
+    assert read.module(0x20000000, offsets[-1]) is None

@@ -69,8 +69,11 @@ static struct isan_rec_finding *
 make(uint64_t number, uint32_t object)
 {
     return isan__finding_make(&(struct isan__finding){
-        .kind = ISAN__KIND_share, .access = ISAN__ACCESS_incref, .type = "dict",
-        .key = isan__table_key(ISAN__KEY_USE, &number, sizeof number), .object = { .serial = object },
+        .kind = ISAN__KIND_share,
+        .access = ISAN__ACCESS_incref,
+        .type = "dict",
+        .key = isan__table_key(ISAN__KEY_USE, &number, sizeof number),
+        .object = { .serial = object },
     });
 }
 
@@ -139,7 +142,7 @@ TEST(threads_that_find_one_object_at_a_time_keep_to_its_list)
             EXPECT(ids[i] != ids[j]);
         }
     }
-    EXPECT_EQ(make(THREADS * EACH, 7)->gone, 0);    /* no id was stored as its leak */
+    EXPECT_EQ(make(THREADS * EACH, 7)->gone, 0); /* no id was stored as its leak */
     end();
 }
 

@@ -99,7 +99,7 @@ TEST(a_program_that_closes_all_descriptors_loses_no_record)
     for (int fd = 3; fd < 2048; fd++) {
         close(fd);
     }
-    write_notes(NULL);                      /* more than the file has room for */
+    write_notes(NULL); /* more than the file has room for */
     int n = 0;
     for (const struct isan_rec *rec = NULL; (rec = isan__log_next(rec)) != NULL;) {
         n++;
