@@ -343,7 +343,8 @@ is_wrapped(void)
     return now.malloc != hook_raw_malloc;
 }
 
-/* Python resets the allocators when it is initialised again (Python/pystate.c, _PyRuntimeState_Init). */
+/* Python resets the allocators when it is initialised again (Python/pystate.c,
+ * _PyRuntimeState_Init). */
 static bool
 were_reset(void)
 {

@@ -1,5 +1,5 @@
-/* The interceptors of dlopen and dlclose.  A host may load Python with a plug-in, and Python loads its
- * extensions.  dlclose takes modules out of the registry. */
+/* The interceptors of dlopen and dlclose.  A host may load Python with a plug-in, and Python loads
+ * its extensions.  dlclose takes modules out of the registry. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>

@@ -1,4 +1,5 @@
-/* The start and end of the process, forks and crashes, and the order of all subscribers of events. */
+/* The start and end of the process, forks and crashes, and the order of all subscribers of
+ * events. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -85,8 +86,8 @@ record_process(void)
 static char reporter[PATH_MAX];             /* "": do not run one */
 static char suppressions[PATH_MAX];
 
-/* The isan command is in bin/, beside lib/.  This is called at the start: later a crashed thread may
- * hold the dynamic linker's lock, or malloc's. */
+/* The isan command is in bin/, beside lib/.  This is called at the start: later a crashed thread
+ * may hold the dynamic linker's lock, or malloc's. */
 static void
 find_reporter(void)
 {
@@ -109,16 +110,16 @@ find_suppressions(void)
     }
 }
 
-/* Runs the reporter.  Without a log_path there is no other reader of the log.  Returns the reporter's
- * exit status; -1: it did not run. */
+/* Runs the reporter.  Without a log_path there is no other reader of the log.  Returns the
+ * reporter's exit status; -1: it did not run. */
 static int
 report_now(void)
 {
     if (reporter[0] == 0 || isan__log_name()[0] == 0) {
         return -1;
     }
-    /* Not fork(), which runs the handlers below: they would give the child a log of its own, and may
-     * wait for a lock that the crashed thread holds. */
+    /* Not fork(), which runs the handlers below: they would give the child a log of its own, and
+     * may wait for a lock that the crashed thread holds. */
     pid_t child = _Fork();
     if (child == 0) {
         /* The program's settings must not reach the reporter's own Python. */
@@ -164,8 +165,8 @@ halt_if_requested(uint32_t finding)
 static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
 static struct sigaction previous_actions[NSIG];
 
-/* The handler of fatal signals.  It has SA_RESETHAND, so a fault in here is final.  After it returns,
- * the instruction runs again with the program's own disposition. */
+/* The handler of fatal signals.  It has SA_RESETHAND, so a fault in here is final.  After it
+ * returns, the instruction runs again with the program's own disposition. */
 static void
 crashed(int signal, siginfo_t *info, void *ucontext)
 {
@@ -217,8 +218,8 @@ forked(void)
     isan__publish_forked(0);
 }
 
-/* Was the executable built with isan/refcount.h?  Then it has an isan__hooks of its own, which comes
- * before the one in this library. */
+/* Was the executable built with isan/refcount.h?  Then it has an isan__hooks of its own, which
+ * comes before the one in this library. */
 static bool
 instrumented(void)
 {

@@ -37,8 +37,8 @@ visit_dict_memory(const char *op, isan__slot_t owner, void (*visit)(char *, isan
     }
 }
 
-/* Visits the block of the object, and the memory and the dictionary that belong to the object alone,
- * as far as its type shows them.  No other thread uses the object meanwhile. */
+/* Visits the block of the object, and the memory and the dictionary that belong to the object
+ * alone, as far as its type shows them.  No other thread uses the object meanwhile. */
 static void
 visit_object_memory(const char *op, char *block, void (*visit)(char *, isan__slot_t), isan__slot_t to)
 {

@@ -1,5 +1,5 @@
-/* The functions of include/isan/isan.h that return what isan knows or scan at once, and the scan that
- * the signal of the option `signal` requests. */
+/* The functions of include/isan/isan.h that return what isan knows or scan at once, and the scan
+ * that the signal of the option `signal` requests. */
 #define _GNU_SOURCE
 #include "runtime/api/query.h"
 

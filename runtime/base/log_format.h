@@ -181,8 +181,8 @@ struct isan_rec_finding {
     char     text[];                /* type name */
 };
 
-/* Another place of a finding.  A finding's places are in the order of their records.  `role` indexes
- * the ISAN_PLACE table of kinds.inc.  text: a name, which depends on the role. */
+/* Another place of a finding.  A finding's places are in the order of their records.  `role`
+ * indexes the ISAN_PLACE table of kinds.inc.  text: a name, which depends on the role. */
 enum {
     ISAN_PLACE_WRITE = 1, ISAN_PLACE_ATOMIC = 2,    /* of an access */
     ISAN_PLACE_DETACHED = 4,        /* it was in `interp`, without its GIL */

@@ -27,7 +27,8 @@ note_nesting(const char *tstate)
         self->suspended_tstates[self->depth++] = self->detached;
     }
     /* A thread that creates an interpreter goes back when the interpreter is complete
-     * (Python/pylifecycle.c, new_interpreter).  The main one is complete before there is another. */
+     * (Python/pylifecycle.c, new_interpreter).  The main one is complete before there is
+     * another. */
     struct isan__interp *last = isan__interp_of(self->slot);
     if (i > 0 || last->kind == ISAN_INTERP_MAIN) {
         last->running = 1;

@@ -35,9 +35,9 @@ isan__marked_object_in(char *block)
     return NULL;
 }
 
-/* The object of a block; NULL: the block is raw memory.  The objects of a stock Python have no marks
- * before 3.13, with origin=none, or while another tracer is installed (hooks/reftrace.c).  Then
- * this recognises them by their content.  `dead`: the count may be 0. */
+/* The object of a block; NULL: the block is raw memory.  The objects of a stock Python have no
+ * marks before 3.13, with origin=none, or while another tracer is installed (hooks/reftrace.c).
+ * Then this recognises them by their content.  `dead`: the count may be 0. */
 char *isan__recognise_object(char *block, bool dead);
 static inline char *
 isan__find_object_in(char *block, bool dead)

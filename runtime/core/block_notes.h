@@ -19,8 +19,8 @@ uint32_t isan__noted_serial(const char *block);     /* of an object in findings;
 bool isan__is_declared_shared(const char *block);   /* by the program, with isan_share() */
 uint32_t isan__noted_thread(const char *block);     /* the tid of a thread state; 0: unknown */
 
-/* The block is about to be freed and still has its tags.  If it is the state of an interpreter, this
- * returns the interpreter's slot, else 0. */
+/* The block is about to be freed and still has its tags.  If it is the state of an interpreter,
+ * this returns the interpreter's slot, else 0. */
 isan__slot_t isan__noted_block_freed(char *block);
 /* realloc() has moved the block; the new one has its tags. */
 void isan__noted_block_moved(char *from, char *to);

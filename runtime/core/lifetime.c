@@ -62,7 +62,8 @@ isan__interp_end(isan__slot_t slot)
 }
 
 /* The main interpreter is part of _PyRuntime: its memory is not freed, and the next Py_Initialize
- * uses it again.  So isan sees its end only at the next Py_Initialize or at the end of the process. */
+ * uses it again.  So isan sees its end only at the next Py_Initialize or at the end of the
+ * process. */
 void
 isan__main_end(isan__slot_t slot)
 {

@@ -53,8 +53,9 @@ is_log(int fd)
     return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == file.device && now.st_ino == file.inode;
 }
 
-/* Gives a descriptor a high number.  Programs rely on low numbers: one that closes 0 and opens a file
- * gets 0 (open(2)).  Few programs have as many descriptors as this; the limit may be below it. */
+/* Gives a descriptor a high number.  Programs rely on low numbers: one that closes 0 and opens a
+ * file gets 0 (open(2)).  Few programs have as many descriptors as this; the limit may be below
+ * it. */
 static int
 move_descriptor(int fd)
 {
@@ -224,8 +225,8 @@ isan__log_close(void)
     }
 }
 
-/* The child opens a log of its own with its first record.  The mapping is shared with the parent, so
- * the child must not write to it. */
+/* The child opens a log of its own with its first record.  The mapping is shared with the parent,
+ * so the child must not write to it. */
 void
 isan__log_forked(void)
 {
@@ -334,8 +335,8 @@ isan__log_publish(void *record, uint32_t type)
     }
 }
 
-/* The next published record after rec (NULL: the first one).  NULL: there is none, or another thread
- * is about to write one. */
+/* The next published record after rec (NULL: the first one).  NULL: there is none, or another
+ * thread is about to write one. */
 const struct isan_rec *
 isan__log_next(const struct isan_rec *rec)
 {

@@ -76,8 +76,8 @@ free_entry(struct entry e)
         isan__table_put_or_drop(&held, e.serial, left);
     }
     isan__unlock(&lock);
-    /* The later one of this and isan__interp_end() sees that the interpreter has ended and that none
-     * of its blocks is held.  Its slot may have a new interpreter. */
+    /* The later one of this and isan__interp_end() sees that the interpreter has ended and that
+     * none of its blocks is held.  Its slot may have a new interpreter. */
     if (left == 0 && (i->serial != e.serial || __atomic_load_n(&i->ended, __ATOMIC_SEQ_CST))) {
         isan__publish_interp_unused(e.serial);
     }

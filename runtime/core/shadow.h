@@ -54,8 +54,8 @@ void isan__shadow_init(void);               /* exits the process when there is n
 void isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
 /* The memory was unmapped: its tags are cleared, and their pages freed. */
 void isan__shadow_release(const void *start, size_t size);
-/* Nothing is allocated from the memory any more: frees the pages of its shadow without a tag.  True:
- * there is no tag at all. */
+/* Nothing is allocated from the memory any more: frees the pages of its shadow without a tag.
+ * True: there is no tag at all. */
 bool isan__shadow_trim(const void *start, size_t size);
 
 static inline uint32_t *

@@ -95,7 +95,8 @@ enum {
     /* Include/internal/pycore_gc.h: PyGC_Head, which is before its object. */
     ISAN__GC_NEXT = -16, ISAN__GC_PREV = -8,
     ISAN__GC_PREV_FINALIZED = 1, ISAN__GC_LINK_MARKS = 3,
-    /* Include/internal/pycore_object.h: the pointer to the managed dictionary, before its object. */
+    /* Include/internal/pycore_object.h: the pointer to the managed dictionary, before its
+     * object. */
     ISAN__MANAGED_DICT = -24,
     /* Include/cpython/listobject.h: PyListObject.ob_item. */
     ISAN__LIST_ITEMS = 24,
@@ -116,9 +117,11 @@ enum {
     ISAN__M_COPY = 32, ISAN__M_SLOTS = 72,
     /* Include/cpython/modsupport.h: _PyArg_Parser.keywords. */
     ISAN__ARG_PARSER_KEYWORDS = 8,
-    /* Include/cpython/descrobject.h, methodobject.h: PyDescrObject.d_type, PyCFunctionObject.m_self. */
+    /* Include/cpython/descrobject.h, methodobject.h: PyDescrObject.d_type,
+     * PyCFunctionObject.m_self. */
     ISAN__D_TYPE = 16, ISAN__M_SELF = 24,
-    /* Include/cpython/unicodeobject.h: PyASCIIObject.state is interned:2, kind:3, compact:1, ascii:1. */
+    /* Include/cpython/unicodeobject.h: PyASCIIObject.state is interned:2, kind:3, compact:1,
+     * ascii:1. */
     ISAN__STR_INTERNED = 3, ISAN__STR_INTERNED_IMMORTAL = 2,
 };
 /* The type of an object that is readable. */

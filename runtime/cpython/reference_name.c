@@ -77,7 +77,8 @@ set_name(struct reference *r, enum isan_edge edge, uint64_t offset, const char *
     }
 }
 
-/* The index of the pointer in the array at `start` of n elements of `size` bytes; -1: it is not in it. */
+/* The index of the pointer in the array at `start` of n elements of `size` bytes; -1: it is not in
+ * it. */
 static int64_t
 index_in(const struct reference *r, const char *start, size_t size, int64_t n)
 {

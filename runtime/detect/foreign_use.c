@@ -9,8 +9,8 @@
 #include "runtime/detect/gilstate.h"
 #include "runtime/detect/indirect_holder.h"
 
-/* May the current interpreter have reused the memory?  Then the object counts as its own, unless a static
- * holds it. */
+/* May the current interpreter have reused the memory?  Then the object counts as its own, unless a
+ * static holds it. */
 static bool
 is_recycled(const struct isan__object_view *view, isan__slot_t current)
 {

@@ -1,7 +1,7 @@
 /* What tp_traverse of extension types visits: see gc_survey.h.
  *
- * tp_traverse can only be called while its interpreter runs.  gc_visibility.c uses the result when an
- * instance has been left behind.
+ * tp_traverse can only be called while its interpreter runs.  gc_visibility.c uses the result when
+ * an instance has been left behind.
  */
 #include "runtime/detect/gc_survey.h"
 

@@ -46,16 +46,16 @@ struct isan__type_visits {
     uint64_t visited[ISAN__MAX_WORDS / 64];       /* bits: the words at which an instance showed something */
 };
 
-/* What the survey of a slot's interpreter found about the type.  NULL: nothing, or the type has another
- * tp_traverse now. */
+/* What the survey of a slot's interpreter found about the type.  NULL: nothing, or the type has
+ * another tp_traverse now. */
 const struct isan__type_visits *isan__survey_find(isan__slot_t slot, const void *type, const void *traverse);
 
 /* Bytes to scan of the memory that a word refers to; 0: it is an object, or it is not the
  * interpreter's. */
 size_t isan__referred_memory_size(isan__slot_t slot, uint64_t word);
-/* Finds an object for which `is` holds: the one that this word of the instance at op refers to, or one
- * that a word of the memory there refers to.  Only objects that the collector can track count.  NULL:
- * there is none. */
+/* Finds an object for which `is` holds: the one that this word of the instance at op refers to, or
+ * one that a word of the memory there refers to.  Only objects that the collector can track count.
+ * NULL: there is none. */
 typedef bool isan__object_predicate(const char *op, const char *object, void *arg);
 const char *isan__find_referred(isan__slot_t slot, const char *op, uint64_t word, isan__object_predicate *is,
     void *arg);

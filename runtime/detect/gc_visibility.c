@@ -29,8 +29,8 @@ struct cycle_query {
     int n, max;
 };
 
-/* Where the end of an interpreter untracks the objects that are left (untracks_at_end), it also gives
- * each one more reference.  An object that was not tracked before looks the same. */
+/* Where the end of an interpreter untracks the objects that are left (untracks_at_end), it also
+ * gives each one more reference.  An object that was not tracked before looks the same. */
 uint32_t
 isan__reference_count(const char *op)
 {
@@ -70,9 +70,9 @@ needs_all_refs(const char *op, const char *object, void *arg)
         && isan__reference_count(object) >= query->count_refs(object, query->arg) + own.n;
 }
 
-/* The object that op owns through this word.  The word refers to the object, or to memory that refers to
- * it and that nothing else points at.  All instances point at the state of their module: that is not
- * theirs. */
+/* The object that op owns through this word.  The word refers to the object, or to memory that
+ * refers to it and that nothing else points at.  All instances point at the state of their module:
+ * that is not theirs. */
 static const char *
 find_owned(struct cycle_query *query, uint64_t word)
 {
@@ -121,7 +121,8 @@ explain_member(size_t at, uint64_t word, void *arg)
     return object == NULL;
 }
 
-/* The type takes no part in garbage collection.  The first member that it should visit says most. */
+/* The type takes no part in garbage collection.  The first member that it should visit says
+ * most. */
 static void
 explain_no_gc(struct cycle_query *query)
 {

@@ -20,11 +20,11 @@
 #include "runtime/detect/import_map.h"
 #include "runtime/elf/modules.h"
 
-/* The tables by the address of a thread state follow.  A lost entry loses a place of a finding, or a
- * finding.
+/* The tables by the address of a thread state follow.  A lost entry loses a place of a finding, or
+ * a finding.
  *
- * -> the return address of PyThreadState_New(): of the states that exist, and of the last one freed at
- * an address. */
+ * -> the return address of PyThreadState_New(): of the states that exist, and of the last one freed
+ * at an address. */
 static struct isan__table creation = ISAN__TABLE, freed_creation = ISAN__TABLE;
 /* A freed state -> serial of its interpreter << 32 | tid of its thread. */
 static struct isan__table freed_states = ISAN__TABLE;
@@ -169,9 +169,10 @@ is_call_excused(int access, const struct call *call, uint32_t user, uint32_t of,
     return false;
 }
 
-/* Makes a finding of a call.  access: one with an ISAN_STATE in kinds.inc.  owner, current: serials of
- * interpreters.  object: serial of the object that proves it, or 0.  stack 0: this thread's, now.
- * Returns the finding's id, for add_place() and publish_call(); 0: it is known already, or ignored. */
+/* Makes a finding of a call.  access: one with an ISAN_STATE in kinds.inc.  owner, current: serials
+ * of interpreters.  object: serial of the object that proves it, or 0.  stack 0: this thread's,
+ * now. Returns the finding's id, for add_place() and publish_call(); 0: it is known already, or
+ * ignored. */
 static uint32_t
 report_call(int access, const char *function, void *pc, uint32_t owner, uint32_t current, uint32_t object,
             uint32_t stack)
@@ -223,8 +224,8 @@ add_creation_place(uint32_t finding, struct isan__table *where, const char *tsta
 
 /* --- a thread state that is about to be attached ------------------------------------------- */
 
-/* Reports that this thread attaches a thread state that another thread uses.  user: tid of the thread
- * that attached it first; 0: no thread has, so it was created for this one. */
+/* Reports that this thread attaches a thread state that another thread uses.  user: tid of the
+ * thread that attached it first; 0: no thread has, so it was created for this one. */
 static void
 check_user(const char *tstate, uint32_t user, isan__slot_t slot, const char *function, void *pc)
 {
@@ -314,9 +315,9 @@ check_first_ensure(void *pc)
 }
 
 /* Before 3.12 PyGILState_Ensure() attaches the first thread state that a thread had, even if the
- * thread has entered another interpreter since (Python/pystate.c, _PyGILState_NoteThreadState).  Code
- * of the other interpreter then waits for the GIL that its own thread holds, or enters the first
- * interpreter.  An interpreter that this thread has left for good runs no code in it. */
+ * thread has entered another interpreter since (Python/pystate.c, _PyGILState_NoteThreadState).
+ * Code of the other interpreter then waits for the GIL that its own thread holds, or enters the
+ * first interpreter.  An interpreter that this thread has left for good runs no code in it. */
 static void
 check_kept_state(const char *first, void *pc)
 {
@@ -368,7 +369,8 @@ isan__gilstate_foreign_object(uint32_t owner, uint32_t object)
     }
 }
 
-/* --- without a thread state ---------------------------------------------------------------------- */
+/* --- without a thread state
+ * ---------------------------------------------------------------------- */
 
 static void
 report_detached_call(const char *function, void *pc, uint32_t stack)
@@ -417,10 +419,11 @@ isan__gilstate_check_crash(uint64_t address, uint64_t pc, uint32_t stack)
     }
 }
 
-/* --- Py_EndInterpreter ------------------------------------------------------------------------------ */
+/* --- Py_EndInterpreter
+ * ------------------------------------------------------------------------------ */
 
-/* The thread states of other threads in the interpreter that this thread ends.  freed: the state was
- * freed since. */
+/* The thread states of other threads in the interpreter that this thread ends.  freed: the state
+ * was freed since. */
 enum { MAX_OTHERS = 32 };
 static __thread struct { const char *tstate; uint32_t tid; bool freed; } others[MAX_OTHERS];
 static __thread int n_others;
@@ -502,8 +505,8 @@ isan__gilstate_end_interp(const void *interp, void *pc)
     }
 }
 
-/* An atexit callback of the ending interpreter may delete a state: then Py_EndInterpreter() does not
- * find it. */
+/* An atexit callback of the ending interpreter may delete a state: then Py_EndInterpreter() does
+ * not find it. */
 void
 isan__gilstate_deleted(const char *tstate)
 {

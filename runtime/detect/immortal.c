@@ -1,14 +1,14 @@
 /* Changed reference counts of immortal objects.
  *
  * From 3.12 on Py_INCREF and Py_DECREF leave the count of an immortal object as it is (PEP 683):
- * None, True, the small integers, static types.  Two kinds of code change it: code that does arithmetic
- * on the count (`op->ob_refcnt++`), and code compiled with the headers of an older release, such as an
- * extension for the stable ABI.  Something breaks only after a billion such changes, but all
- * interpreters make them without a lock.
+ * None, True, the small integers, static types.  Two kinds of code change it: code that does
+ * arithmetic on the count (`op->ob_refcnt++`), and code compiled with the headers of an older
+ * release, such as an extension for the stable ABI.  Something breaks only after a billion such
+ * changes, but all interpreters make them without a lock.
  *
- * CPython has no hook for that, so isan compares counts: those of the objects in the runtime's own data,
- * which it finds once, and those of the immortal strings that an interpreter has interned.  All of them
- * begin with the same count.
+ * CPython has no hook for that, so isan compares counts: those of the objects in the runtime's own
+ * data, which it finds once, and those of the immortal strings that an interpreter has interned.
+ * All of them begin with the same count.
  */
 #define _GNU_SOURCE
 #include "runtime/detect/immortal.h"
@@ -39,7 +39,8 @@ struct change {
 };
 static struct change *changes;
 static size_t n_changes;
-/* Object and interpreter -> index in changes, plus 1.  Without an entry a change is recorded again. */
+/* Object and interpreter -> index in changes, plus 1.  Without an entry a change is recorded
+ * again. */
 static struct isan__table change_index = ISAN__TABLE;
 
 /* The extensions that may have changed a count; not those of the standard library. */
@@ -60,8 +61,8 @@ static int comparing;
 
 /* --- the immortal objects ----------------------------------------------------------------- */
 
-/* Objects that have a symbol.  They are looked up before any crash, when another thread may hold the
- * dynamic linker's lock. */
+/* Objects that have a symbol.  They are looked up before any crash, when another thread may hold
+ * the dynamic linker's lock. */
 static struct { const char *symbol, *name; const void *op; } named[] = {
     { "_Py_NoneStruct", "None", NULL }, { "_Py_TrueStruct", "True", NULL }, { "_Py_FalseStruct", "False", NULL },
     { "_Py_NotImplementedStruct", "NotImplemented", NULL }, { "_Py_EllipsisObject", "Ellipsis", NULL },
@@ -119,7 +120,8 @@ note_interned(size_t at, uint64_t word, void *unused)
 }
 
 /* The main interpreter's state is the end of _PyRuntime.  Other interpreters have the dictionary of
- * interned strings at the same offset (Include/internal/pycore_global_objects.h, interned_strings). */
+ * interned strings at the same offset (Include/internal/pycore_global_objects.h,
+ * interned_strings). */
 static void
 find_interned_dict(const char *main)
 {
@@ -237,7 +239,8 @@ isan__immortal_add_suspects(const struct isan__import *import)
     isan__visit_modules(add_suspect, (void *)import);
 }
 
-/* --- the comparison ----------------------------------------------------------------------------- */
+/* --- the comparison
+ * ----------------------------------------------------------------------------- */
 
 /* Records between which two comparisons the counts changed, and the suspects. */
 static void

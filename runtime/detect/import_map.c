@@ -20,8 +20,8 @@ import_key(uintptr_t base, uint32_t serial)
     return isan__table_key(ISAN__KEY_IMPORT, &key, sizeof key);
 }
 
-/* Has the interpreter imported the module at base, or run on the thread with that pointer?  False if
- * its serial is `but`. */
+/* Has the interpreter imported the module at base, or run on the thread with that pointer?  False
+ * if its serial is `but`. */
 static bool
 has_imported(isan__slot_t slot, uintptr_t base, uint32_t but)
 {
@@ -86,15 +86,16 @@ isan__imports_new_thread(uintptr_t pointer)
     }
 }
 
-/* A module's load address -> the definition that its PyInit function has returned.  A lost entry lets an
- * import count that Python refuses. */
+/* A module's load address -> the definition that its PyInit function has returned.  A lost entry
+ * lets an import count that Python refuses. */
 static struct isan__table definitions = ISAN__TABLE;
-/* The module that this thread has loaded last, and the interpreter that it loaded it for.  The PyInit
- * function may run in the main interpreter instead (Python/import.c, import_run_extension). */
+/* The module that this thread has loaded last, and the interpreter that it loaded it for.  The
+ * PyInit function may run in the main interpreter instead (Python/import.c,
+ * import_run_extension). */
 static __thread struct { uintptr_t base; uint32_t serial; isan__slot_t slot; } loading;
 
-/* May the interpreter import modules without Py_mod_multiple_interpreters?  struct _import_state says so
- * (Include/internal/pycore_import.h).  It begins with sys.modules. */
+/* May the interpreter import modules without Py_mod_multiple_interpreters?  struct _import_state
+ * says so (Include/internal/pycore_import.h).  It begins with sys.modules. */
 static bool
 is_lenient(const struct isan__interp *i)
 {
@@ -117,8 +118,8 @@ is_lenient(const struct isan__interp *i)
     return override < 0;
 }
 
-/* An interpreter with a GIL and an obmalloc of its own refuses modules that do not declare that they
- * support it (Python/import.c, _PyImport_CheckSubinterpIncompatibleExtensionAllowed;
+/* An interpreter with a GIL and an obmalloc of its own refuses modules that do not declare that
+ * they support it (Python/import.c, _PyImport_CheckSubinterpIncompatibleExtensionAllowed;
  * Objects/moduleobject.c, PyModule_FromDefAndSpec2). */
 static bool
 is_refused(isan__slot_t slot, const void *definition)
@@ -160,8 +161,8 @@ struct importing {
     uintptr_t modules[MAX_IMPORTED];
 };
 
-/* The runtime's own module is left out: dlopen(NULL) returns it.  So are libraries without a symbol of
- * Python, such as the C++ library, which do not know about objects. */
+/* The runtime's own module is left out: dlopen(NULL) returns it.  So are libraries without a symbol
+ * of Python, such as the C++ library, which do not know about objects. */
 static bool
 import_one(const struct isan__module *m, void *arg)
 {

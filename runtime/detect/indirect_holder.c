@@ -25,9 +25,9 @@ enum {
     SEARCH = 1 << 12, MAX_WORK = 1 << 18, WORK_TRAPS = 1 << 19, WORK_LEAKS = 1 << 21,
 };
 
-/* The work that is left for all searches of the process, in reads of memory of less than a microsecond.
- * A search itself costs SEARCH.  That is half a second for findings, and some seconds for the ends of
- * interpreters. */
+/* The work that is left for all searches of the process, in reads of memory of less than a
+ * microsecond. A search itself costs SEARCH.  That is half a second for findings, and some seconds
+ * for the ends of interpreters. */
 static int work_left[2] = { WORK_TRAPS, WORK_LEAKS };
 
 struct memory {
@@ -90,7 +90,7 @@ add_memory(struct search *s, uint64_t value, uint32_t from, uint32_t at, const s
         char *block = word & ISAN__START ? isan__block_of((void *)value) : NULL;
         size = block == NULL || isan__object_in(block) != NULL ? 0 : isan__block_size(block);
     }
-    else if (isan__module_base(value) == UINTPTR_MAX) {
+    else if (!isan__is_in_module(value)) {
         size = malloc_size(s, value);
     }
     if (!isan__table_put(&s->seen, value, 1) || size == 0 || size > MAX_SIZE) {

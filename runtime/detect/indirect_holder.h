@@ -4,15 +4,15 @@
 
 #include "runtime/detect/static_scan.h"
 
-/* A path from a static through `n_steps` pieces of memory, from the word at offset at[i] of piece i to
- * the next.  n_steps 0: the static points at the object itself. */
+/* A path from a static through `n_steps` pieces of memory, from the word at offset at[i] of piece i
+ * to the next.  n_steps 0: the static points at the object itself. */
 struct isan__pointer_path {
     struct isan_holder holder;
     uint32_t n_steps, at[ISAN_MAX_STEPS];
 };
 /* Calls found() for each wanted word in memory that statics lead to, until found() returns true.
- * untagged: only in memory that is no interpreter's.  False: the search was cut short.  All searches
- * of a process together have a limit, so later ones find less. */
+ * untagged: only in memory that is no interpreter's.  False: the search was cut short.  All
+ * searches of a process together have a limit, so later ones find less. */
 bool isan__search_indirect(bool untagged, bool (*wanted)(uint64_t value, void *arg),
     bool (*found)(const struct isan__pointer_path *path, uint64_t value, void *arg), void *arg);
 /* Finds the static that points at the block or its object, or else one that leads to it through

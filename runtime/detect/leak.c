@@ -1,27 +1,24 @@
-/* What an interpreter left behind, when its memory has just been given back
- * (Python/pystate.c, free_interpreter), or what an interpreter that lives owns.
+/* Finds what an interpreter left behind when its memory was freed (Python/pystate.c,
+ * free_interpreter), or what a living interpreter owns.
  *
- * Its blocks and the references between them are a graph (refgraph.h).  A root is a block that
- * something outside the graph refers to, a static first of all; or that nothing refers to; or that
- * has more references than were found; or one of a cycle.  What a root keeps alive is only counted
- * with it.  Roots of one type, creation site and retainer are a group.
+ * Its blocks and the references between them are a graph (refgraph.h).  There are four kinds of
+ * root: a block that something outside the graph refers to, a static first of all; a block that
+ * nothing refers to; a block with more references than were found; and a block of a cycle.  What a
+ * root keeps alive is only counted with it.  Roots of one type, creation site and retainer are a
+ * group.
  *
- * While the interpreter lives, references that nothing explains are its own, from frames and C code;
- * the collector tells them in the same way (Python/gc.c, subtract_refs).  Then isan records what only
- * a static or another interpreter keeps, and garbage, but neither missing Py_DECREFs nor memory that was
- * not freed.
+ * While the interpreter lives, unexplained references are its own, from frames and C code.  The
+ * collector finds them in the same way (Python/gc.c, subtract_refs).  So for a living interpreter
+ * isan records what only a static or another interpreter keeps alive, and garbage.  It records
+ * neither missing Py_DECREFs nor memory that was not freed.
  */
 #include "runtime/detect/leak.h"
 
 #include "runtime/base/check.h"
-#include "runtime/base/options.h"
 #include "runtime/core/block_notes.h"
 #include "runtime/core/finding.h"
 #include "runtime/core/stack.h"
-#include "runtime/detect/gc_visibility.h"
-#include "runtime/detect/leak_group.h"
 #include "runtime/detect/leak_record.h"
-#include "runtime/detect/static_scan.h"
 
 bool (*isan__allocator_is_wrapped)(void);
 static const struct isan__external_ref no_external_ref;
@@ -32,7 +29,8 @@ external_ref_of(const struct isan__leak_analysis *a, const struct isan__node *no
     return node->external_ref ? &a->graph.external_refs[node->external_ref - 1] : &no_external_ref;
 }
 
-/* How many references to the node nothing explains.  The count of an immortal object is none. */
+/* The number of references to the node that isan has not found.  The count of an immortal object
+ * says nothing. */
 static uint32_t
 unexplained_refs(const struct isan__node *node)
 {
@@ -42,8 +40,8 @@ unexplained_refs(const struct isan__node *node)
 
 /* --- step 1: the nodes ---------------------------------------------------------------------- */
 
-/* Does a static hold the interned string at `block`?  Caches of CPython's for types keep names: they
- * do not count if the interpreter shares the main one's dictionary of interned strings. */
+/* Does a static hold the interned string at `block`?  CPython's own statics, such as its caches for
+ * types, do not count if the interpreter shares the main one's dictionary of interned strings. */
 static bool
 is_interned_str_held(struct isan__leak_analysis *a, const char *block)
 {
@@ -52,7 +50,7 @@ is_interned_str_held(struct isan__leak_analysis *a, const char *block)
                        && isan__runtime_has(a->graph.external_refs[i - 1].holder.address));
 }
 
-/* Why the block is CPython's own, as far as the block itself tells. */
+/* The rule by which the block itself is CPython's own residue. */
 static uint32_t
 residue_of_block(struct isan__leak_analysis *a, char *block, char *op)
 {
@@ -95,7 +93,7 @@ collect_block(char *block, void *arg)
 
 /* --- step 2: the roots ---------------------------------------------------------------------- */
 
-/* Why the root is CPython's own, as far as what retains it tells. */
+/* The rule by which the retainer of the root makes it CPython's own residue. */
 static uint32_t
 residue_of_root(struct isan__leak_analysis *a, const struct isan__node *node)
 {
@@ -145,8 +143,9 @@ claim_referred(struct isan__leak_analysis *a, size_t i)
     isan__graph_visit_weakrefs(&a->graph, i, claim, a);
 }
 
-/* The retainer of a root that nothing refers to now.  If the last scan saw a static hold it, the
- * static was overwritten.  If isan refused another interpreter's free(), it was given up. */
+/* The retainer of a root that nothing refers to now.  If a scan has seen a static hold it, the
+ * static was overwritten since.  If isan refused another interpreter's free(), the program has
+ * given it up. */
 static uint32_t
 retainer_without_reference(struct isan__node *node)
 {
@@ -163,7 +162,7 @@ retainer_without_reference(struct isan__node *node)
     return retainer;
 }
 
-/* Node i is a root: counts it, and all that it leads to with it. */
+/* Node i is a root: adds it to its group, and all that it leads to. */
 static struct isan__leak_group *
 add_root(struct isan__leak_analysis *a, size_t i, uint32_t retainer)
 {
@@ -203,7 +202,7 @@ add_root(struct isan__leak_analysis *a, size_t i, uint32_t retainer)
     return group;
 }
 
-/* Of an interpreter that lives: has the node references of the interpreter's own, or might it? */
+/* Of a living interpreter: may frames or C code have a reference to the node? */
 static bool
 is_in_use(const struct isan__node *node)
 {
@@ -211,7 +210,7 @@ is_in_use(const struct isan__node *node)
         : (int32_t)isan__reference_count(node->op) <= 0 || unexplained_refs(node) != 0;
 }
 
-/* All that an interpreter itself keeps is one group. */
+/* Makes one group of all that a living interpreter itself keeps alive. */
 static void
 add_interpreter_group(struct isan__leak_analysis *a)
 {
@@ -231,7 +230,8 @@ add_interpreter_group(struct isan__leak_analysis *a)
     }
 }
 
-/* --- why the collector could not clear a cycle -------------------------------------------------- */
+/* --- why the collector could not clear a cycle
+ * -------------------------------------------------- */
 
 static uint32_t
 count_other_refs(const void *target, void *arg)
@@ -241,15 +241,16 @@ count_other_refs(const void *target, void *arg)
     return node ? node->n_refs - node->n_self_refs : 0;
 }
 
-/* The collector clears the other objects of a cycle, and that is mostly enough. */
+/* With these reasons the collector still clears the other objects of a cycle, which is mostly
+ * enough. */
 static bool
 is_weak_reason(uint32_t reason)
 {
     return reason == ISAN__REASON_no_clear || reason == ISAN__REASON_resurrected;
 }
 
-/* Records why the collector could not clear the cycle that was claimed last.  A weak reason counts only
- * if there is no other. */
+/* Records why the collector could not clear the cycle that was claimed last.  A weak reason counts
+ * only if there is no other. */
 static void
 explain_cycle(struct isan__leak_analysis *a, const struct isan__leak_group *group)
 {
@@ -296,10 +297,10 @@ suspicion(struct isan__leak_analysis *a, size_t i)
     return a->found_collectable ? HIDES_CYCLE : SEEMS_TO_CYCLE;
 }
 
-/* --- predicates: is node i a root? ---------------------------------------------------------------- */
+/* --- predicates: is node i a root?
+ * ---------------------------------------------------------------- */
 
-/* Is the external reference one of those that the object counts?  Else it is borrowed, or an old
- * pointer to what was there before. */
+/* Does the object count the external reference?  Else it is borrowed, or an old pointer. */
 static bool
 needs_external_ref(struct isan__leak_analysis *a, const struct isan__node *node)
 {
@@ -316,7 +317,7 @@ is_held_by_static(struct isan__leak_analysis *a, size_t i)
     return external_ref_of(a, node)->holder.address != 0 && needs_external_ref(a, node);
 }
 
-/* Weak references are counted with the object that they refer to, if that was left, too. */
+/* A weak reference is counted with the object that it refers to, if that was left, too. */
 static bool
 has_external_ref(struct isan__leak_analysis *a, size_t i)
 {
@@ -376,26 +377,26 @@ is_any(struct isan__leak_analysis *a, size_t i)
     return true;
 }
 
-/* --- all of it ---------------------------------------------------------------------------------- */
+/* --- all of it
+ * ---------------------------------------------------------------------------------- */
 
-/* The passes over the nodes, in order: each node is a root in the first pass that wants it, unless an
- * earlier root led to it. */
+/* The passes over the nodes, in order.  A node is a root in the first pass with a true predicate,
+ * unless an earlier root led to it. */
 enum { ENDED = 1, LIVING = 2, ANY = ENDED | LIVING };
 static const struct pass {
     bool (*is_root)(struct isan__leak_analysis *a, size_t i);
     const char *name;
-    enum isan__retainer retainer;           /* unless an external reference says another */
-    int when;                               /* ENDED, LIVING: what the interpreter has to be */
-    /* Before the pass: finds more references, which takes its time. */
-    void (*find_refs)(struct isan__graph *g);
+    enum isan__retainer retainer;           /* if no external reference has another */
+    int when;                               /* ENDED or LIVING: only for such interpreters */
+    void (*find_refs)(struct isan__graph *g);       /* called before the pass: finds more references, slowly */
 } passes[] = {
 #define PASS(is_root, retainer, when, find_refs) { is_root, #is_root, ISAN__RETAINER_##retainer, when, find_refs }
     PASS(is_held_by_static,                 unknown,   ANY,    NULL),
     PASS(is_held_by_static,                 unknown,   ANY,    isan__graph_add_indirect_refs),
     PASS(has_counted_external_ref,          unknown,   ANY,    isan__graph_add_foreign_refs),
-    /* Of an interpreter that lives, add_interpreter_group() has these. */
+    /* Those of a living interpreter are in the group of add_interpreter_group(). */
     PASS(is_unreferenced,                   reference, ENDED,  NULL),
-    /* A type, or a module, has more references that are not found than an instance. */
+    /* An instance comes first: a type or a module has many references that isan does not find. */
     PASS(is_instance_with_unexplained_refs, reference, ENDED,  NULL),
     PASS(has_unexplained_refs,              reference, ENDED,  NULL),
     PASS(is_hidden_from_gc,                 cycle,     ANY,    NULL),
@@ -474,7 +475,7 @@ build_graph(struct isan__leak_analysis *a, bool all_refs)
                 a->n_groups, milliseconds_since(start));
     find_refs(a, isan__graph_count_refs, "the interpreter's blocks");
     if (all_refs) {
-        find_refs(a, isan__graph_add_indirect_refs, "memory behind statics");
+        find_refs(a, isan__graph_add_indirect_refs, "memory that statics lead to");
         find_refs(a, isan__graph_add_foreign_refs, "other interpreters");
     }
 }
@@ -484,7 +485,7 @@ analyse(struct isan__leak_analysis *a)
 {
     uint64_t start = isan__now();
     long long id = (long long)isan__interp_of(a->graph.slot)->id;
-    /* residue_of_root() needs all references, add_interpreter_group() does. */
+    /* residue_of_root() and add_interpreter_group() need all references. */
     bool all_refs = isan__py.shares_one_heap || a->query != 0;
     a->allocator_is_wrapped = isan__allocator_is_wrapped();
     isan__log_modules();
@@ -521,7 +522,7 @@ count_block(char *block, void *n)
     ++*(uint32_t *)n;
 }
 
-/* Records what slot's interpreter left (query 0), or owns.  Returns the number of blocks. */
+/* Records what slot's interpreter left (query 0) or owns.  Returns the number of blocks. */
 static uint32_t
 analyse_slot(isan__slot_t slot, uint32_t query)
 {

@@ -4,12 +4,13 @@
 
 #include "runtime/core/events.h"
 
-/* Subscriber of interp_ends: records the leaks of an interpreter that has ended, and sets `left`. */
+/* Subscriber of interp_ends: records the leaks of an interpreter that has ended, and sets
+ * `left`. */
 void isan__report_leaks(struct isan__interp_end *end);
-/* Records what an interpreter that lives owns; this thread holds its GIL.  Returns the number of
+/* Records what a living interpreter owns.  This thread holds its GIL.  Returns the number of
  * blocks. */
 uint32_t isan__report_owned(isan__slot_t slot);
-/* True while another allocator is around isan's, such as tracemalloc's (hooks/alloc.c). */
+/* Is another allocator around isan's, such as tracemalloc's (hooks/alloc.c)? */
 extern bool (*isan__allocator_is_wrapped)(void);
 
 #endif

@@ -84,7 +84,7 @@ isan__leak_add_findings(struct isan__leak_group *group, char *block, bool is_roo
     uint32_t serial = isan__noted_serial(block), ids[8];
     int n = serial ? isan__findings_of_object(serial, ids, 8) : 0;
     if (n > 0 && is_root && group->n_pairs == 0) {
-        /* The report can tell most of this root: it is the sample. */
+        /* The report can say most about a root with findings: it becomes the sample. */
         isan__describe_object(&group->sample, (void *)(uintptr_t)(group->sample.flags & ISAN_OBJ_OBJECT
             ? isan__object_in(block) : block), block);
     }

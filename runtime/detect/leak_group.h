@@ -36,26 +36,26 @@ struct isan__leak_analysis {
     size_t n_groups;
     struct isan__retained_type *retained_types;
     size_t n_retained_types;
-    uint32_t n_blocks, n_freed, n_dropped;  /* blocks left; quarantined ones among them; in no group */
-    uint32_t query;                         /* number of this look at an interpreter that lives; 0: it has ended */
-    struct isan__table group_index;         /* key -> index in groups, plus 1 */
-    struct isan__table retained_index;      /* key -> index in retained_types, plus 1 */
-    struct isan__table reasons;             /* keys of the reasons recorded */
+    uint32_t n_blocks, n_freed, n_dropped;  /* all blocks; those that are quarantined, or in no group */
+    uint32_t query;                         /* number of this query about a living interpreter; 0: it has ended */
+    struct isan__table group_index;         /* key -> index in groups, plus 1; a lost entry splits a group */
+    struct isan__table retained_index;      /* key -> index in retained_types, plus 1; likewise */
+    struct isan__table reasons;             /* keys of the recorded reasons; a lost entry records one twice */
     bool allocator_is_wrapped;              /* tracemalloc is on */
     bool found_collectable;                 /* see suspicion() */
     struct { const void *type; char name[128]; } names[256];
 };
 
-/* The type name of the object at op, which is there, while its type need not be; op NULL: "". */
+/* The type name of the object at op, which is readable; its type need not be.  op NULL: "". */
 const char *isan__leak_type_name(struct isan__leak_analysis *a, const char *op);
-/* The group of a root, made if it is the first of its kind; NULL: there are too many. */
+/* The group of a root: a new one if there is none yet.  NULL: there are too many. */
 struct isan__leak_group *isan__leak_find_group(struct isan__leak_analysis *a, char *block, char *op,
     const struct isan__external_ref *external, uint32_t retainer, uint32_t residue);
-/* The findings about a block become the group's. */
+/* Pairs the findings about a block with the group. */
 void isan__leak_add_findings(struct isan__leak_group *group, char *block, bool is_root);
-/* Node i is kept alive by the group. */
+/* Counts node i, which the group keeps alive. */
 void isan__leak_add_retained(struct isan__leak_analysis *a, struct isan__leak_group *group, size_t i);
-/* Every block that was left is in one group, or was freed. */
+/* Is every block in exactly one group, or quarantined? */
 bool isan__leak_counts_are_consistent(const struct isan__leak_analysis *a);
 
 #endif

@@ -2,7 +2,6 @@
 #include "runtime/detect/leak_record.h"
 
 #include "runtime/core/finding.h"
-#include "runtime/core/log.h"
 #include "runtime/cpython/reference_name.h"
 
 enum { MAX_STEPS = 24, MAX_TYPES = 100 };
@@ -38,7 +37,7 @@ isan__leak_record_reason(struct isan__leak_analysis *a, const struct isan__leak_
 /* One reference of a path. */
 struct step {
     char *from_op, *from_block;             /* from_op NULL: raw memory; both NULL: not known */
-    char *memory;                           /* that has the reference, and that the object points at; or NULL */
+    char *memory;                           /* memory of from_op that has the reference; NULL: from_op itself has it */
     ptrdiff_t at;                           /* offset of the reference in that memory, or from the object's start */
     char *to_op, *to_block;                 /* to_op NULL: raw memory */
 };
@@ -79,8 +78,8 @@ record_step(struct isan__leak_analysis *a, uint32_t leak, uint32_t position, con
     isan__log_publish(r, ISAN_REC_STEP);
 }
 
-/* The path from the group's sample to a sample of what it keeps.  Raw memory on the path is part of
- * the object before it. */
+/* Records the path from the group's sample to a sample of what it keeps alive.  Raw memory on the
+ * path is part of the object before it. */
 static void
 record_path(struct isan__leak_analysis *a, const struct isan__leak_group *group)
 {
@@ -108,7 +107,7 @@ record_path(struct isan__leak_analysis *a, const struct isan__leak_group *group)
     }
 }
 
-/* The reference to the group's sample from a block of another interpreter or of none. */
+/* Records the reference to the group's sample from a block of another interpreter or of none. */
 static void
 record_retainer(struct isan__leak_analysis *a, const struct isan__leak_group *group)
 {
@@ -148,7 +147,7 @@ take_largest_type(struct isan__leak_analysis *a, struct isan__leak_group *group)
     return type;
 }
 
-/* What the group keeps alive by type, most bytes first; chooses the sample of it. */
+/* Records what the group keeps alive by type, most bytes first, and chooses the sample of it. */
 static void
 record_retained(struct isan__leak_analysis *a, struct isan__leak_group *group)
 {
@@ -166,7 +165,7 @@ record_retained(struct isan__leak_analysis *a, struct isan__leak_group *group)
         r->bytes = type->bytes;
         strcpy(r->text, name);
         isan__log_publish(r, ISAN_REC_KEPT);
-        /* A path to a class, or to part of one, tells little. */
+        /* A path to a class, or to a part of one, says little. */
         if (group->target == 0 && node->op != NULL && !node->via_type
             && !isan__graph_type_has(&a->graph, node->op, ISAN__TYPE_TYPE)) {
             group->target = type->first;

@@ -19,14 +19,13 @@
 
 #include "runtime/base/table.h"
 #include "runtime/core/log.h"
-#include "runtime/detect/store_pause.h"
-#include "runtime/detect/store_sites.h"
 #include "runtime/detect/store_trampoline.h"
 #include "runtime/detect/store_wrappers.h"
 #include "runtime/elf/imports.h"
 #include "runtime/elf/modules.h"
 
-/* Program headers of a module -> 1: it was loaded before, and is not changed any more. */
+/* Program headers of a module -> 1: it was loaded before, and its code is not changed any more.
+ * Without an entry isan searches the changed code for stores once more. */
 static struct isan__table known_modules = ISAN__TABLE;
 
 static void
@@ -53,7 +52,14 @@ watch_module(const struct isan__module *module)
     isan__imports_rewrite(module, isan__store_wrapper, NULL);
 }
 
-static bool visit_known_module(const struct isan__module *module, void *unused);
+/* Code of a module that is loaded already may be running: it is not changed. */
+static bool
+add_known_module(const struct isan__module *module, void *unused)
+{
+    (void)unused;
+    isan__table_put_or_drop(&known_modules, (uint64_t)module->headers, 1);
+    return true;
+}
 
 void
 isan__race_stores_init(void)
@@ -64,7 +70,7 @@ isan__race_stores_init(void)
     isan__store_trampolines_init();
     isan__store_pause_init();
     isan__store_sites_init();
-    isan__visit_modules(visit_known_module, NULL);
+    isan__visit_modules(add_known_module, NULL);
 }
 
 void
@@ -89,15 +95,6 @@ isan__race_stores_interp_ended(struct isan__interp_end *end)
 }
 
 /* --- modules that have been loaded ----------------------------------------------------------- */
-
-/* Code of a module that is already there may be running: it is not changed. */
-static bool
-visit_known_module(const struct isan__module *module, void *unused)
-{
-    (void)unused;
-    isan__table_put_or_drop(&known_modules, (uint64_t)module->headers, 1);
-    return true;
-}
 
 /* The modules that dlopen() has loaded, or has found loaded. */
 struct opened {
@@ -125,8 +122,7 @@ watch_new_module(const struct isan__module *module, void *unused)
     if (!module->is_excluded && !module->has_runtime && module->imports & ISAN__IMPORTS_PYTHON) {
         watch_module(module);
     }
-    isan__table_put_or_drop(&known_modules, (uint64_t)module->headers, 1);
-    return true;
+    return add_known_module(module, NULL);
 }
 
 /* A visitor of kept modules: the first call does it all. */

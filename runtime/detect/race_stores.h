@@ -5,7 +5,7 @@
 #include "runtime/core/events.h"
 
 void isan__race_stores_init(void);          /* exits the process if it cannot watch */
-/* The module has been loaded, and those that it needs, which may not be new. */
+/* dlopen() has loaded the module and those that it needs; they may have been loaded before. */
 void isan__race_stores_module_loaded(uintptr_t base);
 void isan__race_stores_forked(int unused);  /* subscriber of forked */
 /* Subscribers of module_imported and interp_ends: a module may have become one that

@@ -53,12 +53,12 @@ isan__race_tsan_init(void)
     *(void **)&tsan.thread = dlsym(RTLD_DEFAULT, "__tsan_get_report_thread");
 }
 
-/* The interpreter of an access is in its stack if that has a function with ISAN_WITHIN
- * (refcount.h).  Else it is the one that the thread has run, if it has run only one:
- * thread id -> serial.  Without an entry the interpreter is unknown. */
+/* A stack with a function with ISAN_WITHIN (refcount.h) has the interpreter of an access.
+ * Otherwise it is the one interpreter that the thread has run: thread id -> serial.  Without an
+ * entry the interpreter is unknown. */
 static struct isan__table interp_of_thread = ISAN__TABLE;
 #define SEVERAL_INTERPS 0xffffffffu
-/* Serial of an interpreter -> enum isan_interp_kind + 1. */
+/* Serial of an interpreter -> enum isan_interp_kind + 1.  Without an entry its GIL is unknown. */
 static struct isan__table kind_of_interp = ISAN__TABLE;
 
 void
@@ -77,9 +77,9 @@ isan__race_tsan_thread_entered(uint32_t serial)
 /* --- one report --------------------------------------------------------------- */
 
 enum {
-    TRACE_DEPTH = 256,                      /* frames that are asked for, */
-    STACK_DEPTH = 64,                       /* that are kept, */
-    KEY_DEPTH = 6,                          /* and that make a race in allocated memory another one */
+    TRACE_DEPTH = 256,                      /* frames to read */
+    STACK_DEPTH = 64,                       /* frames to keep */
+    KEY_DEPTH = 6,                          /* frames that identify a race in allocated memory */
 };
 struct access {
     uint64_t pcs[STACK_DEPTH];              /* innermost first, the first one exact */
@@ -89,8 +89,8 @@ struct access {
     uint16_t flags;                         /* ISAN_PLACE_* */
 };
 
-/* Copies a trace without the frames of ISAN_WITHIN; the innermost of those has the serial of
- * the interpreter (0: there is none).  Returns the number of frames. */
+/* Copies a trace without the frames of ISAN_WITHIN.  serial: of the interpreter, from the innermost
+ * of those; 0: there is none.  Returns the number of frames. */
 static int
 copy_trace(uint64_t *pcs, void *const *frames, int max, uint32_t *serial)
 {
@@ -111,7 +111,7 @@ copy_trace(uint64_t *pcs, void *const *frames, int max, uint32_t *serial)
     return n;
 }
 
-/* gettid() of a thread that the report has under its own number; 0: it does not say. */
+/* gettid() of a thread that the report has under its own number; 0: unknown. */
 static uint32_t
 os_thread_id(const void *report, int threads, int wanted)
 {
@@ -200,7 +200,7 @@ find_memory(struct isan__race *race, const void *report, int places, const struc
             return;
         }
     }
-    if (isan__module_base(a->address) != UINTPTR_MAX) {
+    if (isan__is_in_module(a->address)) {
         race->holder.address = a->address;
         race->memory = (struct isan_object){ 0 };
     }
@@ -214,8 +214,8 @@ gil_number(uint32_t serial)
     return kind == 0 ? 0 : kind == ISAN_INTERP_OWN_GIL + 1u ? serial : UINT32_MAX;
 }
 
-/* All races on a variable are one finding; in allocated memory, all races of the same code.
- * But a race under one GIL, under two, or outside any is another finding each. */
+/* All races on a variable are one finding, and all races of the same code on allocated memory.  A
+ * race under one GIL, one under two, and one outside any are three findings. */
 static uint64_t
 race_key(const struct isan__race *race, const struct access *a)
 {
@@ -290,13 +290,12 @@ note_imports(const struct isan__module *module, void *imports)
     return true;
 }
 
-/* Has it an init function of a Python module?  Other libraries need not be instrumented. */
+/* Has the library an init function of a Python module?  Others need not be instrumented. */
 static bool
 is_extension(void *handle, const char *path)
 {
     char name[256];
-    const char *file = strrchr(path, '/');
-    file = file ? file + 1 : path;
+    const char *file = isan__file_name(path);
     snprintf(name, sizeof name, "PyInit_%.*s", (int)strcspn(file, "."), file);
     return dlsym(handle, name) != NULL;
 }
@@ -304,7 +303,7 @@ is_extension(void *handle, const char *path)
 void
 isan__race_tsan_check_module(void *handle, const struct link_map *map)
 {
-    static struct isan__table checked = ISAN__TABLE;        /* base of a module -> 1 */
+    static struct isan__table checked = ISAN__TABLE;        /* base of a module -> 1; a lost entry notes it twice */
     uint32_t imports = 0;
     if (map->l_addr == 0 || isan__table_get(&checked, map->l_addr) != 0
         || !is_extension(handle, map->l_name)) {

@@ -10,7 +10,7 @@ void isan__race_tsan_init(void);
 /* Makes a finding of ThreadSanitizer's report.  0: the report is not about a race. */
 int isan__race_tsan_report(const void *report);
 void isan__race_tsan_thread_entered(uint32_t serial);   /* subscriber of thread_entered */
-/* An extension has been loaded: the log notes if it was not built with ThreadSanitizer. */
+/* Notes in the log if an extension that has been loaded was not built with ThreadSanitizer. */
 void isan__race_tsan_check_module(void *handle, const struct link_map *map);
 
 #endif

@@ -1,9 +1,8 @@
-/* The blocks that an interpreter left, and the references between them: see refgraph.h.
+/* The nodes of the graph and the references between them: see refgraph.h.
  *
  * References are found by scanning the words of a block, not by tp_traverse: there is no
- * interpreter to run it in, and a leak is often just what tp_traverse misses.  These words
- * are not counted: links of the garbage collector, weak references, the unused end of a list,
- * hashes.
+ * interpreter to run it in, and a leak is often just what tp_traverse misses.  Links of the
+ * garbage collector, weak references, the unused end of a list, and hashes do not count.
  */
 #include "runtime/detect/refgraph.h"
 
@@ -13,13 +12,13 @@
 
 enum { REGION = 1 << 16, BUCKET = 256, PER_REGION = REGION / BUCKET, SHAPES = 1024, BASES = 16 };
 
-/* For many regions, the first node in each bucket, plus 1. */
+/* The first node in each bucket, plus 1, for up to 255 regions. */
 struct isan__buckets {
     struct isan__buckets *before;
     uint32_t n, first[255][PER_REGION];
 };
 
-/* Which words in an instance of a type are no references. */
+/* The words in an instance of a type that are no references. */
 struct isan__type_shape {
     const void *type;
     uint32_t scan;                          /* bytes from the object's start that may have references; 0: all */
@@ -145,8 +144,8 @@ bucket_of(struct isan__graph *g, const char *p, bool make)
     return &g->first[(uintptr_t)p % REGION / BUCKET];
 }
 
-/* Is node i after the one before it, and behind its end?  Any thread may free raw memory of an
- * interpreter that lives. */
+/* Does node i begin after the end of the one before it?  Any thread may free raw memory of a living
+ * interpreter, which then has no size. */
 static bool
 is_in_order(const struct isan__graph *g, size_t i)
 {
@@ -187,7 +186,7 @@ isan__graph_add(struct isan__graph *g, char *block, char *op)
     node->op = op;
     node->external_ref = (uint32_t)isan__table_get(&g->static_refs, (uint64_t)block);
     node->n_refs = node->external_ref ? g->external_refs[node->external_ref - 1].count : 0;
-    /* In a free list, an object still has its old pointers. */
+    /* An object in a free list still has its old pointers. */
     node->no_outgoing = g->living && op != NULL && isan__reference_count(op) == 0;
     ISAN__ASSERT(is_in_order(g, g->n - 1));
     return true;
@@ -231,8 +230,8 @@ isan__graph_target(const struct isan__graph *g, uint64_t word)
 struct isan__node *
 isan__graph_referred_node(struct isan__graph *g, uint64_t word)
 {
-    /* Below all nodes there are numbers, such as the versions of dictionaries.  Looking up
-     * the tag of each would bring in another page of tags. */
+    /* Words below all nodes are numbers, such as the versions of dictionaries.  Loading the tag of
+     * each would touch another page of tags. */
     if (g->n == 0 || word < (uint64_t)g->nodes[0].start) {
         return NULL;
     }
@@ -240,8 +239,8 @@ isan__graph_referred_node(struct isan__graph *g, uint64_t word)
     return to != NULL ? isan__graph_node(g, to) : NULL;
 }
 
-/* The raw memory without a reference to its start that the word points into.  Only an object's word
- * counts: memory that was never filled has all sorts of pointers. */
+/* The raw memory that the word points into, if nothing points at its start.  Only words of objects
+ * count: memory that was never filled has all sorts of pointers. */
 static struct isan__node *
 interior_target(struct isan__graph *g, uint64_t word)
 {
@@ -259,15 +258,15 @@ interior_target(struct isan__graph *g, uint64_t word)
     return node != NULL && word - (uint64_t)node->start < isan__block_size(node->start) ? node : NULL;
 }
 
-/* As large a piece at once as there is, since each takes a system call. */
+/* Copies as much at once as is mapped, since each copy takes a system call. */
 const char *
 isan__graph_copy(struct isan__graph *g, const char *from, size_t size)
 {
     size_t into = (size_t)(from - g->window_from);
     if (from < g->window_from || into + size > g->window_size) {
         size_t all = ISAN__GRAPH_WINDOW;
-        g->window_size = 0;                 /* what cannot be read to its end overwrites some of it, too */
-        /* What is behind it may not be mapped. */
+        g->window_size = 0;                 /* a copy that fails may have overwritten part of it */
+        /* The memory after it may not be mapped. */
         while (all > size && !isan__peek(g->window, from, all)) {
             all /= 2;
         }
@@ -334,7 +333,7 @@ isan__graph_visit_refs(struct isan__graph *g, size_t i, isan__edge_visitor *visi
     }
     struct node_scan scan = {
         .g = g, .i = i, .size = scan_size(g, node), .start = node->start, .op = node->op,
-        /* Any thread may free raw memory of an interpreter that lives: that needs no GIL. */
+        /* Any thread may free raw memory of a living interpreter: that needs no GIL. */
         .stable = !g->living || node->op != NULL || !(isan__load_tag(node->start) & ISAN__RAW),
         .visit = visit, .arg = arg,
     };
@@ -352,7 +351,7 @@ isan__graph_visit_refs(struct isan__graph *g, size_t i, isan__edge_visitor *visi
     }
 }
 
-/* The object has the head of the list of its weak references; they are linked. */
+/* The object has the head of the linked list of its weak references. */
 void
 isan__graph_visit_weakrefs(struct isan__graph *g, size_t i, isan__edge_visitor *visit, void *arg)
 {
@@ -409,7 +408,7 @@ count_interior_ref(struct isan__graph *g, size_t from, uint32_t at, size_t to, v
     }
 }
 
-/* Removing an item from a list leaves its pointer in the memory behind the items. */
+/* Removing an item from a list leaves its pointer in the memory after the items. */
 static void
 limit_list_items(struct isan__graph *g)
 {

@@ -4,9 +4,8 @@
 #include "runtime/detect/refgraph.h"
 
 #include "runtime/base/scan.h"
-#include "runtime/detect/static_scan.h"
 
-/* The entry with this index, plus 1.  0: a new entry, the last one; NULL: there are too many. */
+/* The entry at index - 1, or, for index 0, a new entry at the end.  NULL: there are too many. */
 static struct isan__external_ref *
 find_or_add_ref(struct isan__graph *g, size_t index, int retainer)
 {
@@ -36,7 +35,7 @@ add_static_ref(struct isan__graph *g, const struct isan_holder *holder, char *bl
 }
 
 static void
-see_static(const struct isan_holder *holder, char *block, void *g)
+add_ref_from_static(const struct isan_holder *holder, char *block, void *g)
 {
     /* A single-phase module's dictionary is kept in its definition (Python/import.c). */
     add_static_ref(g, holder, block,
@@ -44,7 +43,7 @@ see_static(const struct isan_holder *holder, char *block, void *g)
 }
 
 static bool
-see_runtime_word(size_t at, uint64_t word, void *arg)
+add_ref_from_runtime(size_t at, uint64_t word, void *arg)
 {
     struct isan__graph *g = arg;
     const char *to = isan__graph_target(g, word);
@@ -59,14 +58,14 @@ see_runtime_word(size_t at, uint64_t word, void *arg)
 void
 isan__graph_add_static_refs(struct isan__graph *g)
 {
-    isan__visit_statics_of(g->slot, see_static, g);
-    /* When Python has been finalised, its state holds nothing any more: caches
-     * of types and functions still have their addresses. */
+    isan__visit_statics_of(g->slot, add_ref_from_static, g);
+    /* When Python has been finalised, its state holds nothing any more, but caches still have the
+     * addresses of types and functions. */
     if (isan__interp_of(g->slot)->kind == ISAN_INTERP_MAIN && !g->living) {
         return;
     }
-    /* static_scan.c leaves out _PyRuntime, which is no variable that anybody can move. */
-    isan__scan_words(isan__py.runtime, isan__py.runtime_size, 0, see_runtime_word, g);
+    /* isan__visit_statics_of() leaves out _PyRuntime, which is no variable of an extension. */
+    isan__scan_words(isan__py.runtime, isan__py.runtime_size, 0, add_ref_from_runtime, g);
 }
 
 /* --- from memory that statics lead to ----------------------------------------------------- */
@@ -78,7 +77,7 @@ refers_to_node(uint64_t word, void *g)
 }
 
 static bool
-see_indirect_ref(const struct isan__pointer_path *path, uint64_t word, void *arg)
+add_indirect_ref(const struct isan__pointer_path *path, uint64_t word, void *arg)
 {
     struct isan__graph *g = arg;
     struct isan__node *node = isan__graph_referred_node(g, word);
@@ -95,7 +94,7 @@ see_indirect_ref(const struct isan__pointer_path *path, uint64_t word, void *arg
 void
 isan__graph_add_indirect_refs(struct isan__graph *g)
 {
-    g->cut_short |= !isan__search_indirect(true, refers_to_node, see_indirect_ref, g);
+    g->cut_short |= !isan__search_indirect(true, refers_to_node, add_indirect_ref, g);
 }
 
 bool
@@ -132,9 +131,9 @@ scan_foreign_block(struct isan__graph *g, char *block, isan__word_visitor *visit
     }
 }
 
-/* What is known of the reference that a node has got from outside so far, is it better than this
- * one?  An object tells more than memory, another interpreter's memory more than the runtime's, a
- * static more than either. */
+/* Does the known external reference of a node explain more than this one?  An object explains more
+ * than memory, another interpreter's memory more than the runtime's, and a static more than
+ * either. */
 static bool
 is_better(const struct isan__external_ref *known, const char *op, int retainer)
 {
@@ -169,7 +168,7 @@ add_foreign_ref(struct isan__graph *g, struct isan__node *node, char *block, cha
 }
 
 static bool
-see_foreign_word(size_t at, uint64_t word, void *arg)
+visit_foreign_word(size_t at, uint64_t word, void *arg)
 {
     const struct block_scan *scan = arg;
     struct isan__graph *g = scan->g;
@@ -187,8 +186,8 @@ see_foreign_word(size_t at, uint64_t word, void *arg)
     if (op == NULL && isan__is_dict_hash(block, isan__block_size(block), at, false)) {
         return true;
     }
-    /* Any interpreter enlarges the dictionaries that all share; the hashes in their tables look
-     * like pointers (static_scan.c looks at the keys). */
+    /* Any interpreter enlarges the dictionaries that all share.  The hashes in their tables look
+     * like pointers; static_scan.c visits the keys. */
     if (op != NULL && isan__py.shares_runtime_statics && head.type == isan__py.dict_type
         && block + at == op + ISAN__MA_KEYS) {
         node->no_outgoing = 1;
@@ -207,16 +206,16 @@ static void
 find_foreign_refs(char *block, void *g)
 {
     if (is_foreign(g, block) && !(isan__load_tag(block) & ISAN__FREED)) {
-        scan_foreign_block(g, block, see_foreign_word);
+        scan_foreign_block(g, block, visit_foreign_word);
     }
 }
 
-/* Values of pointed_by: nothing is known to point at the memory; only other memory does; else it
- * is the object that does. */
+/* Values of pointed_by: nothing is known to point at the memory, or only other memory does.  Any
+ * other value is the object that does. */
 enum { UNKNOWN = 1, MEMORY = 2 };
 
 static bool
-see_pointer_to_memory(size_t at, uint64_t word, void *arg)
+note_pointer_to_memory(size_t at, uint64_t word, void *arg)
 {
     const struct block_scan *scan = arg;
     struct isan__table *pointed_by = &scan->g->pointed_by;
@@ -237,11 +236,11 @@ static void
 find_pointers_to_memory(char *block, void *g)
 {
     if (is_foreign(g, block)) {
-        scan_foreign_block(g, block, see_pointer_to_memory);
+        scan_foreign_block(g, block, note_pointer_to_memory);
     }
 }
 
-/* Is the word in raw memory that refers to a node still in use?  It may be an old one: behind the
+/* Is the word in raw memory that refers to a node still in use?  It may be an old one after the
  * items of a list or dictionary, or in memory that nothing points at. */
 static bool
 is_ref_in_use(struct isan__graph *g, struct isan__external_ref *ref)
@@ -254,7 +253,7 @@ is_ref_in_use(struct isan__graph *g, struct isan__external_ref *ref)
     return isan__is_word_in_use(ref->via, ref->block, ref->at);
 }
 
-/* The node has no such reference; the runtime's memory may have one. */
+/* Removes a reference that is not in use; one from the runtime's memory may remain. */
 static void
 drop_foreign_ref(struct isan__node *node, struct isan__external_ref *ref)
 {

@@ -4,8 +4,9 @@
  * finds is reported after it.
  *
  * isan, the C library and the dynamic linker are left out, since they hold addresses for reasons of
- * their own.  _PyRuntime and the runtime's thread-local variables are the state of the runtime, and
- * no variables that a person can move.  So they are walked for isan__mark_runtime_reachable() only.
+ * their own.  So are the runtime's thread-local variables and, except for
+ * isan__mark_runtime_reachable(), _PyRuntime: they are the state of the runtime, and no variables
+ * of an extension.
  */
 #include "runtime/detect/static_scan.h"
 
@@ -184,11 +185,11 @@ type_at(uint64_t op)
         ? type : NULL;
 }
 
-/* Before 3.12 all interpreters share the dictionaries that CPython's statics hold, and each adds keys
- * of its own: for the subclasses of a static type (Objects/typeobject.c, add_subclass) and for
+/* Before 3.12 all interpreters share the dictionaries that CPython's statics hold, and each adds
+ * keys of its own: for the subclasses of a static type (Objects/typeobject.c, add_subclass) and for
  * single-phase extensions (Python/import.c, _PyImport_FixupExtensionObject).  The values are weak
- * references to classes, and definitions.  Only the keys are visited: hashes of addresses would look
- * like pointers. */
+ * references to classes, and definitions.  Only the keys are visited: hashes of addresses would
+ * look like pointers. */
 static void
 visit_keys(const struct slot_visit *h, const struct isan_holder *where, const char *dict)
 {

@@ -11,8 +11,8 @@ struct isan_holder isan__find_static_holder(const void *block, const void *objec
 /* Visits every word in a module's writable data that points at a block of slot. */
 void isan__visit_statics_of(isan__slot_t slot,
     void (*visit)(const struct isan_holder *where, char *block, void *arg), void *arg);
-/* Visits every word that may be a pointer in the writable data of modules that use Python, except the
- * runtime's. */
+/* Visits every word that may be a pointer in the writable data of modules that use Python, except
+ * the runtime's. */
 void isan__visit_statics(void (*word)(const struct isan_holder *where, uint64_t value, void *arg), void *arg);
 
 /* Reports each object in a static of an extension, if a living interpreter other than the object's

@@ -62,8 +62,8 @@ isan__find_static_type(struct isan__type_search *search, uint64_t where, uint64_
         && basicsize >= ISAN__GRANULE && basicsize < TYPE_MAX_SIZE && is_type_of_types(search, meta);
 }
 
-/* Two interpreters use the type if one has made its dictionary (PyType_Ready) and another has imported
- * the module.  If the first one is not known, two that have imported the module do. */
+/* Two interpreters use the type if one has made its dictionary (PyType_Ready) and another has
+ * imported the module.  If the first one is not known, two that have imported the module do. */
 bool
 isan__find_type_users(const struct isan__static_type *type, uintptr_t base, struct isan__type_users *users)
 {

@@ -4,8 +4,8 @@
 
 #include "runtime/elf/module.h"
 
-/* A search for static types in a writable segment of a module.  The segment is read through a copy of
- * the part that was needed last. */
+/* A search for static types in a writable segment of a module.  The segment is read through a copy
+ * of the part that was needed last. */
 struct isan__type_search {
     uintptr_t base;                         /* the module's load address */
     struct isan__range segment;
@@ -18,8 +18,8 @@ struct isan__static_type {
     const char *type;
     uint64_t dict;
 };
-/* Is the word at `where`, with the value `meta`, ob_type of a static type that PyType_Ready was called
- * for? */
+/* Is the word at `where`, with the value `meta`, ob_type of a static type that PyType_Ready was
+ * called for? */
 bool isan__find_static_type(struct isan__type_search *search, uint64_t where, uint64_t meta,
     struct isan__static_type *found);
 

@@ -1,4 +1,4 @@
-/* Pauses and collisions: how two threads are seen to store into the same memory at a time.
+/* Pauses and collisions: these show that two threads store into the same memory at a time.
  *
  * A thread that pauses before a store enters it in `pauses`.  A thread that comes to a
  * store looks there first.  If it finds the same memory, and the two interpreters have
@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/base/check.h"
 #include "runtime/base/table.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/origin.h"
@@ -28,7 +29,7 @@ enum {
     PAUSE_INTERVAL_MS = 50,                 /* between two of the later pauses, in the whole process */
     PAUSE_BUDGET_MS = 1000,                 /* all pauses together take no more than this, */
     PAUSE_SHARE = 10,                       /* and then a tenth of the time */
-    STALE_PAUSE_MS = 1000,                  /* a signal handler has jumped out of a pause that is over for so long */
+    STALE_PAUSE_MS = 1000,                  /* a pause that ended so long ago was left by a signal handler's jump */
 };
 
 /* A store that a thread is about to make. */
@@ -138,6 +139,7 @@ find_collision(const struct access *mine, uint64_t now)
     return NULL;
 }
 
+/* A free entry for a pause, or NULL.  Under the lock. */
 static struct pause *
 find_free_pause(uint64_t now)
 {
@@ -260,6 +262,7 @@ isan__store_collide(const struct isan__store_target *to, uint64_t ms, ucontext_t
         }
     }
     errno = error;
+    ISAN__ASSERT(isan__holds_no_lock());
     return reported;
 }
 

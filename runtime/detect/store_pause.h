@@ -10,7 +10,7 @@
 struct isan__store_target {
     uint64_t address;
     uint32_t size;
-    bool atomic;                            /* some instruction changes it atomically */
+    bool atomic;                            /* an instruction of the module changes it atomically */
     bool constant;                          /* the instruction stores the constant `value` */
     uint32_t value;
 };
@@ -26,7 +26,8 @@ enum {
 void isan__store_pause_init(void);
 void isan__store_pause_forked(void);        /* in the child */
 
-/* Do the rules excuse the two stores?  The same target twice: any store into it. */
+/* Do the rules excuse the two stores?  With the same target twice: do they excuse any store into
+ * it? */
 bool isan__store_is_excused(const struct isan__store_target *a, const struct isan__store_target *b);
 
 /* This thread is about to store.  If another thread pauses before a store into the same
@@ -34,11 +35,11 @@ bool isan__store_is_excused(const struct isan__store_target *a, const struct isa
  * here: its registers; NULL: the stack of the caller.  True: a race has been reported. */
 bool isan__store_collide(const struct isan__store_target *to, uint64_t ms, ucontext_t *here);
 
-/* Does some thread pause before a store into this memory? */
+/* Does a thread pause before a store into this memory? */
 ISAN__GENERAL_REGISTERS bool isan__store_has_pause(const struct isan__store_target *to);
-/* The clock is the processor's time-stamp counter: it counts ticks.  Is a pause due?  The
- * next one is due an interval after `now`; returns the interval. */
+/* Is a later pause due?  The clock is the processor's time-stamp counter; its unit is a tick. */
 ISAN__GENERAL_REGISTERS bool isan__store_pause_is_due(uint64_t now);
+/* Makes the next later pause due an interval after `now`, and returns the interval. */
 uint64_t isan__store_pause_next(uint64_t now);
 
 #endif

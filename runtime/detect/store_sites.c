@@ -1,16 +1,14 @@
 /* Finds the stores of a module into its own variables: see store_sites.h.
  *
- * Only functions that the decoder understands from beginning to end are taken.  Where
- * a function begins and ends is known from the module's table for unwinding.
+ * Only functions that the decoder understands from beginning to end are taken.  The module's
+ * table for unwinding has the beginning and end of each function.
  */
 #define _GNU_SOURCE
 #include "runtime/detect/store_sites.h"
 
 #ifdef __x86_64__
 
-
 #include "runtime/base/os.h"
-#include "runtime/base/table.h"
 #include "runtime/detect/import_map.h"
 #include "runtime/elf/x86_decode.h"
 
@@ -25,7 +23,7 @@ static struct watched_module {
 } modules[MAX_MODULES];
 static uint32_t n_modules;
 
-/* Addresses that some instruction changes atomically -> 1.  An entry that is lost makes
+/* Addresses that an instruction changes atomically -> 1.  An entry that is lost makes
  * an atomic store there look like any other. */
 static struct isan__table atomics = ISAN__TABLE;
 
@@ -106,7 +104,7 @@ static void
 find_stores_of_function(const struct isan__module *module, const uint8_t *p, const uint8_t *end)
 {
     struct isan__x86 x;
-    bool after_site = false;                /* the instruction before is the last site */
+    bool after_site = false;                /* the instruction before this one is a site */
     if (!is_decodable(p, end)) {
         return;
     }
@@ -160,8 +158,8 @@ find_stores(const struct isan__store_code *code, const struct isan__module *modu
     }
 }
 
-/* A store into a variable that some instruction changes atomically may be an atomic
- * store, which is the same instruction as any other: the rules excuse it. */
+/* Drops stores into variables that an instruction changes atomically.  They may be atomic stores,
+ * which look like any other store: the rules excuse them. */
 static void
 drop_excused_sites(uint32_t first)
 {

@@ -43,7 +43,7 @@ isan__store_trampolines_init(void)
 
 /* --- what a trampoline calls -------------------------------------------------------------- */
 
-/* Called by isan__store_slow(): what is there to do at site `index`?  (enum check) */
+/* Called by isan__store_slow().  Returns what to do at site `index` (enum check). */
 ISAN__GENERAL_REGISTERS int
 isan__store_quick(uint32_t index)
 {
@@ -63,8 +63,8 @@ isan__store_quick(uint32_t index)
     return isan__store_pause_is_due(now) && now >= site->next_pause ? CHECK_AND_PAUSE_LATER : CHECK_NOTHING;
 }
 
-/* Called by isan__store_slow() with all registers saved: it does what isan__store_quick()
- * has said. */
+/* Called by isan__store_slow() with all registers saved.  check: the result of
+ * isan__store_quick(). */
 void
 isan__store_careful(const struct registers *r, uint32_t index, int check)
 {
@@ -150,7 +150,7 @@ emit_bytes(char *to, const void *bytes, size_t n)
     return (char *)memcpy(to, bytes, n) + n;
 }
 
-/* An instruction that ends with the distance from its end to the target. */
+/* Writes an instruction that ends with the distance from its end to the target. */
 static char *
 emit_relative(char *to, const char *opcode, size_t n, const void *target)
 {

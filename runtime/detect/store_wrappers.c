@@ -1,5 +1,5 @@
-/* Wrappers of memcpy() and its like: a module that is watched calls these instead, and
- * its calls that store into its own variables are checked as its own stores are. */
+/* Wrappers of memcpy() and its like.  A watched module calls these instead.  Calls that store into
+ * its own variables are checked like its own stores. */
 #define _GNU_SOURCE
 #include "runtime/detect/store_wrappers.h"
 
@@ -12,11 +12,11 @@
 #include "runtime/core/thread.h"
 #include "runtime/detect/store_sites.h"
 
-/* The call that returns to `back` is about to write `size` bytes. */
+/* Checks the call that returns to `back` and is about to write `size` bytes. */
 static void
 check_call(void *to, size_t size, void *back)
 {
-    /* As `visited` of a site, by the return address.  Calls that share an entry share
+    /* Like `visited` of a site, by the hash of the return address.  Calls with the same hash share
      * their first pauses. */
     static uint64_t visited[1024];
     if (size == 0 || !isan__store_gate_is_open((uintptr_t)to)) {
@@ -37,8 +37,7 @@ check_call(void *to, size_t size, void *back)
     isan__store_collide(&target, ms, NULL);
 }
 
-/* The names that calls have where the compiler knows how large the memory is
- * (_FORTIFY_SOURCE). */
+/* With _FORTIFY_SOURCE calls have these names, if the compiler knows the size of the memory. */
 void *__memcpy_chk(void *, const void *, size_t, size_t);
 void *__memmove_chk(void *, const void *, size_t, size_t);
 void *__memset_chk(void *, int, size_t, size_t);
@@ -50,7 +49,7 @@ int __vsnprintf_chk(char *, size_t, int, size_t, const char *, va_list);
 #define STORES(result, name, arguments, to, size, call)                         \
     static result store_##name arguments                                        \
     {                                                                           \
-        check_call(to, size, __builtin_return_address(0));                          \
+        check_call(to, size, __builtin_return_address(0));                      \
         return call;                                                            \
     }
 STORES(void *, memcpy, (void *to, const void *from, size_t n), to, n, memcpy(to, from, n))
@@ -75,7 +74,7 @@ STORES(char *, __strncpy_chk, (char *to, const char *from, size_t n, size_t room
     static int store_##name arguments                                           \
     {                                                                           \
         va_list args;                                                           \
-        check_call(to, n != 0, __builtin_return_address(0));                        \
+        check_call(to, n != 0, __builtin_return_address(0));                    \
         va_start(args, last);                                                   \
         int result = call;                                                      \
         va_end(args);                                                           \

@@ -45,6 +45,11 @@ void isan__visit_module_closure(uintptr_t base, isan__module_visitor *visit, voi
 bool isan__visit_module_at(uint64_t address, isan__module_visitor *visit, void *arg);
 /* The load address of that module, or UINTPTR_MAX. */
 uintptr_t isan__module_base(uint64_t address);
+static inline bool
+isan__is_in_module(uint64_t address)
+{
+    return isan__module_base(address) != UINTPTR_MAX;
+}
 /* Is the module at that load address, with the path that the linker has for it, known? */
 bool isan__module_is_known(uintptr_t base, const char *path);
 
