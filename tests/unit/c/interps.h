@@ -35,7 +35,7 @@ isan__python_symbol(const char *name)
 }
 
 bool isan__recording;
-static unsigned unit_records[ISAN_REC_BEHIND + 1]; /* by type */
+static unsigned unit_records[ISAN_REC_PATH + 1]; /* by type */
 static uint64_t unit_record[512];
 
 void *
