@@ -33,7 +33,9 @@ RELEASES = ROOT / "runtime" / "cpython" / "releases.inc"
 LAYOUT_HEADER = "runtime/cpython/layout.h"      # as #include names it
 REFERENCE_NAME = ROOT / "runtime" / "cpython" / "reference_name.c"
 REFERENCE_NAME_HEADER = "runtime/cpython/reference_name.h"
-REFERENCE_NAME_NEEDS = [REFERENCE_NAME, LAYOUT, ROOT / "runtime" / "cpython" / "object.c", ROOT / "runtime" / "base" / "os.c"]  # what it is linked from
+REFERENCE_NAME_NEEDS = [REFERENCE_NAME, LAYOUT, *(ROOT / "runtime" / file for file in (       # what it is linked from
+    "cpython/object.c", "elf/imports.c", "elf/module.c", "elf/modules.c", "base/check.c", "base/lock.c", "base/options.c",
+    "base/os.c", "base/table.c"))]
 X86_DECODE = ROOT / "runtime" / "elf" / "x86_decode.c"
 X86_DECODE_HEADER = "runtime/elf/x86_decode.h"
 OPTIONS = ROOT / "runtime" / "base" / "options.inc"
