@@ -187,7 +187,7 @@ def test_usage_of_fresh(machine):
 # --- .ci/run -------------------------------------------------------------------
 
 MAKEFILE = """\
-all deps lint:
+all deps lint checked:
 	@echo make $@
 test:
 	@echo '==== 2 failed, 3 passed in 4.50s ===='; echo after; {result}
