@@ -9,6 +9,7 @@
 
 #include "hooks/instrumented.h"
 #include "runtime/base/check.h"
+#include "runtime/base/sanitizer.h"
 #include "runtime/core/attach.h"
 #include "runtime/core/origin.h"
 #include "runtime/detect/foreign_use.h"
@@ -97,7 +98,9 @@ check_after_call(const isan__word arg[], int row, void *pc)
 {
     const char *letters = isan__api_rows[row].letters;
     uint32_t n_findings = isan__self.n_findings;
+    isan__tsan_enter(pc);
     isan__word r = isan__api_real[row](arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    isan__tsan_leave();
     for (int i = 0; isan__slot != 0 && isan__self.n_findings == n_findings && letters[i] != 0; i++) {
         if (letters[i] == 'o') {
             isan__api_check_object(arg[i], ISAN__ACCESS_argument, pc);
