@@ -191,9 +191,13 @@ clean: ## remove build/ (built interpreters stay in the cache)
 build/lib/libisan.so: build/lib/libisan.so.0
 	ln -sf libisan.so.0 $@
 
+# libunwind defines functions of libgcc_s's names (_Unwind_RaiseException, ...), which cannot carry a C++ exception through
+# glibc's frames.  A preloaded libisan puts its libraries before the program's own in the order in which symbols are looked
+# up, so libgcc_s has to come before libunwind.
 build/lib/libisan.so.0: $(RUNTIME_OBJ)
 	@mkdir -p $(@D)
-	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -o $@ $(RUNTIME_OBJ) -lunwind -ldl -lpthread
+	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -o $@ $(RUNTIME_OBJ) \
+	    -Wl,--push-state,--no-as-needed -lgcc_s -Wl,--pop-state -lunwind -ldl -lpthread
 
 build/libexec/isan-symbolize: $(SYMBOLIZE_OBJ)
 	@mkdir -p $(@D)

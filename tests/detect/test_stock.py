@@ -51,6 +51,11 @@ def test_object_in_module_state(stock, kind):
     assert stock.run(HEALTHY, KIND=kind).healthy()
 
 
+def test_c_plus_plus_exception_through_glibc(either):
+    run = either.run("import cxx_once\nprint(cxx_once.try_once())\n")
+    assert run.out == "thrown\n" and run.healthy(), run.err
+
+
 @pytest.mark.parametrize("env", [
     {"PYTHONMALLOC": "pymalloc"}, {"PYTHONMALLOC": "malloc"}, {"PYTHONMALLOC": "debug"}, {"PYTHONDEVMODE": "1"},
     {"PYTHONTRACEMALLOC": "5"}, {"PYTHONFAULTHANDLER": "1"},
