@@ -469,6 +469,15 @@ PyMODINIT_FUNC PyInit_typedict(void) { return PyModuleDef_Init(&definition); }
     assert module["verdict"] == "legacy" and ".tp_dict" in {finding["holder"]["path"] for finding in module["findings"]}, module
 
 
+def test_import_that_crashes_in_the_main_interpreter_is_not_tried_for_ever(target_of, tmp_path):
+    """It crashes under isan only, so not where isan reads what the module declares."""
+    (tmp_path / "once.py").write_text("import os\n"
+                                      "if 'libisan' in open('/proc/self/maps').read(): os.kill(os.getpid(), 11)\n")
+    module = Check(target_of("system"), "once", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert module["verdict"] == "unsafe" and outcomes(module)["main"] == "crashed", module
+    assert module["reasons"][0].startswith("main: crashes with SIGSEGV while importing it"), module["reasons"]
+
+
 def test_module_with_an_import_that_crashes_has_no_verdict(target_of, tmp_path):
     """A module that it imports crashes in other interpreters, so isan cannot judge this one."""
     target, source = target_of("system"), tmp_path / "first_crash.c"

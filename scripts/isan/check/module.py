@@ -105,8 +105,7 @@ class Module(Judge):
             if before and before[-1].outcome != "ended":
                 continue        # it has failed in one interpreter at a time
             done = self.run_step(title, step, kind)
-            while kind == "main" and not self.args.exercise and done.last[2] and done.outcome in ENDS_PROCESS \
-                    and len(self.skip) < RETRIES:
+            while kind == "main" and not self.args.exercise and done.outcome in ENDS_PROCESS and self.can_leave_out(done):
                 # The call fails in the main interpreter, too, so it says nothing of several.
                 self.notes.append("%s, and is left out" % done.trouble())
                 self.leave_out(done.last[2])
@@ -122,6 +121,11 @@ class Module(Judge):
                 for _, _, self.runner, count in done.events_like("tests"):
                     self.tested(done, count)
                 self.silent = min(max(QUICK, 3 * self.args.interpreters * done.silence), 60 * SILENT)
+
+    def can_leave_out(self, done):
+        """Whether a call ended the process, and may be left out. An import cannot be."""
+        phase, _, call = done.last
+        return phase == "exercise" and call and call not in self.skip and len(self.skip) < RETRIES
 
     def leave_out(self, call):
         """Leave out the call that ended the process.
