@@ -89,6 +89,17 @@ isan__api_check_argument(char letter, isan__word arg, isan__word next, int row, 
     return false;
 }
 
+/* The real function is entered from here.  ThreadSanitizer's stack of the thread has to show
+ * the extension that called it. */
+static isan__word
+call_real(const isan__word arg[], int row, void *pc)
+{
+    isan__tsan_enter(pc);
+    isan__word r = isan__api_real[row](arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    isan__tsan_leave();
+    return r;
+}
+
 /* Instrumented builds already check reference counts and attribute access.  Some calls do
  * neither: PyList_Size(), or one that puts an object into a list, which steals the
  * reference.  So this checks the arguments after the call, unless the call itself has
@@ -98,9 +109,7 @@ check_after_call(const isan__word arg[], int row, void *pc)
 {
     const char *letters = isan__api_rows[row].letters;
     uint32_t n_findings = isan__self.n_findings;
-    isan__tsan_enter(pc);
-    isan__word r = isan__api_real[row](arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
-    isan__tsan_leave();
+    isan__word r = call_real(arg, row, pc);
     for (int i = 0; isan__slot != 0 && isan__self.n_findings == n_findings && letters[i] != 0; i++) {
         if (letters[i] == 'o') {
             isan__api_check_object(arg[i], ISAN__ACCESS_argument, pc);
@@ -131,7 +140,7 @@ isan__api_call_checked(isan__word a, isan__word b, isan__word c, isan__word d, i
         }
     }
     ISAN__ASSERT(isan__holds_no_lock());
-    return isan__api_real[row](a, b, c, d, e, f);
+    return call_real(arg, row, pc);
 }
 
 /* Python may call an extension's init function again without loading the extension again
