@@ -72,7 +72,8 @@ if [ -n "$missing" ]; then
         echo "isan: installing" $packages
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=120 --no-install-recommends $packages
     }
-    # A package list that is missing or too old makes the first try fail.
+    # A new Debian may have no package lists, and too old ones make the first try fail.
+    [ -n "$(apt-cache madison libc6 2>/dev/null)" ] || $sudo apt-get update -q || true
     install || { $sudo apt-get update -q && install; } || {
         echo "isan: apt could not install" $missing: see its message above >&2
         exit 2
