@@ -120,6 +120,15 @@ def prepare(directory):
         raise Problem("cannot write logs to %s: %s; give --log another directory" % (directory, error.strerror))
 
 
+@contextlib.contextmanager
+def log_directory(given):
+    """The directory `given`, made if it is missing; without one, a temporary directory, removed at the end."""
+    with contextlib.ExitStack() as stack:
+        directory = os.path.abspath(given) if given else stack.enter_context(tempfile.TemporaryDirectory(prefix="isan-"))
+        prepare(directory)
+        yield directory
+
+
 def logs_of(directory):
     try:
         return set(log.logs_in(directory))
@@ -128,12 +137,15 @@ def logs_of(directory):
 
 
 def execute(program, words, env):
-    """Run a program to its end and pass signals on to it. Returns its wait status."""
+    """Run a program to its end and pass signals on to it. Returns its wait status. Raises Problem if it cannot be started."""
     watched = _FORWARD | {signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
         # Python ignores SIGPIPE and SIGXFSZ. The program must not inherit that.
-        child = os.posix_spawn(program, words, env, setsigmask=before, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
+        try:
+            child = os.posix_spawn(program, words, env, setsigmask=before, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
+        except OSError as error:
+            raise Problem("cannot run %s: %s" % (program, error.strerror))
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:

@@ -1,10 +1,7 @@
 """isan check: whether extension modules are safe in several interpreters."""
-import contextlib
 import functools
-import os
 import signal
 import sys
-import tempfile
 
 from isan import Problem, launch, reporting
 from isan.check import build, formats, plan, store
@@ -142,10 +139,7 @@ def main(args):
     for argument in arguments:
         if not build.is_one(argument):
             plan.locate(argument)
-    with contextlib.ExitStack() as stack:
-        directory = os.path.abspath(args.log) if args.log else stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="isan-check-"))
-        launch.prepare(directory)
+    with launch.log_directory(args.log) as directory:
         checker = Checker(args, directory)
         kept = store.Store(args.results, checker) if args.results else None
         every = plan.each_kept(checker, arguments, kept) if kept else plan.each(checker, arguments)

@@ -351,10 +351,7 @@ def main(args):
         raise Problem("--jobs is a number from 1 on, not %d" % args.jobs)
     if args.timeout <= 0:
         raise Problem("--timeout is a number of seconds, not %g" % args.timeout)
-    with contextlib.ExitStack() as stack:
-        directory = os.path.abspath(args.log) if args.log else stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="isan-regrtest-"))
-        launch.prepare(directory)
+    with launch.log_directory(args.log) as directory:
         if os.path.exists(os.path.join(directory, NAME)):
             raise Problem("%s has the results of another run; give --log another directory" % directory)
         try:

@@ -1,8 +1,6 @@
 """isan run: a program under the sanitizer, and the report when it ends."""
-import contextlib
 import os
 import sys
-import tempfile
 
 from isan import Problem, launch, reporting
 from isan.reports import baseline
@@ -39,20 +37,12 @@ def run(args):
     options, exitcode, suppressions = launch.options_of(given, directory)
     suppressed = reporting.suppressions_in([suppressions] if suppressions else [])
     known = reporting.baseline_in(args.baseline)
-    if not directory and launch.log_path_of(given):
-        directory = os.path.abspath(launch.log_path_of(given))
-    with contextlib.ExitStack() as stack:
-        if not directory:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="isan-"))
-        launch.prepare(directory)
+    with launch.log_directory(directory or launch.log_path_of(given)) as directory:
         before = launch.logs_of(directory)
         env = launch.environment(preload)
         # This process decides the exit status: it can subtract CPython's residue from the findings.
         env["ISAN_OPTIONS"] = ":".join(options + ["log_path=" + directory, "exitcode=0"])
-        try:
-            status = launch.execute(program, words, env)
-        except OSError as error:
-            raise Problem("cannot run %s: %s" % (program, error.strerror))
+        status = launch.execute(program, words, env)
         new = sorted(launch.logs_of(directory) - before)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         if not new:

@@ -250,12 +250,7 @@ def supervise(args, rest):
     reporting.suppressions_in(suppressed)
     known = reporting.baseline_in(args.baseline)
     reporting.prepare(args.reports)
-    if not directory and launch.log_path_of(given):
-        directory = os.path.abspath(launch.log_path_of(given))
-    with contextlib.ExitStack() as stack:
-        if not directory:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="isan-"))
-        launch.prepare(directory)
+    with launch.log_directory(directory or launch.log_path_of(given)) as directory:
         before = launch.logs_of(directory)
         env = launch.environment(preload)
         env["ISAN_OPTIONS"] = ":".join(options + ["log_path=" + directory, "exitcode=0"])
@@ -263,10 +258,7 @@ def supervise(args, rest):
                                         "suppressions": suppressed,
                                         "known": os.path.abspath(args.baseline) if args.baseline else ""})
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [os.path.dirname(PACKAGE), env.get("PYTHONPATH")]))
-        try:
-            status = launch.execute(program, words, env)
-        except OSError as error:
-            raise Problem("cannot run %s: %s" % (program, error.strerror))
+        status = launch.execute(program, words, env)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         new = sorted(launch.logs_of(directory) - before)
         if not new:
