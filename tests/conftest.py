@@ -15,6 +15,10 @@ from helpers.tree import ISAN, ROOT
 # would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Variables that change what Python does must not change what a test sees.
+for name in [name for name in os.environ if name.startswith("PYTHON")]:
+    del os.environ[name]
+
 
 @pytest.fixture(scope="session")
 def root():

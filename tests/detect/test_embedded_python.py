@@ -1,5 +1,6 @@
 """C programs that load or embed an unmodified Python, under LD_PRELOAD."""
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -247,7 +248,9 @@ def test_unknown_release(host, version):
 
 def test_setuid(system, host, libpython, tmp_path):
     """AT_SECURE: a setuid or setgid program ignores ISAN_OPTIONS."""
-    program = host("setuid", EMBED, LIBRARY, f"-Wl,--no-as-needed,-rpath,{LIBRARY.parent}")
+    # Other users may not be able to read this checkout.
+    library = shutil.copy(LIBRARY, tmp_path)
+    program = host("setuid", EMBED, library, f"-Wl,--no-as-needed,-rpath,{tmp_path}")
     log = tmp_path / "log"
     log.mkdir()
     os.chmod(log, 0o777)

@@ -363,7 +363,8 @@ def exceptions():
 
 
 def static_objects():
-    for o in (None, True, False, ..., NotImplemented, 0, 1, -5, 255, "", "a", b"", b"x", (), int, type, object, str,
+    # A constant b"x" that is read from a .pyc file is an object of its own (Python/marshal.c).
+    for o in (None, True, False, ..., NotImplemented, 0, 1, -5, 255, "", "a", b"", "x".encode(), (), int, type, object, str,
               dict, ValueError, type(None), types.FunctionType):
         static(o)
 
@@ -396,7 +397,7 @@ if __name__ == "__main__":
     import _interpreters
     way = sys.argv[1]
     WAYS[way]()
-    print("main", MINE)
+    print("main", MINE, flush=True)
     for kind in "legacy", "isolated":
         interpreter = _interpreters.create(kind)
         failed = _interpreters.exec(interpreter, f"""
