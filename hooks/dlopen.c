@@ -1,5 +1,6 @@
-/* The interceptors of dlopen and dlclose.  A host may load Python with a plug-in, and Python loads
- * its extensions.  dlclose takes modules out of the registry. */
+/* The interceptors of the dynamic linker's functions.  dlopen: a host may load Python with a
+ * plug-in, and Python loads its extensions.  dlclose takes modules out of the registry.
+ * dl_iterate_phdr tells isan's unwinder what the registry knows. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>
@@ -12,10 +13,13 @@
 #include "runtime/base/check.h"
 #include "runtime/base/lock.h"
 #include "runtime/core/events.h"
+#include "runtime/core/thread.h"
 #include "runtime/elf/modules.h"
 
 typedef void *open_function(const char *, int);
 typedef int close_function(void *);
+typedef int iterate_callback(struct dl_phdr_info *, size_t, void *);
+typedef int iterate_function(iterate_callback *, void *);
 
 /* Finds a name without a slash along the caller's RUNPATH, as dlopen(3) does; the path is from
  * dlinfo(3).  To the dynamic linker the caller is isan, so it would search isan's RUNPATH.  True:
@@ -78,6 +82,7 @@ dlopen(const char *name, int flags)
         real = (open_function *)dlsym(RTLD_NEXT, "dlopen");
     }
     void *handle = NULL;
+    isan__self.opening++;
     if (name != NULL && name[0] != 0 && strchr(name, '/') == NULL
         && (handle = real(name, flags | RTLD_NOLOAD)) == NULL
         && find_along_runpath(name, __builtin_return_address(0), path, sizeof path)) {
@@ -89,6 +94,7 @@ dlopen(const char *name, int flags)
     if (handle == NULL) {
         handle = real(name, flags);
     }
+    isan__self.opening--;
     if (handle != NULL) {
         isan__publish_module_loaded(handle);
         dlerror();                          /* clears errors of isan's own look-ups */
@@ -115,4 +121,64 @@ dlclose(void *handle)
         ISAN__ASSERT(isan__holds_no_lock());
     }
     return result;
+}
+
+struct iteration {
+    iterate_callback *callback;
+    void *data;
+    unsigned long long n_loads, n_unloads;
+    int result;
+};
+
+static bool
+call_back(struct iteration *i, uintptr_t base, const char *path, const void *headers, size_t n_headers)
+{
+    struct dl_phdr_info info = {
+        .dlpi_addr = base, .dlpi_name = path, .dlpi_phdr = headers, .dlpi_phnum = n_headers,
+        .dlpi_adds = i->n_loads, .dlpi_subs = i->n_unloads,
+    };
+    i->result = i->callback(&info, sizeof info, i->data);
+    return i->result == 0;
+}
+
+static bool
+list_known(const struct isan__module *m, void *arg)
+{
+    return call_back(arg, m->base, m->path, m->headers_copy, m->n_headers);
+}
+
+/* The registry does not know a module while its constructors run.  The thread that runs them holds
+ * the lock for loading (elf/dl-open.c, _dl_open), so the linker's list stays as it is. */
+static void
+list_opening(struct iteration *i)
+{
+    for (const struct link_map *map = _r_debug.r_map; map != NULL && i->result == 0; map = map->l_next) {
+        ElfW(Ehdr) header;
+        if (!isan__module_is_known(map->l_addr, map->l_name) && isan__peek(&header, (void *)map->l_addr, sizeof header)
+            && memcmp(header.e_ident, ELFMAG, SELFMAG) == 0) {
+            call_back(i, map->l_addr, map->l_name, (void *)(map->l_addr + header.e_phoff), header.e_phnum);
+        }
+    }
+}
+
+/* libunwind looks for the unwind table of an address with this function (dwarf/Gfind_proc_info-lsb.c).  The linker's own
+ * takes a lock.  A callback of the program's, which runs with that lock, may wait for the GIL of the thread that
+ * unwinds here. */
+__attribute__((visibility("default"))) int
+dl_iterate_phdr(iterate_callback *callback, void *data)
+{
+    static iterate_function *real;
+    if (isan__self.unwinding) {
+        uint64_t n_unloads = isan__modules_unloaded();
+        struct iteration i = { callback, data, isan__modules_generation() - n_unloads, n_unloads, 0 };
+        isan__visit_modules(list_known, &i);
+        if (isan__self.opening != 0) {
+            list_opening(&i);
+        }
+        return i.result;
+    }
+    if (real == NULL) {
+        real = (iterate_function *)dlsym(RTLD_NEXT, "dl_iterate_phdr");
+    }
+    return real(callback, data);
 }

@@ -7,15 +7,12 @@
 
 #include "runtime/base/table.h"
 #include "runtime/core/log.h"
+#include "runtime/core/thread.h"
 #include "runtime/elf/modules.h"
 
-int
-isan__unwind(uint64_t *pcs, int max, void *ucontext)
+static int
+unwind_from(uint64_t *pcs, int max, void *ucontext)
 {
-    if (ucontext == NULL) {
-        /* The fast path: a per-thread cache, no system calls. */
-        return unw_backtrace((void **)pcs, max);
-    }
     unw_cursor_t cursor;
     int n = 0;
     if (unw_init_local2(&cursor, ucontext, UNW_INIT_SIGNAL_FRAME) < 0) {
@@ -28,6 +25,17 @@ isan__unwind(uint64_t *pcs, int max, void *ucontext)
         }
         pcs[n++] = pc;
     } while (n < max && unw_step(&cursor) > 0);
+    return n;
+}
+
+int
+isan__unwind(uint64_t *pcs, int max, void *ucontext)
+{
+    uint8_t outer = isan__self.unwinding;   /* a signal's handler may interrupt the unwinder */
+    isan__self.unwinding = true;
+    /* Without a context: the fast path, a per-thread cache and no system calls. */
+    int n = ucontext != NULL ? unwind_from(pcs, max, ucontext) : unw_backtrace((void **)pcs, max);
+    isan__self.unwinding = outer;
     return n;
 }
 

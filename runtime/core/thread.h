@@ -23,6 +23,8 @@ struct isan__thread {
     /* The thread that started this one, if it was in another interpreter than the main one
      * (hooks/thread.c): serial of the interpreter, stack, tid. */
     uint32_t creator_serial, creator_stack, creator_tid;
+    uint8_t unwinding;                      /* in libunwind, called by isan (hooks/dlopen.c) */
+    uint8_t opening;                        /* calls of dlopen() that it is in (hooks/dlopen.c) */
     uint8_t ignoring;                       /* open scopes of isan_ignore_begin() */
     const char *reason[ISAN__NESTED];       /* their reasons, the outer ones first */
     uint32_t ending;                        /* serial of the interpreter that it ends (gilstate.c) */

@@ -159,14 +159,16 @@ isan__make_module(const struct dl_phdr_info *info, size_t info_size, const void 
     find_build_id(info, id, sizeof id);
     m.n_needed = visit_names(&m, DT_NEEDED, &needed);
     size_t n_sonames = visit_names(&m, DT_SONAME, &soname);
-    size_t arrays = before + sizeof m + m.n_data * sizeof *data + m.n_needed * sizeof *needed.to;
+    size_t headers_size = m.n_headers * sizeof *info->dlpi_phdr;
+    size_t arrays = before + sizeof m + headers_size + m.n_data * sizeof *data + m.n_needed * sizeof *needed.to;
     *size = arrays + needed.size + soname.size + strlen(path) + strlen(id) + 2;
     char *memory = isan__map(*size);
     if (memory == NULL) {
         return NULL;
     }
     struct room room = { memory + arrays, memory + *size };
-    struct isan__range *to = (struct isan__range *)(memory + before + sizeof m);
+    m.headers_copy = memcpy(memory + before + sizeof m, m.headers, headers_size);
+    struct isan__range *to = (struct isan__range *)(memory + before + sizeof m + headers_size);
     const char **names = (const char **)(to + m.n_data), *one = "";
     memcpy(to, data, m.n_data * sizeof *data);
     m.data = to;

@@ -21,6 +21,7 @@ struct isan__module {
     uintptr_t base;                         /* run-time address less the file's p_vaddr (dlpi_addr) */
     uintptr_t start, end;                   /* of all its segments */
     const void *headers, *dynamic;          /* program headers; dynamic section, or NULL */
+    const void *headers_copy;               /* ElfW(Phdr)[]: may be read when the module is gone */
     size_t n_headers;
     const struct isan__range *data;         /* writable segments */
     size_t n_data;

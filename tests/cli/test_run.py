@@ -188,8 +188,8 @@ def test_threads(target):
 
 
 def test_findings_while_libraries_are_loaded(target, tmp_path):
-    """The scan of statics and the unwinder both take the dynamic linker's lock, and libunwind takes its own.  With the locks
-    in the wrong order three of ten such programs hung, so that six in a row ended only once in ten times."""
+    """The dynamic linker and libunwind have a lock each.  When isan took both in the wrong order, three of ten such programs
+    hung, so that six in a row ended only once in ten times."""
     library = tmp_path / "nothing.so"
     subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", library], check=True)
     for _ in range(6):
