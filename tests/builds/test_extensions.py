@@ -216,6 +216,7 @@ EXERCISE = {
     "boundary_switch": SWITCH, "boundary_threads": THREADS,
     "ask": "assert mod.look() == mod.findings() == mod.owner(mod) == -1 and not mod.loaded()",
     "cache_renewed": "mod.cache['key'] = 1; assert mod.cache == {'key': 1}", "cache_state": CACHE, "cache_static": CACHE,
+    "cxx_once": "assert mod.try_once() == 'thrown'",
     "cycle_seen": KEEPER, "cycle_unseen": KEEPER,
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
     "declare": "mod.put([]); assert mod.take() == mod.share() == -1; mod.use(len); mod.drop()",

@@ -17,8 +17,19 @@ try_once(PyObject *, PyObject *)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"try_once", try_once, METH_NOARGS, ""}, {}};
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "cxx_once", nullptr, 0, methods, nullptr, nullptr, nullptr, nullptr};
+static PyMethodDef methods[] = {
+    {"try_once", try_once, METH_NOARGS, "What is caught of a call that throws."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "cxx_once", NULL, 0, methods, slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC
 PyInit_cxx_once()
