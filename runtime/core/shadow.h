@@ -143,8 +143,9 @@ isan__block_of(const void *op)
 {
     char *p = (char *)((uintptr_t)op & ~(uintptr_t)(ISAN__GRANULE - 1));
     for (int i = 0; i < 3; i++, p -= ISAN__GRANULE) {
-        if (isan__load_tag(p) & ISAN__START) {
-            return p;
+        uint32_t tag = isan__load_tag(p);
+        if (tag & ISAN__START) {
+            return i < 2 || tag & ISAN__LONG ? p : NULL;    /* a block of two granules ends before op */
         }
     }
     return NULL;

@@ -58,6 +58,9 @@ TEST(an_object_is_in_one_of_the_first_granules_of_its_block)
     }
     EXPECT(isan__block_of(block + 3 * ISAN__GRANULE) == NULL);
     EXPECT(isan__block_of(block - 1) == NULL);
+    isan__tag_block(block + 4096, 32, SLOT, 1, 0);
+    EXPECT(isan__block_of(block + 4096 + ISAN__GRANULE) == block + 4096);
+    EXPECT(isan__block_of(block + 4096 + 2 * ISAN__GRANULE) == NULL);
 }
 
 struct seen {
