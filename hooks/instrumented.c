@@ -69,17 +69,20 @@ check_dealloc(void *op)
 }
 
 /* Called by new_reference (Objects/object.c).  An object from a free list is a new object in an old
- * block.  On a stock Python the block may have belonged to another interpreter. */
+ * block, which may have belonged to another interpreter: raw memory is the process's, and
+ * interpreters that share an allocator may share free lists.  On a stock Python CPython itself
+ * has such lists. */
 static void
 mark_created(void *op)
 {
     char *block = isan__block_of(op);
+    uint32_t tag = block != NULL ? isan__load_tag(block) : 0;
     if (block == NULL) {
         return;
     }
-    if ((isan__load_tag(op) & 0xffff) != isan__slot) {
+    if ((isan__slot_t)tag != isan__slot) {
         isan__sync_thread_state(false);
-        if (!isan__stock || isan__slot == 0) {
+        if (isan__slot == 0 || !(isan__stock || tag & ISAN__RAW || isan__share_obmalloc((isan__slot_t)tag, isan__slot))) {
             return;
         }
         isan__retag(block, isan__slot);

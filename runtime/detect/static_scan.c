@@ -279,6 +279,15 @@ note_type(const struct isan_holder *where, uint64_t value, struct finds *finds)
     return true;
 }
 
+/* An object that is deallocated, and kept in a free list of CPython's or of its type, has its mark
+ * still, but no count.  A quarantined object may have none either. */
+static bool
+may_be_used(const char *block, const char *op)
+{
+    return isan__load_tag(block) & ISAN__FREED
+        || isan__is_object(op, isan__block_size(block) - (size_t)(op - block), false, false);
+}
+
 static void
 note_shared(const struct isan_holder *where, uint64_t value, void *arg)
 {
@@ -293,7 +302,7 @@ note_shared(const struct isan_holder *where, uint64_t value, void *arg)
         return;
     }
     char *block = isan__block_of((void *)value);
-    if (block == NULL || isan__object_in(block) != (void *)value) {
+    if (block == NULL || isan__object_in(block) != (void *)value || !may_be_used(block, (void *)value)) {
         return;
     }
     uint32_t other = isan__importer_of(walk->module->base, walk->thread, isan__interp_of(owner)->serial);

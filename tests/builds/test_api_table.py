@@ -151,7 +151,7 @@ def misfit(row, function):
         letter = next(letters, None)
         if letter is None:
             return f"has no letter for argument {number}"
-        wanted = {0: "-", 1: "oaidx", 2: "prR-"}[stars(parameter)]
+        wanted = {0: "-", 1: "oaidxm", 2: "prR-"}[stars(parameter)]
         if stars(parameter) == 2 and "*const" in parameter.replace(" ", ""):
             wanted = "v-"
         elif parameter.startswith("void *") or parameter == "void*":

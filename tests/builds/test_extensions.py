@@ -205,6 +205,14 @@ mod.watch(None)
 mod.watch(lambda: seen.append(1))
 assert seen == [1]
 """
+RAW = """
+for make in mod.detached, mod.pooled, mod.shared_list:
+    kept = [make() for _ in range(40)]
+    assert len(set(map(id, kept))) == 40
+    del kept
+    assert make() is not None
+assert mod.is_same(mod) is False and mod.is_same(mod) is True
+"""
 PLACES = {"array": 5, "cxx": 4, "library": 1, "local": 1, "namesake": 1, "struct": 3, "thread": 1, "variable": 1}
 
 RACES = ["atomic", "buffer", "counter", "lazy", "list", "mutex", "once", "released", "state", "thread", "type"]
@@ -230,7 +238,7 @@ EXERCISE = {
     "loads_libraries": "mod.stop(); assert mod.go_on('/nowhere') == 0",
     **{f"race_{name}": "mod.run(1, 10)" for name in RACES},
     **{f"race_{name}": "assert mod.run(1, 3) is None" for name in ("flag", "relaxed", "release", "text")},
-    "refcounts": REFCOUNTS,
+    "raw_objects": RAW, "refcounts": REFCOUNTS,
     **dict.fromkeys(("refuses", "second_crash", "second_hang"), ""),
     "datetime_static": "mod.keep(None)",
     "single_class": PARTS + "; assert issubclass(mod.error, Exception)", "single_parts": PARTS,
@@ -240,6 +248,7 @@ EXERCISE = {
     "behind": HOLDS.format(places=7), "behind_cxx": HOLDS.format(places=4),
     "boundary_unseen": "assert mod.measure([1, 2]) == (2, 1, -1.0)",
     **{f"static_{name}": HOLDS.format(places=places) for name, places in PLACES.items()},
+    "static_constructor": "assert len(mod.get()) == 100",
     "type_heap": "assert mod.Thing().method() is None and mod.Thing.__mro__ == (mod.Thing, object)",
     "type_static": "assert mod.keep() is True and mod.Thing.__mro__ == (mod.Thing, object)",
 }
