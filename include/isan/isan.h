@@ -63,7 +63,8 @@ ISAN__WEAK int isan_look(void);
  * objects.
  *
  * Returns the number of blocks, objects and raw memory, that the interpreters
- * own; -1: isan is not loaded, or the thread has no GIL, which is no error. */
+ * own; -1: isan is not loaded, the thread has no GIL, or /proc/self/maps cannot
+ * be read, which is no error. */
 ISAN__WEAK long long isan_owned(void);
 
 /* The number of findings of this process so far.  Those of its parent and of its

@@ -55,8 +55,12 @@ report_owned(bool traverse)
         if (traverse) {
             isan__survey_traverse(slot);
         }
-        blocks += isan__report_owned(slot);
+        uint32_t n = isan__report_owned(slot);
         isan__survey_forget(slot);
+        if (n == UINT32_MAX) {
+            return -1;                      /* they cannot be counted */
+        }
+        blocks += n;
     }
     return blocks;
 }

@@ -164,16 +164,16 @@ expire(void)
         return false;
     }
     make_expired();
-    isan__visit_blocks(0, retag_ended, NULL);
+    bool retagged = isan__visit_blocks(0, retag_ended, NULL);
     isan__lock(&lock);
-    for (size_t i = 1; i < n_slots; i++) {
+    for (size_t i = 1; retagged && i < n_slots; i++) {
         if (slots[i].counted) {
             memset(&slots[i], 0, sizeof slots[i]);
         }
     }
     isan__unlock(&lock);
     __atomic_store_n(&retagging, 0, __ATOMIC_RELEASE);
-    return true;
+    return retagged;
 }
 
 /* A free slot, with the lock held; 0: there is none. */

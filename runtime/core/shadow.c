@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -224,16 +225,31 @@ may_have_blocks(const struct mapping *m)
         && !(m->start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && m->start < TSAN_APP_HIGH);
 }
 
+/* A program that has all the descriptors it may have gets two more for the moment. */
+static int
+open_for_reading(const char *path)
+{
+    struct rlimit limit;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == EMFILE && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max - limit.rlim_cur >= 2) {
+        const struct rlimit more = { limit.rlim_cur + 2, limit.rlim_max };
+        setrlimit(RLIMIT_NOFILE, &more);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return fd;
+}
+
 /* Only private writable mappings are visited: allocators have no others. */
-void
+bool
 isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg)
 {
-    struct line_reader maps = { .fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC) };
+    struct line_reader maps = { .fd = open_for_reading("/proc/self/maps") };
     if (maps.fd < 0) {
-        isan__log_note("leaks cannot be counted: /proc is not mounted");
-        return;
+        isan__log_note("leaks cannot be counted: /proc/self/maps cannot be read");
+        return false;
     }
-    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    int pagemap = open_for_reading("/proc/self/pagemap");
     char line[256];
     uintptr_t done = 0;                     /* shadow pages below have been visited */
     while (read_line(&maps, line, sizeof line)) {
@@ -256,4 +272,5 @@ isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), voi
     if (pagemap >= 0) {
         close(pagemap);
     }
+    return true;
 }

@@ -50,8 +50,9 @@ _Static_assert(ISAN__OBJECT == 1u << 30, "refcount.h and shadow.h disagree");
 
 void isan__shadow_init(void);               /* exits the process when there is no room */
 /* Visits every block of `slot` (0: of all), in address order.  The visitor may free it.
- * With verify=1 the words of each block are checked as well. */
-void isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
+ * With verify=1 the words of each block are checked as well.  False: the mappings of the process
+ * cannot be read, and nothing was visited. */
+bool isan__visit_blocks(isan__slot_t slot, void (*visit)(char *block, void *arg), void *arg);
 /* The memory was unmapped: its tags are cleared, and their pages freed. */
 void isan__shadow_release(const void *start, size_t size);
 /* Nothing is allocated from the memory any more: frees the pages of its shadow without a tag.

@@ -522,12 +522,15 @@ count_block(char *block, void *n)
     ++*(uint32_t *)n;
 }
 
-/* Records what slot's interpreter left (query 0) or owns.  Returns the number of blocks. */
+/* Records what slot's interpreter left (query 0) or owns.  Returns the number of blocks.  If they
+ * cannot be counted, that is not 0: the slot must not be given to another interpreter. */
 static uint32_t
 analyse_slot(isan__slot_t slot, uint32_t query)
 {
     uint32_t n = 0;
-    isan__visit_blocks(slot, count_block, &n);
+    if (!isan__visit_blocks(slot, count_block, &n)) {
+        return UINT32_MAX;
+    }
     if (!isan__options.leaks || n == 0 || (query == 0 && isan__self.ignoring)) {
         return n;
     }
@@ -543,7 +546,7 @@ analyse_slot(isan__slot_t slot, uint32_t query)
         a->group_index.unlocked = a->retained_index.unlocked = a->reasons.unlocked = true;
         a->query = query;
         analyse(a);
-        n = a->n_blocks;
+        n = a->n_blocks != 0 ? a->n_blocks : n;
     }
     if (a != NULL) {
         isan__graph_end(&a->graph);

@@ -290,6 +290,41 @@ def test_use_of_a_freed_object_of_an_ended_interpreter(kind, run, findings, flav
     assert {(f["owner"]["id"], f["current"]["id"]) for f in found} == {(1, 2)}
 
 
+# With four slots the slot of an ended interpreter is soon needed again.
+NO_DESCRIPTORS = """
+import _interpreters, os, resource, sys
+code = f"import sys; sys.path.insert(0, {sys.argv[1]!r}); import attr_borrowed\\n"
+a = _interpreters.create()
+assert _interpreters.exec(a, code + "class Thing: x = 1\\nattr_borrowed.store(thing := Thing())") is None
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+limit, descriptors = 64, []
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit if sys.argv[2] == "hard" else hard))
+try:
+    while True:
+        descriptors.append(os.dup(0))
+except OSError:
+    pass
+_interpreters.destroy(a)
+for descriptor in descriptors:
+    os.close(descriptor)
+for _ in range(8):
+    b = _interpreters.create()
+    failed = _interpreters.exec(b, code + "attr_borrowed.hasattr('x')")
+    assert failed is None, failed.errdisplay
+    _interpreters.destroy(b)
+"""
+
+
+@pytest.mark.parametrize("limit", ["soft", "hard"])
+def test_end_without_a_free_descriptor(limit, run, findings, flavor_python, version, tmp_path):
+    """isan reads /proc/self/maps to count what an interpreter has left.  It raises the soft limit for that.  Where it cannot,
+    the slot is not given to another interpreter."""
+    build("attr_borrowed.c", flavor_python("fast", version), tmp_path)
+    run("-c", NO_DESCRIPTORS, tmp_path, limit, options="slots=4")
+    owners = {f["owner"]["id"] for f in findings() if f["object"]["type"] == "Thing"}
+    assert owners == {1}
+
+
 def test_soak(flavor_python, version):
     done = subprocess.run(
         [sys.executable, SOAK, "--python", flavor_python("fast", version), "--count", "150"],
