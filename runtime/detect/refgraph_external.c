@@ -4,6 +4,7 @@
 #include "runtime/detect/refgraph.h"
 
 #include "runtime/base/scan.h"
+#include "runtime/detect/static_finding.h"
 
 /* The entry at index - 1, or, for index 0, a new entry at the end.  NULL: there are too many. */
 static struct isan__external_ref *
@@ -22,7 +23,7 @@ find_or_add_ref(struct isan__graph *g, size_t index, int retainer)
 
 /* --- from statics ------------------------------------------------------------------------ */
 
-/* A static refers to the block. */
+/* A static refers to the block.  One that a finding has named is its holder, else the first. */
 static void
 add_static_ref(struct isan__graph *g, const struct isan_holder *holder, char *block, int retainer)
 {
@@ -31,6 +32,10 @@ add_static_ref(struct isan__graph *g, const struct isan_holder *holder, char *bl
     if (ref != NULL && ref->count++ == 0) {
         ref->holder = *holder;
         isan__table_put_or_drop(&g->static_refs, (uint64_t)block, g->n_external_refs);
+    }
+    else if (ref != NULL && retainer == ISAN__RETAINER_static && isan__static_is_reported(holder, block)) {
+        ref->holder = *holder;
+        ref->retainer = (uint8_t)retainer;
     }
 }
 

@@ -15,6 +15,20 @@ is_static_excused(const struct isan__object_view *view, uint64_t where)
     return false;
 }
 
+static uint64_t
+static_key(const struct isan_holder *holder, const char *block)
+{
+    isan__slot_t owner = (isan__slot_t)isan__load_tag(block);
+    struct { struct isan_holder where; uint64_t object; } object = { *holder, (uint64_t)block ^ (uint64_t)owner << 48 };
+    return isan__table_key(ISAN__KEY_STATIC, &object, sizeof object);
+}
+
+bool
+isan__static_is_reported(const struct isan_holder *holder, const char *block)
+{
+    return isan__finding_known(static_key(holder, block)) != NULL;
+}
+
 void
 isan__report_static(const struct isan_holder *holder, const void *op, char *block, uint32_t other)
 {
@@ -24,10 +38,7 @@ isan__report_static(const struct isan_holder *holder, const void *op, char *bloc
     if (view.head.type == NULL || is_static_excused(&view, holder->tls ? 0 : holder->address)) {
         return;                             /* NULL: freed meanwhile */
     }
-    struct { struct isan_holder where; uint64_t object; } object = {
-        *holder, (uint64_t)block ^ (uint64_t)view.owner << 48,
-    };
-    uint64_t key = isan__table_key(ISAN__KEY_STATIC, &object, sizeof object);
+    uint64_t key = static_key(holder, block);
     if (isan__finding_known(key) != NULL || isan__ignores()) {
         return;
     }

@@ -7,6 +7,8 @@
 /* The static holds the object at op.  Its owner and the interpreter `other` (serial) can
  * both reach it there. */
 void isan__report_static(const struct isan_holder *holder, const void *op, char *block, uint32_t other);
+/* Has a finding said that the static holds the object in that block? */
+bool isan__static_is_reported(const struct isan_holder *holder, const char *block);
 /* The interpreter `other` (serial) uses the static type, and so does the interpreter `owner`
  * if that is not 0.  own: the type is the standard library's.  again: both are main
  * interpreters, one of a Py_Initialize() and one of a later call. */

@@ -135,26 +135,44 @@ isan__visit_statics(void (*word)(const struct isan_holder *where, uint64_t value
     walk_modules(&walk);
 }
 
+/* A static may have an old word by chance: a buffer of bytes, an entry that was consumed.  So the
+ * first static counts only among those of the highest rank. */
+enum { NOT_FOUND, POINTS_AT_IT, OTHERS_IMPORTED, REPORTED };
 struct holder_search {
+    struct walk walk;
     uint64_t block, object;
     struct isan_holder found;
+    int rank;
 };
+
+static int
+rank_holder(const struct holder_search *s, const struct isan_holder *where)
+{
+    const char *block = (const char *)s->block;
+    uint32_t owner = isan__interp_of((isan__slot_t)isan__load_tag(block))->serial;
+    return isan__static_is_reported(where, block) ? REPORTED
+        : isan__importer_of(s->walk.module->base, 0, owner) != 0 ? OTHERS_IMPORTED : POINTS_AT_IT;
+}
 
 static void
 match_holder(const struct isan_holder *where, uint64_t value, void *arg)
 {
     struct holder_search *s = arg;
-    if (s->found.address == 0 && (value == s->block || value == s->object)) {
-        s->found = *where;
+    if (value == s->block || value == s->object) {
+        int rank = rank_holder(s, where);
+        if (rank > s->rank) {
+            s->found = *where;
+            s->rank = rank;
+        }
     }
 }
 
 struct isan_holder
 isan__find_static_holder(const void *block, const void *object)
 {
-    struct holder_search s = { (uint64_t)block, (uint64_t)object, { 0 } };
-    struct walk walk = { .word = match_holder, .arg = &s };
-    walk_modules(&walk);
+    struct holder_search s = { { .word = match_holder }, (uint64_t)block, (uint64_t)object, { 0 }, NOT_FOUND };
+    s.walk.arg = &s;
+    walk_modules(&s.walk);
     return s.found;
 }
 

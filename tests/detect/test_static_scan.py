@@ -281,3 +281,16 @@ def test_refused_import_reaches_no_static(either, undeclared, order, lenient):
         assert {static["owner"]["id"], static["current"]["id"]} == {0, 1}
     else:
         assert run.out == "refused\n" and run.healthy()
+
+
+def test_static_with_an_old_word_in_a_module_loaded_before(either):
+    """raw_objects keeps the address only to compare it, and the second interpreter has not imported raw_objects."""
+    run = either.run("""
+        first, second = Interpreter(), Interpreter()
+        first.run("import raw_objects, declare as m\\nkept = bytearray(100)\\nraw_objects.is_same(kept)\\nm.put(kept)")
+        second.run("import declare as m\\ndef take(object): pass\\nm.use(take)")
+        second.end()
+        first.end()
+    """)
+    found = {finding["kind"]: finding["holder"]["symbol"] for finding in run.findings(type="bytearray")}
+    assert found == dict.fromkeys(("share", "static", "leak"), "slot"), run.err
