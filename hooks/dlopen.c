@@ -21,29 +21,70 @@ typedef int close_function(void *);
 typedef int iterate_callback(struct dl_phdr_info *, size_t, void *);
 typedef int iterate_function(iterate_callback *, void *);
 
-/* Finds a name without a slash along the caller's RUNPATH, as dlopen(3) does; the path is from
- * dlinfo(3).  To the dynamic linker the caller is isan, so it would search isan's RUNPATH.  True:
- * `path` is the file. */
-static bool
-find_along_runpath(const char *name, const void *caller, char *path, size_t size)
+/* The directories in which the linker looks for a name that the module at `address` opens, from
+ * dlinfo(3).  The caller frees them. */
+static Dl_serinfo *
+search_path_of(const void *address)
 {
     Dl_info info;
     struct link_map *map = NULL;
-    Dl_serinfo many;
-    if (dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) == 0 || map == NULL
-        || dlinfo(map, RTLD_DI_SERINFOSIZE, &many) != 0) {
-        return false;
+    Dl_serinfo size, *path = NULL;
+    if (dladdr1(address, &info, (void **)&map, RTLD_DL_LINKMAP) != 0 && map != NULL
+        && dlinfo(map, RTLD_DI_SERINFOSIZE, &size) == 0 && (path = malloc(size.dls_size)) != NULL
+        && (dlinfo(map, RTLD_DI_SERINFOSIZE, path) != 0 || dlinfo(map, RTLD_DI_SERINFO, path) != 0)) {
+        free(path);
+        path = NULL;
     }
-    Dl_serinfo *info_of = malloc(many.dls_size);
-    bool found = false;
-    if (info_of != NULL && dlinfo(map, RTLD_DI_SERINFOSIZE, info_of) == 0
-        && dlinfo(map, RTLD_DI_SERINFO, info_of) == 0) {
-        for (unsigned i = 0; i < info_of->dls_cnt && !found; i++) {
-            int n = snprintf(path, size, "%s/%s", info_of->dls_serpath[i].dls_name, name);
-            found = n > 0 && (size_t)n < size && access(path, R_OK) == 0;
+    return path;
+}
+
+static bool
+is_in(const Dl_serinfo *path, const char *directory)
+{
+    for (unsigned i = 0; i < path->dls_cnt; i++) {
+        if (strcmp(path->dls_serpath[i].dls_name, directory) == 0) {
+            return true;
         }
     }
-    free(info_of);
+    return false;
+}
+
+/* In each directory the linker prefers a library for this processor (ld.so(8), glibc-hwcaps). */
+static bool
+find_in(const char *directory, const char *name, char *path, size_t size)
+{
+    const char *const levels[] = {
+#ifdef __x86_64__
+        __builtin_cpu_supports("x86-64-v4") ? "/glibc-hwcaps/x86-64-v4" : NULL,
+        __builtin_cpu_supports("x86-64-v3") ? "/glibc-hwcaps/x86-64-v3" : NULL,
+        __builtin_cpu_supports("x86-64-v2") ? "/glibc-hwcaps/x86-64-v2" : NULL,
+#endif
+        "",
+    };
+    bool found = false;
+    for (size_t i = 0; i < sizeof levels / sizeof *levels && !found; i++) {
+        int n = levels[i] == NULL ? 0 : snprintf(path, size, "%s%s/%s", directory, levels[i], name);
+        found = n > 0 && (size_t)n < size && access(path, R_OK) == 0;
+    }
+    return found;
+}
+
+/* Finds a name without a slash along the caller's RPATH or RUNPATH, as dlopen(3) does.  To the
+ * dynamic linker the caller is isan, so it would not look there.  It looks in all the other
+ * directories of the caller's, in its cache first (ld.so(8)).  True: `path` is the file. */
+static bool
+find_along_runpath(const char *name, const void *caller, char *path, size_t size)
+{
+    Dl_serinfo *theirs = search_path_of(caller), *own = search_path_of((void *)search_path_of);
+    bool done = theirs == NULL || own == NULL, found = false;
+    for (unsigned i = 0; !done && i < theirs->dls_cnt; i++) {
+        const char *directory = theirs->dls_serpath[i].dls_name;
+        bool only_theirs = !is_in(own, directory);
+        done = find_in(directory, name, path, size);
+        found = done && only_theirs;
+    }
+    free(theirs);
+    free(own);
     return found;
 }
 

@@ -228,6 +228,39 @@ def test_plugins_beside_the_program(host):
     assert isan == plain and plain.count(" found\n") == 4
 
 
+OPENS_LIBRARIES = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+
+int
+main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        void *library = dlopen(argv[i], RTLD_NOW);
+        const char **from = library ? dlsym(library, "from") : NULL;
+        printf("%s %s\n", argv[i], from ? *from : dlerror());
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("library_path", [False, True])
+def test_libraries_along_the_runpath(host, tmp_path, library_path):
+    """dlopen() loads the library that it would load without isan: LD_LIBRARY_PATH comes before the caller's RUNPATH, and in each
+    directory comes first what is for this processor (ld.so(8))."""
+    program = host("opens", OPENS_LIBRARIES, f"-Wl,-rpath,{tmp_path}/run")
+    for place in "run/libone.so", "run/libtwo.so", "run/glibc-hwcaps/x86-64-v2/libtwo.so", "other/libone.so", "other/libthree.so":
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        library = host(place.replace("/", "_"), f'const char *from = "{place}";', "-shared", "-fPIC")
+        shutil.copy(library, tmp_path / place)
+    names = "libone.so", "libtwo.so", "libthree.so", "libz.so.1", "none.so"
+    extra = {"LD_LIBRARY_PATH": f"{tmp_path}/other"} if library_path else {}
+    plain, isan = (subprocess.run([program, *names], env={**env, **extra}, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT).stdout
+                   for env in ({}, {"LD_PRELOAD": str(LIBRARY)}))
+    assert isan == plain and plain.startswith(f"libone.so {'other' if library_path else 'run'}/libone.so\n"), plain
+
+
 STRANGER = r"""
 #include <stdio.h>
 char _PyRuntime[64];
