@@ -16,10 +16,22 @@
 #include "runtime/core/thread.h"
 #include "runtime/elf/modules.h"
 
-typedef void *open_function(const char *, int);
-typedef int close_function(void *);
 typedef int iterate_callback(struct dl_phdr_info *, size_t, void *);
-typedef int iterate_function(iterate_callback *, void *);
+
+static struct {
+    void *(*open)(const char *, int);
+    int (*close)(void *);
+    int (*iterate)(iterate_callback *, void *);
+} real;
+
+/* dlsym() takes the dynamic linker's lock.  Constructors that run before this one call it later. */
+__attribute__((constructor(101))) static void
+find_functions(void)
+{
+    *(void **)&real.open = dlsym(RTLD_NEXT, "dlopen");
+    *(void **)&real.close = dlsym(RTLD_NEXT, "dlclose");
+    *(void **)&real.iterate = dlsym(RTLD_NEXT, "dl_iterate_phdr");
+}
 
 /* The directories in which the linker looks for a name that the module at `address` opens, from
  * dlinfo(3).  The caller frees them. */
@@ -117,23 +129,22 @@ expand_origin(const char *name, const void *caller, char *path, size_t size)
 __attribute__((visibility("default"))) void *
 dlopen(const char *name, int flags)
 {
-    static open_function *real;
     char path[PATH_MAX];
-    if (real == NULL) {
-        real = (open_function *)dlsym(RTLD_NEXT, "dlopen");
+    if (real.open == NULL) {
+        find_functions();
     }
     void *handle = NULL;
     isan__self.opening++;
     if (name != NULL && name[0] != 0 && strchr(name, '/') == NULL
-        && (handle = real(name, flags | RTLD_NOLOAD)) == NULL
+        && (handle = real.open(name, flags | RTLD_NOLOAD)) == NULL
         && find_along_runpath(name, __builtin_return_address(0), path, sizeof path)) {
-        handle = real(path, flags);
+        handle = real.open(path, flags);
     }
     else if (name != NULL && name[0] == '$' && expand_origin(name, __builtin_return_address(0), path, sizeof path)) {
-        handle = real(path, flags);
+        handle = real.open(path, flags);
     }
     if (handle == NULL) {
-        handle = real(name, flags);
+        handle = real.open(name, flags);
     }
     isan__self.opening--;
     if (handle != NULL) {
@@ -147,16 +158,15 @@ dlopen(const char *name, int flags)
 __attribute__((visibility("default"))) int
 dlclose(void *handle)
 {
-    static close_function *real;
     struct link_map *map;
     const void *dynamic = NULL;
-    if (real == NULL) {
-        real = (close_function *)dlsym(RTLD_NEXT, "dlclose");
+    if (real.close == NULL) {
+        find_functions();
     }
     if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
         isan__peek(&dynamic, &map->l_ld, sizeof dynamic);
     }
-    int result = real(handle);
+    int result = real.close(handle);
     if (result == 0 && dynamic != NULL) {
         isan__modules_closed(dynamic);
         ISAN__ASSERT(isan__holds_no_lock());
@@ -208,7 +218,6 @@ list_opening(struct iteration *i)
 __attribute__((visibility("default"))) int
 dl_iterate_phdr(iterate_callback *callback, void *data)
 {
-    static iterate_function *real;
     if (isan__self.unwinding) {
         uint64_t n_unloads = isan__modules_unloaded();
         struct iteration i = { callback, data, isan__modules_generation() - n_unloads, n_unloads, 0 };
@@ -218,8 +227,8 @@ dl_iterate_phdr(iterate_callback *callback, void *data)
         }
         return i.result;
     }
-    if (real == NULL) {
-        real = (iterate_function *)dlsym(RTLD_NEXT, "dl_iterate_phdr");
+    if (real.iterate == NULL) {
+        find_functions();
     }
-    return real(callback, data);
+    return real.iterate(callback, data);
 }

@@ -14,7 +14,14 @@
 #include "runtime/core/attach.h"
 #include "runtime/core/origin.h"
 
-typedef int create_function(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+/* dlsym() takes the dynamic linker's lock.  Constructors that run before this one call it later. */
+__attribute__((constructor(101))) static void
+find_function(void)
+{
+    *(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+}
 
 struct new_thread {
     void *(*start)(void *);
@@ -59,10 +66,9 @@ find_creator(struct new_thread *thread)
 __attribute__((visibility("default"))) int
 pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *arg)
 {
-    static create_function *real;
     struct new_thread here = { start, arg, 0, 0, 0 }, *started = NULL;
     if (real == NULL) {
-        real = (create_function *)dlsym(RTLD_NEXT, "pthread_create");
+        find_function();
     }
     if (find_creator(&here) && (started = malloc(sizeof *started)) != NULL) {
         *started = here;
