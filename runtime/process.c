@@ -218,14 +218,18 @@ forked(void)
     isan__publish_forked(0);
 }
 
-/* Was the executable built with isan/refcount.h?  Then it has an isan__hooks of its own, which
- * comes before the one in this library. */
+/* Was Python built with isan/refcount.h?  Then the module that has the runtime has an isan__hooks of
+ * its own.  So may have a host of a stock Python, which is built with that header itself. */
 static bool
 instrumented(void)
 {
-    Dl_info theirs, ours;
-    return dladdr(&isan__hooks, &theirs) != 0 && dladdr((void *)instrumented, &ours) != 0
-        && theirs.dli_fbase != ours.dli_fbase;
+    Dl_info python, theirs;
+    void *module = dladdr(isan__py.runtime, &python) != 0 ? dlopen(python.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    const void *hooks = dlsym(module != NULL ? module : RTLD_DEFAULT, "isan__hooks");   /* NULL: the executable */
+    if (module != NULL) {
+        dlclose(module);
+    }
+    return hooks != NULL && dladdr(hooks, &theirs) != 0 && theirs.dli_fbase == python.dli_fbase;
 }
 
 /* Keeps isan out of the programs that this process executes. */

@@ -499,7 +499,8 @@ def test_config(isan, root):
         return result.returncode, result.stdout.strip(), result.stderr
     status, flags, _ = config("--cflags")
     assert status == 0 and f"-include {tree.REFCOUNT_HEADER}" in flags
-    assert config("--libs") == (0, f"-L{root}/build/lib -lisan", "")
+    assert config("--libs") == (0, f"-L{root}/build/lib -lisan -Wl,--export-dynamic-symbol=isan__hooks"
+                                " -Wl,--export-dynamic-symbol=isan__slot", "")
     assert config("--isan-version")[0] == 0
     assert config()[0] == 2
     assert config("--cflags", "--flavor", "fast")[0] == 2

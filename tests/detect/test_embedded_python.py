@@ -228,6 +228,44 @@ def test_plugins_beside_the_program(host):
     assert isan == plain and plain.count(" found\n") == 4
 
 
+COUNTS = r"""
+/* A host that hands a list of one interpreter to another, and counts a reference itself. */
+#include <Python.h>
+
+static PyObject *handed_over;
+
+int
+main(void)
+{
+    Py_Initialize();
+    PyThreadState *first = PyThreadState_Get(), *second = Py_NewInterpreter();
+    PyThreadState_Swap(first);
+    handed_over = PyByteArray_FromStringAndSize(NULL, 100);
+    PyThreadState_Swap(second);
+    Py_INCREF(handed_over);
+    Py_EndInterpreter(second);
+    PyThreadState_Swap(first);
+    Py_DECREF(handed_over);
+    Py_CLEAR(handed_over);
+    return Py_FinalizeEx() < 0;
+}
+"""
+
+
+@pytest.mark.parametrize("link", ["-rdynamic", "--libs"])
+def test_host_that_checks_its_own_counts(system, isan, host, link):
+    """The host is built with isan's header and exports what that defines; its Python is not built with that header."""
+    def config(option):
+        return subprocess.run([isan, "config", option], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    checks, link = config("--cflags"), [link] if link == "-rdynamic" else config("--libs")
+    flags = subprocess.run([f"{system.python}-config", "--includes", "--ldflags", "--embed"], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout.split()
+    run = run_host(system, host("counts", COUNTS, *checks, *flags, *link))
+    share = run.one("share", type="bytearray", access="incref")
+    assert share["holder"]["symbol"] == "handed_over" and who(share["current"])[0] == 1, run.err
+    assert run.report["process"]["flavor"] == "stock"
+
+
 OPENS_LIBRARIES = r"""
 #include <dlfcn.h>
 #include <stdio.h>

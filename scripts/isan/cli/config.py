@@ -9,7 +9,7 @@ def add_arguments(parser):
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--cflags", action="store_true",
                       help="compiler flags that instrument an extension; put them before the -I of CPython's headers")
-    what.add_argument("--libs", action="store_true", help="linker flags for a program that calls isan itself")
+    what.add_argument("--libs", action="store_true", help="linker flags for a program that calls isan itself, or is compiled with --cflags")
     what.add_argument("--pythonpath", action="store_true", help="the directory of the Python module isan, for"
                                                                 " PYTHONPATH")
     what.add_argument("--isan-version", action="store_true", help="isan's version")
@@ -36,7 +36,8 @@ def main(args):
     if args.cflags:
         print(" ".join(cflags()))
     elif args.libs:
-        print(f"-L{isan.ROOT}/build/lib -lisan")
+        # What the program's own checks use is in its executable (include/isan/refcount.h), where libisan.so must find it.
+        print(f"-L{isan.ROOT}/build/lib -lisan", *(f"-Wl,--export-dynamic-symbol=isan__{name}" for name in ("hooks", "slot")))
     elif args.pythonpath:
         print(os.path.dirname(os.path.dirname(os.path.abspath(isan.__file__))))
     elif args.isan_version:
