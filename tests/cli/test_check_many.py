@@ -10,7 +10,7 @@ import time
 import pytest
 
 from helpers.product import Problem, results, verdicts
-from helpers.check_command import Check
+from helpers.check_command import Check, own
 
 HOSTILE = ["..", ".", "...", "a\x1b]0;x\x07", "a\nb", "CON: \u202e", "\udcff", "%2e%2e", "a" * 300, "a" * 299 + "b", "../../up", "/etc/x", "~", ""]
 
@@ -188,7 +188,7 @@ def test_shards_resumed_and_merged(target_of, tmp_path):
     merged = Check(target, "--merge", *parts, *which, cwd=tmp_path)
     assert (merged.status, list(merged.modules)) == (86, ["exc_static", "exc_state", "no_such_module"])
     assert {**again.modules, "exc_state": merged.modules["exc_state"]} == merged.modules
-    assert (merged.modules["exc_state"]["verdict"], merged.err) == ("legacy", "")
+    assert (merged.modules["exc_state"]["verdict"], merged.err) == (own(target), "")
     table = Check(target, "--merge", *parts, *which, cwd=tmp_path, format="text").out
     assert "static `error` of exc_static" in table and table.endswith(
         "\n3 modules: 1 legacy only, 1 UNSAFE, 1 not checked\n"), table
@@ -222,7 +222,7 @@ def test_killed_worker_loses_one_module_and_says_so(target_of, worker, tmp_path)
     third = worker(*names, "--format", "json")
     out, err = third.communicate(timeout=120)
     module = {module["name"]: module for module in json.loads(out)["modules"]}["errno"]
-    assert module["verdict"] == "legacy" and any(
+    assert module["verdict"] == own(target) and any(
         note.startswith("it was being checked when a worker ended") and ended in note for note in module["notes"]), module
     assert "errno was being checked when a worker ended" in err and "1 result was there already" in err
     assert sorted(file.name for file in kept.iterdir()) == ["errno.json", "no_such_module.json"]
@@ -266,7 +266,7 @@ def test_parallel(target_of, tmp_path):
     assert done.returncode == 0, done.stderr
     merged = Check(target, "--merge", tmp_path / "results", "--list", tmp_path / "list")
     assert {name: module["verdict"] for name, module in merged.modules.items()} == {
-        "errno": "legacy", **{f"no_such_{number}": None for number in (1, 2, 3)}}
+        "errno": own(target), **{f"no_such_{number}": None for number in (1, 2, 3)}}
     assert merged.status == 2 and "has no result" not in merged.out
 
 

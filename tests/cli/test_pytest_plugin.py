@@ -12,7 +12,8 @@ from helpers.tree import DOCS, EXT, SCRIPTS
 
 # Debian 12's Python has no interpreters with GILs of their own.
 DEBIAN_12 = release(SYSTEM) == "3.11"
-SUMMARY = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.M)
+# Newer releases of pytest put the name of the exception first.
+SUMMARY = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (?:Failed: )?(.*))?$", re.M)
 
 
 class Project:
@@ -304,7 +305,7 @@ def test_xdist_and_junit(project_of):
     cases = {case.get("name"): case for case in ElementTree.parse(project.directory / "result.xml").iter("testcase")}
     assert {name: len(case) for name, case in cases.items()} == {"test_one": 1, "test_two": 0, "test_three": 0, "test_crash": 0}
     failure = cases["test_one"].find("failure")
-    assert re.match(r"isan: (share|static) #\d+: ", failure.get("message"))
+    assert re.match(r"(Failed: )?isan: (share|static) #\d+: ", failure.get("message"))
     assert "static `cache` of cache_static" in failure.text and re.search(r"py <module> +test_cache\.py:4\n", failure.text)
     assert "execnet" not in failure.text and "_pytest/" not in failure.text
 

@@ -314,7 +314,9 @@ print("done", flush=True)
 
 def test_residue_without_a_place_to_keep_it(isan, monkeypatch):
     """isan measures it anyway, once for all processes of a report."""
-    program = ("import _xxsubinterpreters as api, subprocess, sys\napi.destroy(api.create(isolated=False))\n"
+    program = ("import subprocess, sys\n"
+               "if sys.version_info >= (3, 13): import _interpreters as api; api.destroy(api.create('legacy'))\n"
+               "else: import _xxsubinterpreters as api; api.destroy(api.create(isolated=False))\n"
                "if not sys.argv[1:]: subprocess.run([sys.executable, *sys.orig_argv[1:], 'again'], check=True)\n")
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
     done = subprocess.run([isan, "run", "/usr/bin/python3", "-c", program], stdin=subprocess.DEVNULL,

@@ -19,3 +19,8 @@ class Check:
 
 def outcomes(module):
     return {step["name"]: step["outcome"] for step in module["steps"]}
+
+
+def own(target, otherwise="legacy"):
+    """The best verdict: own-GIL safe, for releases with own-GIL interpreters."""
+    return "own-gil" if target.hexversion >= (3, 12) else otherwise
