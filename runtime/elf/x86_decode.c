@@ -20,7 +20,7 @@ is_in(opcode_set set, uint8_t opcode)
  * or are prefixes, which read_prefixes() and read_opcode() have taken before. */
 static opcode_set modrm_0 = { 0x0f0f0f0f, 0x0f0f0f0f, 0, 0x00000a08, 0x0000fffb, 0, 0xff0f00c3, 0xc0c00000 };
 static opcode_set imm8_0  = { 0x10101010, 0x10101010, 0, 0xffff0c00, 0x00000009, 0x00ff0100, 0x00002043, 0x000008ff };
-static opcode_set immz_0  = { 0x20202020, 0x20202020, 0, 0x00000300, 0x00000002, 0x00000200, 0x00000080, 0x00000300 };
+static opcode_set immz_0  = { 0x20202020, 0x20202020, 0, 0x00000300, 0x00000002, 0x00000200, 0x00000080, 0 };
 static opcode_set bad_0   = { 0xc0c040c0, 0x80808080, 0, 0x00000007, 0x04000004, 0, 0x00704000, 0x00000400 };
 /* Map 1, the opcodes after 0F: those without a ModRM byte; with 1 byte of immediate
  * operand; and those that the decoder refuses. */
@@ -214,7 +214,7 @@ immediate_size_0(const struct decoder *d)
         return d->address32 ? 4 : 8;
     }
     switch (op) {
-    case 0xe8: case 0xe9: return d->operand16 ? -1 : 4;     /* 2 or 4 bytes, by the processor */
+    case 0xe8: case 0xe9: return d->operand16 && !d->wide ? -1 : 4;     /* 2 or 4 bytes, by the processor */
     case 0xc2: case 0xca: return 2;
     case 0xc8: return 3;
     default: return 0;

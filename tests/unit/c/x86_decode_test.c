@@ -209,6 +209,12 @@ TEST(an_instruction_that_is_cut_off_is_refused)
     }
 }
 
+TEST(a_call_whose_length_depends_on_the_processor_is_refused)
+{
+    EXPECT_UNKNOWN("\x66\xe8");
+    EXPECT_UNKNOWN("\x66\xe9");
+}
+
 TEST(prefixes_without_an_end_are_refused)
 {
     uint8_t prefixes[32];
