@@ -111,8 +111,8 @@ check_after_call(const isan__word arg[], int row, void *pc)
     uint32_t n_findings = isan__self.n_findings;
     isan__word r = call_real(arg, row, pc);
     for (int i = 0; isan__slot != 0 && isan__self.n_findings == n_findings && letters[i] != 0; i++) {
-        if (letters[i] == 'o') {
-            isan__api_check_object(arg[i], ISAN__ACCESS_argument, pc);
+        if (letters[i] == 'o' || letters[i] == 'v') {
+            isan__api_check_argument(letters[i], arg[i], arg[i + 1], row, pc);
         }
     }
     return r;

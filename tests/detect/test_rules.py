@@ -36,6 +36,19 @@ def test_immortal(target, kind, type, immortal, mortal):
         assert who(trap["owner"])[0] == 1 and who(trap["current"])[0] == 2
 
 
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_immortal_list(target, kind):
+    """Interpreters with one GIL may share it; interpreters with a GIL each may both change it at a time."""
+    run = target.run("""
+        first, second = Interpreter(KIND), Interpreter(KIND)
+        first.run("import ctypes, attr_borrowed as m\\nkept = [1]\\n"
+                  "ctypes.c_uint32.from_address(id(kept)).value = 0xf0000000\\nm.store(kept)")
+        second.run("import attr_borrowed as m\\nm.pass_to(lambda list: list.sort())")
+        os.kill(os.getpid(), 9)
+    """.replace("first,", "import os\n        first,", 1), KIND=kind)
+    assert bool(run.findings("share", type="list")) == (kind == "isolated"), run.err
+
+
 def test_none(target):
     assert shared(target, "isolated", "None").healthy()
 
