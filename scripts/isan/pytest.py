@@ -528,6 +528,8 @@ def run_here(job):
     here = Here(job)
     try:
         here.config = config = Config.fromdictargs(job["options"], [job["argument"]])
+        # From pytest 8 on, a comparison that fails asks for the terminal's colours. Only the main interpreter has a terminal.
+        config.get_terminal_writer = lambda: TerminalWriter(io.StringIO())
         config.pluginmanager.register(here, "isan here")
         try:
             config.hook.pytest_cmdline_main(config=config)
