@@ -139,16 +139,18 @@ APACHE = "/usr/sbin/apache2"
 MODULES = "/usr/lib/apache2/modules"
 
 
-# Defects of mod_wsgi 4.9.4 itself -> whether a finding is about it.
+# Defects of mod_wsgi itself (4.9.4; 5.0.2 with Python 3.13) -> whether a finding is about it.
 MOD_WSGI = {
     "wsgi_acquire_interpreter() means PyGILState_Ensure() to enter the main interpreter, to which the table of"
-    " interpreters belongs, but it enters the one that this thread was in first":
-        lambda finding: finding["kind"] == "share" and who(finding["owner"]) == MAIN
-        and finding["stacks"]["used"][0]["function"] == "wsgi_acquire_interpreter",
+    " interpreters belongs, but it enters the one that this thread was in first, and makes the entries there":
+        lambda finding: finding["kind"] in ("share", "gilstate")
+        and finding["stacks"]["used"][0]["function"] == "wsgi_acquire_interpreter"
+        or finding["kind"] in ("free", "leak") and finding["object"]["type"] == "mod_wsgi.Interpreter",
     "SignalIntercept, in the globals of signal.signal() and referring to it, takes no part in garbage collection":
         lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "mod_wsgi.SignalIntercept",
     "ShutdownInterpreter_dealloc() does not free the object":
-        lambda finding: finding["kind"] == "leak" and not finding["object"]["python"] and finding["object"]["size"] == 32,
+        lambda finding: finding["kind"] == "leak" and (finding["object"]["type"] == "mod_wsgi.ShutdownInterpreter"
+                                                       or not finding["object"]["python"] and finding["object"]["size"] == 32),
     "newInterpreterObject() and Interpreter_dealloc() never give back the modules they import, site and threading":
         lambda finding: finding["kind"] == "leak" and finding["object"]["type"] == "module" and not in_static(finding),
 }
