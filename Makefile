@@ -196,7 +196,7 @@ build/lib/libisan.so: build/lib/libisan.so.0
 # up, so libgcc_s has to come before libunwind.
 build/lib/libisan.so.0: $(RUNTIME_OBJ)
 	@mkdir -p $(@D)
-	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -o $@ $(RUNTIME_OBJ) \
+	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -Wl,-z,nodelete -o $@ $(RUNTIME_OBJ) \
 	    -Wl,--push-state,--no-as-needed -lgcc_s -Wl,--pop-state -lunwind -ldl -lpthread
 
 build/libexec/isan-symbolize: $(SYMBOLIZE_OBJ)

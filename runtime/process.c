@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
-#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -30,6 +29,7 @@
 #include "runtime/core/finding.h"
 #include "runtime/core/lifetime.h"
 #include "runtime/core/origin.h"
+#include "runtime/core/reporter.h"
 #include "runtime/core/thread_registry.h"
 #include "runtime/core/transfer.h"
 #include "runtime/detect/gc_survey.h"
@@ -83,71 +83,6 @@ record_process(void)
     }
 }
 
-static char reporter[PATH_MAX];             /* "": do not run one */
-static char suppressions[PATH_MAX];
-
-/* The isan command is in bin/, beside lib/.  This is called at the start: later a crashed thread
- * may hold the dynamic linker's lock, or malloc's. */
-static void
-find_reporter(void)
-{
-    Dl_info info;
-    char library[PATH_MAX], *slash;
-    if (isan__options.log_path[0] == 0 && isan__options.print_summary
-        && dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
-        && (slash = strrchr(library, '/')) != NULL) {
-        snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", (int)(slash - library), library);
-    }
-}
-
-/* The program may be in another directory when it ends. */
-static void
-find_suppressions(void)
-{
-    if (isan__options.suppressions[0] != 0
-        && (realpath(isan__options.suppressions, suppressions) == NULL || access(suppressions, R_OK) < 0)) {
-        isan__die("cannot read suppressions=%s: %s", isan__options.suppressions, strerror(errno));
-    }
-}
-
-/* Runs the reporter.  Without a log_path there is no other reader of the log.  Returns the
- * reporter's exit status; -1: it did not run. */
-static int
-report_now(void)
-{
-    if (reporter[0] == 0 || isan__log_name()[0] == 0) {
-        return -1;
-    }
-    /* Not fork(), which runs the handlers below: they would give the child a log of its own, and
-     * may wait for a lock that the crashed thread holds. */
-    pid_t child = _Fork();
-    if (child == 0) {
-        /* The program's settings must not reach the reporter's own Python. */
-        static const char *const unset[] = {
-            "LD_PRELOAD", "ISAN_OPTIONS", "PYTHONHOME", "PYTHONPATH",
-        };
-        for (size_t i = 0; i < sizeof unset / sizeof *unset; i++) {
-            unsetenv(unset[i]);
-        }
-        dup2(STDERR_FILENO, STDOUT_FILENO);
-        execl(reporter, "isan", "report", "--if-any", isan__log_name(),
-              suppressions[0] ? "--suppressions" : (char *)NULL, suppressions, (char *)NULL);
-        isan__say("cannot run %s; the log is %s", reporter, isan__log_name());
-        _exit(127);
-    }
-    int status;
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)
-        || WEXITSTATUS(status) == 127) {
-        return -1;
-    }
-    if (WEXITSTATUS(status) == 2) {         /* it has said why; what was found must not be lost */
-        isan__say("the log is %s", isan__log_name());
-        return -1;
-    }
-    isan__log_remove();
-    return WEXITSTATUS(status);
-}
-
 /* With halt_on_error=1: print the report and abort. */
 static void
 halt_if_requested(uint32_t finding)
@@ -157,7 +92,7 @@ halt_if_requested(uint32_t finding)
         return;
     }
     isan__log_close();
-    report_now();
+    isan__report();
     signal(SIGABRT, SIG_DFL);
     abort();
 }
@@ -190,7 +125,7 @@ crashed(int signal, siginfo_t *info, void *ucontext)
 #endif
     }
     isan__scan_immortals("the crash");
-    report_now();
+    isan__report();
     sigaction(signal, &previous_actions[signal], NULL);
     if (info->si_code <= 0) {               /* the signal was sent: no instruction repeats it */
         raise(signal);
@@ -266,6 +201,15 @@ stop_recording(void)
 }
 
 static void
+ignore_timers_at_end(isan__slot_t slot)
+{
+    (void)slot;
+    if (!isan__initialized()) {             /* Python itself ends (Python/pylifecycle.c, Py_FinalizeEx) */
+        isan__ignore_periodic_timers();
+    }
+}
+
+static void
 scan_immortals_at_end(isan__slot_t slot)
 {
     isan__scan_immortals("the end of interpreter %lld", (long long)isan__interp_of(slot)->id);
@@ -283,8 +227,7 @@ static void
 begin(void)
 {
     isan__options_init();
-    find_reporter();
-    find_suppressions();
+    isan__reporter_init();
     if (!isan__python_init()) {
         return;
     }
@@ -353,6 +296,7 @@ subscribe(void)
 
     isan__subscribe_interp_begins(isan__alloc_interp_begins);
 
+    isan__subscribe_interp_about_to_finalize(ignore_timers_at_end);
     isan__subscribe_interp_about_to_finalize(isan__reftrace_interp_finalizes);
     isan__subscribe_interp_about_to_finalize(scan_immortals_at_end);
     isan__subscribe_interp_finalizes(scan_statics_at_end);      /* while it lives */
@@ -402,9 +346,24 @@ start(void)
     }
 }
 
-__attribute__((destructor)) static void
-end(void)
+/* Runs after the destructors of all libraries: see prepare_end(). */
+static void
+end(int status, void *unused)
 {
+    (void)status;
+    (void)unused;
+    isan__log_close();
+    if (isan__report_at_end() == 86 && isan__options.exitcode != 0) {
+        exit((int)isan__options.exitcode);  /* what exit() has still to do, it does then (stdlib/exit.c) */
+    }
+}
+
+/* exit() calls the destructors of all libraries in one of its handlers, _dl_fini().  After it, exit()
+ * calls the handlers that were registered meanwhile. */
+__attribute__((destructor)) static void
+prepare_end(void)
+{
+    allowed = false;
     if (!active || !isan__recording) {
         return;
     }
@@ -417,10 +376,7 @@ end(void)
         isan__log_note("isan ran out of memory for %llu entries of its tables: findings may be repeated, or lack what "
                        "names them", (unsigned long long)isan__tables_dropped());
     }
-    isan__log_close();
-    int status = report_now();
-    if (status == 86 && isan__options.exitcode != 0) {
-        fflush(NULL);
-        _exit((int)isan__options.exitcode);
+    if (on_exit(end, NULL) != 0) {
+        end(0, NULL);
     }
 }

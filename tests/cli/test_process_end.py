@@ -1,0 +1,178 @@
+"""How a process ends when isan reports on it: as without isan, and with status 86 after all else if there are findings."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from helpers.cache_static import HEALTHY, IMPORTS
+from helpers.programs import OPTIONS
+from helpers.tree import LIBRARY
+
+FINDING = 'KIND = "legacy"\nimport ctypes, os, signal, sys\nlib = ctypes.CDLL(LIB)\n' + IMPORTS.replace("\n    ", "\n")
+CLEAN = FINDING.replace("cache_static", "cache_state")
+
+HELPERS = r"""
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void *set_variables(void *arg)
+{
+    static char text[20000];
+    memset(text, 'x', sizeof text - 1);
+    for (;;) {
+        setenv("LARGE", text, 1);
+    }
+    return arg;
+}
+static void *reap_children(void *arg)
+{
+    for (;;) {
+        if (waitpid(-1, NULL, 0) > 0) {
+            ssize_t n = write(2, "reaped\n", 7);
+            (void)n;
+        }
+        usleep(100);
+    }
+    return arg;
+}
+static void *sleep_on(void *arg)
+{
+    for (;;) {
+        pause();
+    }
+    return arg;
+}
+static void say(int signal)
+{
+    ssize_t n = write(2, signal == SIGCHLD ? "SIGCHLD\n" : "signal\n", signal == SIGCHLD ? 8 : 7);
+    (void)n;
+}
+static void start(void *(*function)(void *))
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, function, NULL);
+}
+void environment(void) { start(set_variables); start(set_variables); }
+void reap(void) { start(reap_children); }
+void another_thread(void) { start(sleep_on); }
+void handle(int number) { signal(number, say); }
+void no_zombies(void)
+{
+    struct sigaction action = { .sa_handler = say, .sa_flags = SA_NOCLDWAIT };
+    sigaction(SIGCHLD, &action, NULL);
+}
+
+static void start_timer(void)
+{
+    setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 20000 }, { 0, 50000 } }, NULL);
+}
+void timer_at_exit(void) { atexit(start_timer); }
+
+static void at_exit(void) { printf("atexit\n"); }
+static int talking;
+void talk_at_end(void) { talking = 1; atexit(at_exit); printf("running\n"); }
+__attribute__((destructor)) static void end(void)
+{
+    if (talking) {
+        printf("destructor\n");
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def lib(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("helpers")
+    (directory / "helpers.c").write_text(HELPERS)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", directory / "helpers.so",
+                    directory / "helpers.c"], check=True)
+    return str(directory / "helpers.so")
+
+
+@pytest.fixture
+def end(either, lib, tmp_path):
+    """end(program, status, findings): the program ends with this status, and leaves nothing.  Its output."""
+    return ending(either, lib, tmp_path)
+
+
+def ending(target, lib, directory):
+    def run(program, status, findings, **more):
+        done = target.by_hand(program, env={"TMPDIR": str(directory)}, LIB=lib, **more)
+        assert done.returncode == status, done.stderr
+        assert done.stderr.count("SUMMARY: isan: ") == findings, done.stderr
+        assert findings or done.stderr == ""
+        assert list(directory.iterdir()) == []
+        return done
+    return run
+
+
+@pytest.mark.parametrize("before", [
+    "signal.signal(signal.SIGCHLD, signal.SIG_IGN)", "lib.no_zombies()", "lib.handle(signal.SIGCHLD)", "lib.reap()", "lib.environment()",
+], ids=["ignored", "no zombies", "handler", "reaper", "setenv"])
+def test_the_program_does_not_see_the_reporter(end, before):
+    done = end(FINDING + before, 86, 1)
+    assert "SIGCHLD" not in done.stderr and "reaped" not in done.stderr
+    end(CLEAN + before + "\nsys.exit(5)", 5, 0)
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_timers_go_on_during_the_report(end, thread):
+    """One begins right before the process would end."""
+    end(FINDING + "lib.timer_at_exit()\nif THREAD: lib.another_thread()", 86, 1, THREAD=thread)
+
+
+def test_python_takes_off_the_handler_of_a_periodic_timer(target, lib, tmp_path):
+    ending(target, lib, tmp_path)(FINDING + """
+class Slow:
+    def __del__(self, sleep=__import__("time").sleep):
+        sleep(.2)
+slow = Slow()
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, .1, .05)
+""", 86, 1)
+
+
+def test_a_timer_that_is_meant_to_kill(end):
+    """No handler, and not periodic: it is left alone."""
+    end(CLEAN + "signal.setitimer(signal.ITIMER_REAL, .01)\nsignal.pause()", -signal.SIGALRM, 0)
+
+
+def test_all_that_runs_at_the_end_runs(end):
+    for program, status, findings in (FINDING, 86, 1), (CLEAN, 7, 0):
+        done = end(program + "lib.talk_at_end(); sys.exit(7)", status, findings)
+        assert done.stdout == "running\natexit\ndestructor\n"
+
+
+@pytest.fixture
+def sleeping(tmp_path):
+    """A libisan.so whose reporter does not end."""
+    for directory in "lib", "bin":
+        (tmp_path / directory).mkdir()
+    shutil.copy(LIBRARY, tmp_path / "lib")
+    (tmp_path / "bin" / "isan").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (tmp_path / "bin" / "isan").chmod(0o755)
+    return tmp_path / "lib" / LIBRARY.name
+
+
+def test_a_report_that_takes_too_long(target_of, lib, sleeping, tmp_path):
+    target, temporary = target_of("system"), tmp_path / "temporary"
+    temporary.mkdir()
+    program = target.program(FINDING + "sys.exit(5)", {"LIB": lib})
+    options = ":".join(filter(None, [OPTIONS, "report_timeout=1"]))
+    done = subprocess.run([target.python, program], stderr=subprocess.PIPE, text=True, timeout=30,
+                          env=target.env(options, LD_PRELOAD=str(sleeping), TMPDIR=str(temporary)))
+    kept, = temporary.iterdir()
+    assert done.returncode == 5
+    assert done.stderr == (f"isan: the report took longer than report_timeout=1 seconds\n"
+                           f"isan: there is no report; the log is {kept}\n")
+    assert subprocess.run([target.isan, "report", kept], stdout=subprocess.DEVNULL).returncode == 86
