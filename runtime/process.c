@@ -288,6 +288,32 @@ module_loaded(void *handle)
     }
 }
 
+/* Closes the log and reports.  Returns the exit status. */
+static int
+end_with(int status)
+{
+    isan__log_close();
+    return isan__report_at_end() == 86 && isan__options.exitcode != 0 ? (int)isan__options.exitcode : status;
+}
+
+/* execve() may fail, so the log stays open then. */
+static void
+end_at_once(int *status)
+{
+    if (!isan__recording || !isan__log_is_own()) {
+        return;
+    }
+    if (status == NULL) {
+        if (isan__log_has_findings()) {
+            isan__report();
+        }
+        return;
+    }
+    isan__lock_state.crashing = 1;          /* a signal handler may be here */
+    isan__scan_immortals("_exit()");
+    *status = end_with(*status);
+}
+
 /* The order of all that happens because of an event. */
 static void
 subscribe(void)
@@ -325,6 +351,8 @@ subscribe(void)
     isan__subscribe_finding_published(isan__findings_changed);
     isan__subscribe_finding_made(halt_if_requested);
 
+    isan__subscribe_process_ends(end_at_once);
+
     isan__subscribe_forked(isan__modules_forked);
     isan__subscribe_forked(isan__findings_forked);
     isan__subscribe_forked(isan__immortals_forked);
@@ -350,11 +378,10 @@ start(void)
 static void
 end(int status, void *unused)
 {
-    (void)status;
     (void)unused;
-    isan__log_close();
-    if (isan__report_at_end() == 86 && isan__options.exitcode != 0) {
-        exit((int)isan__options.exitcode);  /* what exit() has still to do, it does then (stdlib/exit.c) */
+    int changed = end_with(status);
+    if (changed != status) {
+        exit(changed);                      /* which does the rest of what exit() does (stdlib/exit.c) */
     }
 }
 

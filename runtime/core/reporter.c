@@ -238,14 +238,23 @@ attend(void)
     end_child(status & 0xff);
 }
 
-/* All signals are blocked. */
+/* Does nothing if the same has been reported: after execve() failed, or by a handler of crashes that
+ * calls _exit().  All signals are blocked. */
 static int
 report(void)
 {
-    int status = -1;
+    static pid_t reported_by;
+    static uint32_t reported;
+    static int status;
     if (program[0] == 0 || !isan__log_is_own()) {
         return -1;
     }
+    if (reported_by == getpid() && reported == isan__log_findings()) {
+        return status;
+    }
+    reported_by = getpid();
+    reported = isan__log_findings();
+    status = -1;
     pid_t child = make_child(0);
     if (child == 0) {
         attend();
@@ -255,7 +264,11 @@ report(void)
         isan__say("cannot start the reporter: there is no process for it; the log is %s", log ? log : "lost");
         return -1;
     }
-    return wait_for(child, &status, __WALL) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    int ended;
+    if (wait_for(child, &ended, __WALL) == child && WIFEXITED(ended)) {
+        status = WEXITSTATUS(ended);
+    }
+    return status;
 }
 
 int

@@ -21,6 +21,7 @@ HELPERS = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,6 +80,28 @@ static void start_timer(void)
 void timer_at_exit(void) { atexit(start_timer); }
 
 static void at_exit(void) { printf("atexit\n"); }
+static void end_at_once(int signal) { _exit(signal); }
+void exit_in_handler(void)
+{
+    signal(SIGSEGV, end_at_once);
+    raise(SIGSEGV);
+}
+void exit_by_system_call(void) { syscall(SYS_exit_group, 5); }
+int vfork_and_exit(void)
+{
+    int status;
+    pid_t child = vfork();
+    if (child == 0) {
+        _exit(3);
+    }
+    return waitpid(child, &status, 0) == child ? WEXITSTATUS(status) : -1;
+}
+void replace(void)
+{
+    char *words[] = { "sh", "-c", "echo replaced; exit 4", NULL };
+    execvp("sh", words);
+}
+
 static int talking;
 void talk_at_end(void) { talking = 1; atexit(at_exit); printf("running\n"); }
 __attribute__((destructor)) static void end(void)
@@ -152,6 +175,92 @@ def test_all_that_runs_at_the_end_runs(end):
         done = end(program + "lib.talk_at_end(); sys.exit(7)", status, findings)
         assert done.stdout == "running\natexit\ndestructor\n"
 
+
+# --- other ends -----------------------------------------------------------------------------------
+
+def test_exit_at_once(end):
+    end(FINDING + "os._exit(7)", 86, 1)
+    end(CLEAN + "os._exit(7)", 7, 0)
+
+
+def test_a_crash_handler_that_exits(end):
+    end(FINDING + "lib.exit_in_handler()", 86, 1)
+
+
+@pytest.mark.parametrize("call", ["os.execv('/bin/sh', words)", "os.execve('/bin/sh', words, {})", "os.execvp('sh', words)",
+                                  "os.execve(os.open('/bin/sh', os.O_RDONLY), words, {})", "lib.replace()"])
+def test_another_program_replaces_this_one(end, call):
+    words = "words = ['sh', '-c', 'echo replaced; exit 4']\n"
+    assert end(FINDING + words + call, 4, 1).stdout == "replaced\n"
+    assert end(CLEAN + words + call, 4, 0).stdout == "replaced\n"
+
+
+def test_a_replacement_that_fails(end):
+    """The program goes on, and what it does then is reported, too."""
+    fails = """
+try:
+    os.execv(NAME, ["name"])
+except OSError:
+    print("goes on", flush=True)
+"""
+    for name in "/none", "/":
+        assert end(FINDING + fails, 86, 1, NAME=name).stdout == "goes on\n"
+        assert end(CLEAN + fails, 0, 0, NAME=name).stdout == "goes on\n"
+    again = FINDING.replace("cache_static", "exc_static").split("ctypes.CDLL(LIB)")[1]
+    done = end(FINDING + fails + again, 86, 2, NAME="/")
+    assert "exc_static" in done.stderr
+
+
+def test_children_that_have_this_memory_do_not_report(end):
+    """vfork(), posix_spawn(), system(), and a child that ends at once."""
+    children = """
+import subprocess
+assert subprocess.call(["/bin/sh", "-c", "exit 3"]) == 3
+assert subprocess.call(["sh", "-c", "exit 3"], preexec_fn=lambda: None) == 3
+assert os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", "exit 3"], {}), 0)[1] == 3 << 8
+assert os.system("exit 3") == 3 << 8
+assert lib.vfork_and_exit() == 3
+try:
+    subprocess.call(["/none"])
+except FileNotFoundError:
+    print("done")
+"""
+    for program, status, findings in (FINDING, 86, 1), (CLEAN, 0, 0):
+        assert end(program + children, status, findings).stdout == "done\n"
+
+
+# Its own interpreters, in code that was there before the fork.
+CHILD = """
+import multiprocessing, os, signal, sys
+def work():
+    KIND = "legacy"
+%s
+if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
+    process = multiprocessing.Process(target=work)
+    process.start()
+    process.join()
+    print(process.exitcode)
+""" % IMPORTS
+
+
+def test_a_child_of_multiprocessing(end):
+    done = end(CHILD, 0, 1)
+    assert done.stdout == "86\n" and " py work " in done.stderr and "cannot be read" not in done.stderr
+    assert end(CHILD.replace("cache_static", "cache_state"), 0, 0).stdout == "0\n"
+
+
+@pytest.mark.parametrize("call, status", [("os.kill(os.getpid(), signal.SIGKILL)", -9), ("os.kill(os.getpid(), signal.SIGTERM)", -15),
+                                          ("lib.exit_by_system_call()", 5)])
+def test_an_end_that_isan_does_not_see(end, call, status):
+    end(FINDING + call, status, 0)
+
+
+def test_all_descriptors_are_closed(end):
+    end(FINDING + "os.closerange(3, 4096)", 86, 1)
+
+
+# --- the reporter fails ---------------------------------------------------------------------------
 
 @pytest.fixture
 def sleeping(tmp_path):
