@@ -305,6 +305,9 @@ isan__log_save(void)
 {
     struct generation *own = &generations[n_ancestors];
     const char *parent = "";
+    if (access(temporary, W_OK | X_OK) < 0) {
+        strcpy(temporary, "/tmp");
+    }
     own->base = file.base;
     own->size = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
     for (struct generation *log = generations; log <= own; log++) {

@@ -14,6 +14,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -193,6 +194,9 @@ execute(const char *log)
         syscall(SYS_rt_sigaction, signal, &default_action, NULL, sizeof no_mask);
     }
     change_mask(&no_mask, NULL);
+    int fd;                                 /* the program may have closed the standard streams */
+    while ((fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO) {
+    }
     syscall(SYS_dup3, STDERR_FILENO, STDOUT_FILENO, 0);
     syscall(SYS_execve, program, arguments, environment);
     isan__say("cannot run %s", program);
@@ -227,6 +231,8 @@ run_reporter(const char *log)
 static _Noreturn void
 attend(void)
 {
+    /* Others may wait for the end of what the program writes.  And it may have as many files as it can. */
+    syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
     const char *log = isan__log_save();
     int status = log != NULL ? run_reporter(log) : NOT_RUN;
     if (status == OK || status == FINDINGS) {

@@ -79,6 +79,22 @@ static void start_timer(void)
 }
 void timer_at_exit(void) { atexit(start_timer); }
 
+void exit_by_system_call(void) { syscall(SYS_exit_group, 5); }
+static int late;
+static void send_late(void)
+{
+    if (fork() == 0) {
+        usleep(100000);                 /* a report takes longer */
+        kill(getppid(), late);
+        exit_by_system_call();
+    }
+}
+void signal_at_exit(int signal)
+{
+    late = signal;
+    atexit(send_late);
+}
+
 static void at_exit(void) { printf("atexit\n"); }
 static void end_at_once(int signal) { _exit(signal); }
 void exit_in_handler(void)
@@ -86,7 +102,6 @@ void exit_in_handler(void)
     signal(SIGSEGV, end_at_once);
     raise(SIGSEGV);
 }
-void exit_by_system_call(void) { syscall(SYS_exit_group, 5); }
 int vfork_and_exit(void)
 {
     int status;
@@ -256,8 +271,33 @@ def test_an_end_that_isan_does_not_see(end, call, status):
     end(FINDING + call, status, 0)
 
 
-def test_all_descriptors_are_closed(end):
+def test_descriptors_are_closed(end):
     end(FINDING + "os.closerange(3, 4096)", 86, 1)
+    for streams in (2,), (0, 1, 2):         # the report goes nowhere
+        done = end(FINDING + f"print('done', flush=True)\nfor fd in {streams}: os.close(fd)", 86, 0)
+        assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_no_descriptor_is_left(end):
+    end(FINDING + """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))
+try:
+    while True:
+        os.dup(1)
+except OSError:
+    pass
+""", 86, 1)
+
+
+def test_the_temporary_directory_is_gone(either, lib, tmp_path):
+    done = either.by_hand(FINDING + "os.rmdir(os.environ['TMPDIR'])", env={"TMPDIR": str(tmp_path)}, LIB=lib)
+    assert done.returncode == 86 and "SUMMARY: isan: " in done.stderr
+
+
+def test_signals_during_the_report(end):
+    """They come too late to change how the process ends."""
+    end(FINDING + "lib.signal_at_exit(signal.SIGTERM)", 86, 1)
 
 
 # --- the reporter fails ---------------------------------------------------------------------------
