@@ -100,10 +100,8 @@ halt_if_requested(uint32_t finding)
 static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
 static struct sigaction previous_actions[NSIG];
 
-/* The handler of fatal signals.  It has SA_RESETHAND, so a fault in here is final.  After it
- * returns, the instruction runs again with the program's own disposition. */
 static void
-crashed(int signal, siginfo_t *info, void *ucontext)
+record_crash(int signal, siginfo_t *info, void *ucontext)
 {
     isan__lock_state.crashing = 1;
     struct isan_rec_crash *r = isan__log_reserve(sizeof *r);
@@ -126,6 +124,39 @@ crashed(int signal, siginfo_t *info, void *ucontext)
     }
     isan__scan_immortals("the crash");
     isan__report();
+}
+
+/* An alternate stack may have room for little more than what the kernel puts there (MINSIGSTKSZ of
+ * sigaltstack(2)), and nothing may be below it.  So a crash is recorded on a stack of isan's. */
+enum { CRASH_STACK = 1 << 18, CRASH_STACK_END = 4096 };     /* zeros at its end: no frame follows */
+static char *crash_stack;
+
+static void
+record_crash_on_own_stack(int signal, siginfo_t *info, void *ucontext)
+{
+    static int used;
+#ifdef __x86_64__
+    if (crash_stack != NULL && !__atomic_exchange_n(&used, 1, __ATOMIC_ACQUIRE)) {
+        __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %3, %%rsp\n\tcall *%4\n\tmovq %%rbx, %%rsp"
+                         : "+D"(signal), "+S"(info), "+d"(ucontext)
+                         : "r"(crash_stack + CRASH_STACK - CRASH_STACK_END), "r"(record_crash)
+                         : "rax", "rbx", "rcx", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3",
+                           "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                           "xmm15");
+        __atomic_store_n(&used, 0, __ATOMIC_RELEASE);
+        return;
+    }
+#endif
+    record_crash(signal, info, ucontext);
+}
+
+/* The handler of fatal signals.  It has SA_RESETHAND, so a fault in here is final.  After it
+ * returns, the instruction runs again with the program's own disposition.  All other signals are
+ * blocked: a handler of theirs would take the alternate stack for unused. */
+static void
+crashed(int signal, siginfo_t *info, void *ucontext)
+{
+    record_crash_on_own_stack(signal, info, ucontext);
     sigaction(signal, &previous_actions[signal], NULL);
     if (info->si_code <= 0) {               /* the signal was sent: no instruction repeats it */
         raise(signal);
@@ -245,9 +276,11 @@ begin(void)
     record_process();
     pthread_atfork(before_fork, after_fork, forked);
     if (isan__options.handle_crash) {
+        crash_stack = isan__map(CRASH_STACK);
         for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
             struct sigaction action = { 0 };
             action.sa_sigaction = crashed;
+            sigfillset(&action.sa_mask);
             action.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK;
             sigaction(fatal[i], &action, &previous_actions[fatal[i]]);
         }

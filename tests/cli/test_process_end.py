@@ -21,6 +21,9 @@ HELPERS = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -117,6 +120,19 @@ void replace(void)
     execvp("sh", words);
 }
 
+void crash_on_small_stack(int number)
+{
+    enum { GUARD = 1 << 16 };
+    size_t size = getauxval(AT_MINSIGSTKSZ) + 1024;
+    char *memory = mmap(NULL, 2 * GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    stack_t stack = { .ss_sp = memory + GUARD, .ss_size = size };
+    mprotect(memory, GUARD, PROT_NONE);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+    if (sigaltstack(&stack, NULL) == 0) {
+        number == SIGABRT ? abort() : (void)(*(volatile int *)0 = 1);
+    }
+}
+
 static int talking;
 void talk_at_end(void) { talking = 1; atexit(at_exit); printf("running\n"); }
 __attribute__((destructor)) static void end(void)
@@ -200,6 +216,13 @@ def test_exit_at_once(end):
 
 def test_a_crash_handler_that_exits(end):
     end(FINDING + "lib.exit_in_handler()", 86, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT], ids=["SIGSEGV", "SIGABRT"])
+def test_a_crash_on_a_small_alternate_stack(end, number):
+    """It has room for the kernel's frame and a small handler.  What is below it stays as it is."""
+    done = end(FINDING + "lib.crash_on_small_stack(NUMBER)", -number, 1, NUMBER=int(number))
+    assert "the program was killed by %s" % number.name in done.stderr
 
 
 @pytest.mark.parametrize("call", ["os.execv('/bin/sh', words)", "os.execve('/bin/sh', words, {})", "os.execvp('sh', words)",
