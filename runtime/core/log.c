@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtime/base/check.h"
@@ -35,9 +36,8 @@ static struct {
     char *base;
     size_t room;                            /* bytes that have blocks */
     char name[PATH_MAX];
-    bool forked;
     char parent[1024];
-    uint64_t parent_tail;
+    uint64_t parent_tail;                   /* 0: it was not forked */
 } file = { .fd = -1 };
 static bool in_memory;
 static char temporary[PATH_MAX];            /* the directory of a file for the reporter */
@@ -106,9 +106,9 @@ extend(size_t room)
         : open_again() && posix_fallocate(file.fd, 0, (off_t)room) == 0;
 }
 
-/* The program may change its directory later.  name: PATH_MAX bytes. */
+/* The program may change its directory later. */
 static void
-make_absolute(char *name)
+make_absolute(char name[PATH_MAX])
 {
     char cwd[PATH_MAX], path[PATH_MAX];
     if (name[0] != '/' && getcwd(cwd, sizeof cwd) != NULL
@@ -119,16 +119,16 @@ make_absolute(char *name)
 
 /* Makes the file of a process's log, for this user alone; -1: it cannot be made. */
 static int
-create(char *path, size_t size, const char *directory, const char *hidden, uint32_t pid)
+create(char path[PATH_MAX], const char *directory, const char *hidden, uint32_t pid)
 {
     int n = 0;
     do {
-        int length = snprintf(path, size, n ? "%s/%sisan.%u.%d.log" : "%s/%sisan.%u.log", directory, hidden, pid, n);
-        if (length >= (int)size) {
+        int length = snprintf(path, PATH_MAX, n ? "%s/%sisan.%u.%d.log" : "%s/%sisan.%u.log", directory, hidden, pid, n);
+        if (length >= PATH_MAX) {
             errno = ENAMETOOLONG;
             return -1;
         }
-        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd >= 0 || errno != EEXIST) {
             return fd;
         }
@@ -145,7 +145,7 @@ no_log(const char *format, ...)
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    if (!file.forked) {
+    if (file.parent_tail == 0) {
         isan__die("%s", why);
     }
     isan__recording = false;
@@ -161,7 +161,7 @@ open_file(const char *directory)
         return false;
     }
     struct stat made;
-    int fd = create(file.name, sizeof file.name, directory, "", (uint32_t)getpid());
+    int fd = create(file.name, directory, "", (uint32_t)getpid());
     if (fd < 0 || fstat(fd, &made) < 0) {
         no_log("cannot write a log in %s: %s; give another log_path",
                directory, strerror(errno));
@@ -247,7 +247,10 @@ isan__log_close(void)
     }
 }
 
-/* --- a log in memory, for the reporter ------------------------------------------------ */
+/* --- a log in memory, for the reporter ------------------------------------------------
+ *
+ * It is saved in a child, in which locks may be held for ever.  So this makes system calls, as the C
+ * library's functions may be ThreadSanitizer's. */
 
 /* The logs of the processes that this one was forked from, the oldest first, up to the fork.  Then
  * this process's own. */
@@ -285,7 +288,7 @@ write_log(struct generation *log, const char *parent)
 {
     struct isan_log_header *h = (struct isan_log_header *)log->base;
     snprintf(h->parent, sizeof h->parent, "%s", parent);
-    int fd = create(log->path, sizeof log->path, temporary, ".", h->pid);
+    int fd = create(log->path, temporary, ".", h->pid);
     if (fd < 0) {
         log->path[0] = 0;
         return false;
@@ -293,10 +296,10 @@ write_log(struct generation *log, const char *parent)
     size_t done = 0;
     ssize_t n = 1;
     while (done < log->size && n > 0) {
-        n = write(fd, log->base + done, log->size - done);
+        n = syscall(SYS_write, fd, log->base + done, log->size - done);
         done += n > 0 ? (size_t)n : 0;
     }
-    close(fd);
+    syscall(SYS_close, fd);
     return n > 0;
 }
 
@@ -305,7 +308,7 @@ isan__log_save(void)
 {
     struct generation *own = &generations[n_ancestors];
     const char *parent = "";
-    if (access(temporary, W_OK | X_OK) < 0) {
+    if (syscall(SYS_faccessat, AT_FDCWD, temporary, W_OK | X_OK) < 0) {
         strcpy(temporary, "/tmp");
     }
     own->base = file.base;
@@ -314,7 +317,7 @@ isan__log_save(void)
         if (!write_log(log, parent)) {
             int error = errno;
             isan__log_unsave();
-            isan__say("cannot write the log in %s: %s; give a log_path", temporary, strerror(error));
+            isan__say("cannot write the log in %s: %s; give a log_path", temporary, strerrordesc_np(error));
             return NULL;
         }
         parent = isan__file_name(log->path);
@@ -327,7 +330,7 @@ isan__log_unsave(void)
 {
     for (struct generation *log = generations; log <= &generations[n_ancestors]; log++) {
         if (log->path[0] != 0) {
-            unlink(log->path);
+            syscall(SYS_unlinkat, AT_FDCWD, log->path, 0);
         }
     }
 }
@@ -342,7 +345,6 @@ isan__log_forked(void)
     if (file.base == NULL) {
         return;
     }
-    file.forked = true;
     file.parent_tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
     if (in_memory) {
         keep_ancestor();

@@ -244,6 +244,25 @@ attend(void)
     end_child(status & 0xff);
 }
 
+/* The attendant ends in time.  This bounds the wait if it is stopped. */
+static bool
+wait_for_attendant(pid_t child, int *status)
+{
+    const struct timespec pause = { .tv_nsec = 2000000 };
+    pid_t ended = 0;
+    for (long n = 0; ended == 0 && n < (isan__options.report_timeout + 10) * 500; n++) {
+        ended = wait_for(child, status, __WALL | WNOHANG);
+        if (ended == 0) {
+            syscall(SYS_nanosleep, &pause, NULL);
+        }
+    }
+    if (ended == 0) {
+        syscall(SYS_kill, child, SIGKILL);
+        ended = wait_for(child, status, __WALL);
+    }
+    return ended == child;
+}
+
 /* Does nothing if the same has been reported: after execve() failed, or by a handler of crashes that
  * calls _exit().  All signals are blocked. */
 static int
@@ -271,7 +290,7 @@ report(void)
         return -1;
     }
     int ended;
-    if (wait_for(child, &ended, __WALL) == child && WIFEXITED(ended)) {
+    if (wait_for_attendant(child, &ended) && WIFEXITED(ended)) {
         status = WEXITSTATUS(ended);
     }
     return status;

@@ -1,13 +1,11 @@
 """How a process ends when isan reports on it: as without isan, and with status 86 after all else if there are findings."""
-import os
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
 
-from helpers.cache_static import HEALTHY, IMPORTS
+from helpers.cache_static import IMPORTS
 from helpers.programs import OPTIONS
 from helpers.tree import LIBRARY
 
