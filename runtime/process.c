@@ -253,6 +253,44 @@ scan_statics_at_end(isan__slot_t slot)
     isan__scan_statics();
 }
 
+/* Closes the log and reports.  Returns the exit status. */
+static int
+end_with(int status)
+{
+    isan__log_close();
+    return isan__report_at_end() == 86 && isan__options.exitcode != 0 ? (int)isan__options.exitcode : status;
+}
+
+/* execve() may fail, so the log stays open then. */
+static void
+end_at_once(int *status)
+{
+    if (!isan__recording || !isan__log_is_own()) {
+        return;
+    }
+    if (status == NULL) {
+        if (isan__log_has_findings()) {
+            isan__report();
+        }
+        return;
+    }
+    isan__lock_state.crashing = 1;          /* a signal handler may be here */
+    isan__scan_immortals("_exit()");
+    *status = end_with(*status);
+}
+
+/* quick_exit() calls what was registered first at last, and then glibc's own _exit(). */
+static void
+end_quickly(void)
+{
+    enum { UNCHANGED = -1 };
+    int status = UNCHANGED;
+    end_at_once(&status);
+    if (status != UNCHANGED) {
+        _exit(status);
+    }
+}
+
 /* There is a Python in this process. */
 static void
 begin(void)
@@ -275,6 +313,7 @@ begin(void)
     }
     record_process();
     pthread_atfork(before_fork, after_fork, forked);
+    at_quick_exit(end_quickly);
     if (isan__options.handle_crash) {
         crash_stack = isan__map(CRASH_STACK);
         for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
@@ -319,32 +358,6 @@ module_loaded(void *handle)
             }
         }
     }
-}
-
-/* Closes the log and reports.  Returns the exit status. */
-static int
-end_with(int status)
-{
-    isan__log_close();
-    return isan__report_at_end() == 86 && isan__options.exitcode != 0 ? (int)isan__options.exitcode : status;
-}
-
-/* execve() may fail, so the log stays open then. */
-static void
-end_at_once(int *status)
-{
-    if (!isan__recording || !isan__log_is_own()) {
-        return;
-    }
-    if (status == NULL) {
-        if (isan__log_has_findings()) {
-            isan__report();
-        }
-        return;
-    }
-    isan__lock_state.crashing = 1;          /* a signal handler may be here */
-    isan__scan_immortals("_exit()");
-    *status = end_with(*status);
 }
 
 /* The order of all that happens because of an event. */

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -227,10 +228,25 @@ run_reporter(const char *log)
     return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* The program's own limits are not meant for the reporter. */
+static void
+raise_limits(void)
+{
+    static const int limits[] = { RLIMIT_AS, RLIMIT_DATA, RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_NOFILE };
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        struct rlimit limit;
+        if (syscall(SYS_prlimit64, 0, limits[i], NULL, &limit) == 0) {
+            limit.rlim_cur = limit.rlim_max;
+            syscall(SYS_prlimit64, 0, limits[i], &limit, NULL);
+        }
+    }
+}
+
 /* What the attendant does. */
 static _Noreturn void
 attend(void)
 {
+    raise_limits();
     /* Others may wait for the end of what the program writes.  And it may have as many files as it can. */
     syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
     const char *log = isan__log_save();
@@ -257,6 +273,7 @@ wait_for_attendant(pid_t child, int *status)
         }
     }
     if (ended == 0) {
+        isan__say("there is no report: the process that waits for it has stopped");
         syscall(SYS_kill, child, SIGKILL);
         ended = wait_for(child, status, __WALL);
     }

@@ -131,6 +131,13 @@ void crash_on_small_stack(int number)
     }
 }
 
+static void at_quick(void) { fprintf(stderr, "at quick exit\n"); }
+void quick(int status)
+{
+    at_quick_exit(at_quick);
+    quick_exit(status);
+}
+
 static int talking;
 void talk_at_end(void) { talking = 1; atexit(at_exit); printf("running\n"); }
 __attribute__((destructor)) static void end(void)
@@ -162,7 +169,7 @@ def ending(target, lib, directory):
         done = target.by_hand(program, env={"TMPDIR": str(directory)}, LIB=lib, **more)
         assert done.returncode == status, done.stderr
         assert done.stderr.count("SUMMARY: isan: ") == findings, done.stderr
-        assert findings or done.stderr == ""
+        assert findings or "isan" not in done.stderr
         assert list(directory.iterdir()) == []
         return done
     return run
@@ -210,6 +217,11 @@ def test_all_that_runs_at_the_end_runs(end):
 def test_exit_at_once(end):
     end(FINDING + "os._exit(7)", 86, 1)
     end(CLEAN + "os._exit(7)", 7, 0)
+
+
+def test_quick_exit(end):
+    for program, status, findings in (FINDING, 86, 1), (CLEAN, 7, 0):
+        assert end(program + "lib.quick(7)", status, findings).stderr.count("at quick exit") == 1
 
 
 def test_a_crash_handler_that_exits(end):
@@ -314,6 +326,19 @@ except OSError:
 def test_the_temporary_directory_is_gone(either, lib, tmp_path):
     done = either.by_hand(FINDING + "os.rmdir(os.environ['TMPDIR'])", env={"TMPDIR": str(tmp_path)}, LIB=lib)
     assert done.returncode == 86 and "SUMMARY: isan: " in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_FSIZE, 1000", "RLIMIT_CPU, 1", "RLIMIT_NOFILE, 8"])
+def test_the_limits_of_the_program_are_not_the_reporters(end, limit):
+    what, size = limit.split(", ")
+    end(FINDING + f"""
+import resource
+resource.setrlimit(resource.{what}, ({size}, resource.getrlimit(resource.{what})[1]))
+""", 86, 1)
+
+
+def test_there_is_no_file_of_the_log(end):
+    assert end("import _isan; print(_isan.log())", 0, 0).stdout == "None\n"
 
 
 def test_signals_during_the_report(end):
