@@ -261,7 +261,7 @@ end_with(int status)
     return isan__report_at_end() == 86 && isan__options.exitcode != 0 ? (int)isan__options.exitcode : status;
 }
 
-/* execve() may fail, so the log stays open then. */
+/* A signal handler may be here, so this scans nothing.  execve() may fail, so the log stays open. */
 static void
 end_at_once(int *status)
 {
@@ -274,8 +274,6 @@ end_at_once(int *status)
         }
         return;
     }
-    isan__lock_state.crashing = 1;          /* a signal handler may be here */
-    isan__scan_immortals("_exit()");
     *status = end_with(*status);
 }
 
