@@ -311,7 +311,7 @@ begin(void)
     }
     record_process();
     pthread_atfork(before_fork, after_fork, forked);
-    at_quick_exit(end_quickly);
+    (void)at_quick_exit(end_quickly);
     if (isan__options.handle_crash) {
         crash_stack = isan__map(CRASH_STACK);
         for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
