@@ -255,7 +255,7 @@ attend(void)
         isan__log_unsave();
     }
     else if (log != NULL) {                 /* what was found must not be lost */
-        isan__say("there is no report; the log is %s", log);
+        isan__say("the report failed, or lacks something; the log is %s", log);
     }
     end_child(status & 0xff);
 }
