@@ -193,10 +193,11 @@ build/lib/libisan.so: build/lib/libisan.so.0
 
 # libunwind defines functions of libgcc_s's names (_Unwind_RaiseException, ...), which cannot carry a C++ exception through
 # glibc's frames.  A preloaded libisan puts its libraries before the program's own in the order in which symbols are looked
-# up, so libgcc_s has to come before libunwind.
+# up, so libgcc_s has to come before libunwind.  Signal handlers must not need the dynamic linker (-z now), and handlers of
+# exit() stay after dlclose() (-z nodelete).
 build/lib/libisan.so.0: $(RUNTIME_OBJ)
 	@mkdir -p $(@D)
-	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -o $@ $(RUNTIME_OBJ) \
+	$(cc) -shared $(LDFLAGS) -Wl,-soname,libisan.so.0 -Wl,-z,now,-z,nodelete -o $@ $(RUNTIME_OBJ) \
 	    -Wl,--push-state,--no-as-needed -lgcc_s -Wl,--pop-state -lunwind -ldl -lpthread
 
 build/libexec/isan-symbolize: $(SYMBOLIZE_OBJ)

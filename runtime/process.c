@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
-#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -30,6 +29,7 @@
 #include "runtime/core/finding.h"
 #include "runtime/core/lifetime.h"
 #include "runtime/core/origin.h"
+#include "runtime/core/reporter.h"
 #include "runtime/core/thread_registry.h"
 #include "runtime/core/transfer.h"
 #include "runtime/detect/gc_survey.h"
@@ -83,71 +83,6 @@ record_process(void)
     }
 }
 
-static char reporter[PATH_MAX];             /* "": do not run one */
-static char suppressions[PATH_MAX];
-
-/* The isan command is in bin/, beside lib/.  This is called at the start: later a crashed thread
- * may hold the dynamic linker's lock, or malloc's. */
-static void
-find_reporter(void)
-{
-    Dl_info info;
-    char library[PATH_MAX], *slash;
-    if (isan__options.log_path[0] == 0 && isan__options.print_summary
-        && dladdr((void *)find_reporter, &info) != 0 && realpath(info.dli_fname, library) != NULL
-        && (slash = strrchr(library, '/')) != NULL) {
-        snprintf(reporter, sizeof reporter, "%.*s/../bin/isan", (int)(slash - library), library);
-    }
-}
-
-/* The program may be in another directory when it ends. */
-static void
-find_suppressions(void)
-{
-    if (isan__options.suppressions[0] != 0
-        && (realpath(isan__options.suppressions, suppressions) == NULL || access(suppressions, R_OK) < 0)) {
-        isan__die("cannot read suppressions=%s: %s", isan__options.suppressions, strerror(errno));
-    }
-}
-
-/* Runs the reporter.  Without a log_path there is no other reader of the log.  Returns the
- * reporter's exit status; -1: it did not run. */
-static int
-report_now(void)
-{
-    if (reporter[0] == 0 || isan__log_name()[0] == 0) {
-        return -1;
-    }
-    /* Not fork(), which runs the handlers below: they would give the child a log of its own, and
-     * may wait for a lock that the crashed thread holds. */
-    pid_t child = _Fork();
-    if (child == 0) {
-        /* The program's settings must not reach the reporter's own Python. */
-        static const char *const unset[] = {
-            "LD_PRELOAD", "ISAN_OPTIONS", "PYTHONHOME", "PYTHONPATH",
-        };
-        for (size_t i = 0; i < sizeof unset / sizeof *unset; i++) {
-            unsetenv(unset[i]);
-        }
-        dup2(STDERR_FILENO, STDOUT_FILENO);
-        execl(reporter, "isan", "report", "--if-any", isan__log_name(),
-              suppressions[0] ? "--suppressions" : (char *)NULL, suppressions, (char *)NULL);
-        isan__say("cannot run %s; the log is %s", reporter, isan__log_name());
-        _exit(127);
-    }
-    int status;
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)
-        || WEXITSTATUS(status) == 127) {
-        return -1;
-    }
-    if (WEXITSTATUS(status) == 2) {         /* it has said why; what was found must not be lost */
-        isan__say("the log is %s", isan__log_name());
-        return -1;
-    }
-    isan__log_remove();
-    return WEXITSTATUS(status);
-}
-
 /* With halt_on_error=1: print the report and abort. */
 static void
 halt_if_requested(uint32_t finding)
@@ -157,7 +92,7 @@ halt_if_requested(uint32_t finding)
         return;
     }
     isan__log_close();
-    report_now();
+    isan__report();
     signal(SIGABRT, SIG_DFL);
     abort();
 }
@@ -165,10 +100,8 @@ halt_if_requested(uint32_t finding)
 static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
 static struct sigaction previous_actions[NSIG];
 
-/* The handler of fatal signals.  It has SA_RESETHAND, so a fault in here is final.  After it
- * returns, the instruction runs again with the program's own disposition. */
 static void
-crashed(int signal, siginfo_t *info, void *ucontext)
+record_crash(int signal, siginfo_t *info, void *ucontext)
 {
     isan__lock_state.crashing = 1;
     struct isan_rec_crash *r = isan__log_reserve(sizeof *r);
@@ -190,7 +123,40 @@ crashed(int signal, siginfo_t *info, void *ucontext)
 #endif
     }
     isan__scan_immortals("the crash");
-    report_now();
+    isan__report();
+}
+
+/* An alternate stack may have room for little more than what the kernel puts there (MINSIGSTKSZ of
+ * sigaltstack(2)), and nothing may be below it.  So a crash is recorded on a stack of isan's. */
+enum { CRASH_STACK = 1 << 18, CRASH_STACK_END = 4096 };     /* zeros at its end: no frame follows */
+static char *crash_stack;
+
+static void
+record_crash_on_own_stack(int signal, siginfo_t *info, void *ucontext)
+{
+    static int used;
+#ifdef __x86_64__
+    if (crash_stack != NULL && !__atomic_exchange_n(&used, 1, __ATOMIC_ACQUIRE)) {
+        __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %3, %%rsp\n\tcall *%4\n\tmovq %%rbx, %%rsp"
+                         : "+D"(signal), "+S"(info), "+d"(ucontext)
+                         : "r"(crash_stack + CRASH_STACK - CRASH_STACK_END), "r"(record_crash)
+                         : "rax", "rbx", "rcx", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3",
+                           "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                           "xmm15");
+        __atomic_store_n(&used, 0, __ATOMIC_RELEASE);
+        return;
+    }
+#endif
+    record_crash(signal, info, ucontext);
+}
+
+/* The handler of fatal signals.  It has SA_RESETHAND, so a fault in here is final.  After it
+ * returns, the instruction runs again with the program's own disposition.  All other signals are
+ * blocked: a handler of theirs would take the alternate stack for unused. */
+static void
+crashed(int signal, siginfo_t *info, void *ucontext)
+{
+    record_crash_on_own_stack(signal, info, ucontext);
     sigaction(signal, &previous_actions[signal], NULL);
     if (info->si_code <= 0) {               /* the signal was sent: no instruction repeats it */
         raise(signal);
@@ -270,6 +236,15 @@ stop_recording(void)
 }
 
 static void
+ignore_timers_at_end(isan__slot_t slot)
+{
+    (void)slot;
+    if (!isan__initialized()) {             /* Python itself ends (Python/pylifecycle.c, Py_FinalizeEx) */
+        isan__ignore_periodic_timers();
+    }
+}
+
+static void
 scan_immortals_at_end(isan__slot_t slot)
 {
     isan__scan_immortals("the end of interpreter %lld", (long long)isan__interp_of(slot)->id);
@@ -282,13 +257,48 @@ scan_statics_at_end(isan__slot_t slot)
     isan__scan_statics();
 }
 
+/* Closes the log and reports.  Returns the exit status. */
+static int
+end_with(int status)
+{
+    isan__log_close();
+    return isan__report_at_end() == 86 && isan__options.exitcode != 0 ? (int)isan__options.exitcode : status;
+}
+
+/* A signal handler may be here, so this scans nothing.  execve() may fail, so the log stays open. */
+static void
+end_at_once(int *status)
+{
+    if (!isan__recording || !isan__log_is_own()) {
+        return;
+    }
+    if (status == NULL) {
+        if (isan__log_has_findings()) {
+            isan__report();
+        }
+        return;
+    }
+    *status = end_with(*status);
+}
+
+/* quick_exit() calls what was registered first at last, and then glibc's own _exit(). */
+static void
+end_quickly(void)
+{
+    enum { UNCHANGED = -1 };
+    int status = UNCHANGED;
+    end_at_once(&status);
+    if (status != UNCHANGED) {
+        _exit(status);
+    }
+}
+
 /* There is a Python in this process. */
 static void
 begin(void)
 {
     isan__options_init();
-    find_reporter();
-    find_suppressions();
+    isan__reporter_init();
     if (!isan__python_init()) {
         return;
     }
@@ -305,10 +315,13 @@ begin(void)
     }
     record_process();
     pthread_atfork(before_fork, after_fork, forked);
+    (void)at_quick_exit(end_quickly);
     if (isan__options.handle_crash) {
+        crash_stack = isan__map(CRASH_STACK);
         for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
             struct sigaction action = { 0 };
             action.sa_sigaction = crashed;
+            sigfillset(&action.sa_mask);
             action.sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK;
             sigaction(fatal[i], &action, &previous_actions[fatal[i]]);
         }
@@ -357,6 +370,7 @@ subscribe(void)
 
     isan__subscribe_interp_begins(isan__alloc_interp_begins);
 
+    isan__subscribe_interp_about_to_finalize(ignore_timers_at_end);
     isan__subscribe_interp_about_to_finalize(isan__reftrace_interp_finalizes);
     isan__subscribe_interp_about_to_finalize(scan_immortals_at_end);
     isan__subscribe_interp_finalizes(scan_statics_at_end);      /* while it lives */
@@ -385,6 +399,8 @@ subscribe(void)
     isan__subscribe_finding_published(isan__findings_changed);
     isan__subscribe_finding_made(halt_if_requested);
 
+    isan__subscribe_process_ends(end_at_once);
+
     isan__subscribe_forked(isan__modules_forked);
     isan__subscribe_forked(isan__findings_forked);
     isan__subscribe_forked(isan__immortals_forked);
@@ -406,9 +422,23 @@ start(void)
     }
 }
 
-__attribute__((destructor)) static void
-end(void)
+/* Runs after the destructors of all libraries: see prepare_end(). */
+static void
+end(int status, void *unused)
 {
+    (void)unused;
+    int changed = end_with(status);
+    if (changed != status) {
+        exit(changed);                      /* which does the rest of what exit() does (stdlib/exit.c) */
+    }
+}
+
+/* exit() calls the destructors of all libraries in one of its handlers, _dl_fini().  After it, exit()
+ * calls the handlers that were registered meanwhile. */
+__attribute__((destructor)) static void
+prepare_end(void)
+{
+    allowed = false;
     if (!active || !isan__recording) {
         return;
     }
@@ -421,10 +451,7 @@ end(void)
         isan__log_note("isan ran out of memory for %llu entries of its tables: findings may be repeated, or lack what "
                        "names them", (unsigned long long)isan__tables_dropped());
     }
-    isan__log_close();
-    int status = report_now();
-    if (status == 86 && isan__options.exitcode != 0) {
-        fflush(NULL);
-        _exit((int)isan__options.exitcode);
+    if (on_exit(end, NULL) != 0) {
+        end(0, NULL);
     }
 }

@@ -85,9 +85,9 @@ ISAN__WEAK int isan_findings(void);
 ISAN__WEAK long long isan_owner(const void *object);
 
 /* The path of this process's log, for `isan report`: absolute, NUL-terminated, cut
- * to `size` bytes.  Returns its length, as snprintf(3) does; -1: there is no log,
- * because isan or Python is not loaded, the process is at its end, or it was forked
- * and has recorded nothing yet. */
+ * to `size` bytes.  Returns its length, as snprintf(3) does; -1: there is no such
+ * file, because there is no log_path in ISAN_OPTIONS, isan or Python is not loaded,
+ * the process is at its end, or it was forked and has recorded nothing yet. */
 ISAN__WEAK int isan_log(char *path, size_t size);
 
 /* --- What a program declares --------------------------------------------------------- */

@@ -109,7 +109,7 @@ def _add_process(report, builder, log):
                                 " offset %d" % log.torn})
     # Forked processes often end with _exit().
     elif not (log.exit_time or log.crashes or log.dropped or log.parent_name):
-        report["notes"].append({"pid": log.pid, "text": "the process was killed, left through _exit(), or is still"
+        report["notes"].append({"pid": log.pid, "text": "the process was killed, executed another program, or is still"
                                 " running: this is what it did until then"})
     report["dropped"] += log.dropped
 

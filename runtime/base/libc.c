@@ -21,7 +21,9 @@
 static int (*print)(char *to, size_t size, const char *format, va_list args);
 static int (*get_time)(clockid_t clock, struct timespec *time);
 
-/* Runs before the rest of isan.  TSan's functions are in the executable, which RTLD_NEXT skips. */
+/* Runs before the rest of isan.  TSan's functions are in the executable, which RTLD_NEXT skips.
+ * Constructors of other libraries may call isan's interceptors even earlier (elf/dl-init.c runs
+ * those of the last preloaded library first). */
 __attribute__((constructor(101))) static void
 find_libc_functions(void)
 {
@@ -32,6 +34,9 @@ find_libc_functions(void)
 int
 vsnprintf(char *restrict to, size_t size, const char *restrict format, va_list args)
 {
+    if (print == NULL) {
+        find_libc_functions();
+    }
     return print(to, size, format, args);
 }
 
@@ -40,7 +45,7 @@ snprintf(char *restrict to, size_t size, const char *restrict format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = print(to, size, format, args);
+    int n = vsnprintf(to, size, format, args);
     va_end(args);
     return n;
 }
@@ -48,6 +53,9 @@ snprintf(char *restrict to, size_t size, const char *restrict format, ...)
 int
 clock_gettime(clockid_t clock, struct timespec *time)
 {
+    if (get_time == NULL) {
+        find_libc_functions();
+    }
     return get_time(clock, time);
 }
 

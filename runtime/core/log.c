@@ -1,7 +1,9 @@
 /* Writes the log: see log.h.  base/log_format.h has the format.
  *
- * The file is mapped once, over a window larger than it will be.  It gets real blocks
- * (posix_fallocate) ahead of the writers: a store to a hole on a full disk would be SIGBUS.
+ * With a log_path it is a file, mapped once, over a window larger than it will be.  The file gets
+ * real blocks (posix_fallocate) ahead of the writers: a store to a hole on a full disk would be
+ * SIGBUS.  Without one it is memory, which becomes a file only for the reporter: however the
+ * process ends, it leaves no file.
  */
 #define _GNU_SOURCE
 #include "runtime/core/log.h"
@@ -15,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtime/base/check.h"
@@ -34,8 +37,10 @@ static struct {
     size_t room;                            /* bytes that have blocks */
     char name[PATH_MAX];
     char parent[1024];
-    uint64_t parent_tail;
+    uint64_t parent_tail;                   /* 0: it was not forked */
 } file = { .fd = -1 };
+static bool in_memory;
+static char temporary[PATH_MAX];            /* the directory of a file for the reporter */
 static uint32_t findings;                   /* in it */
 
 static struct isan_log_header *
@@ -93,46 +98,38 @@ static bool
 extend(size_t room)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0
+    if (!in_memory && getrlimit(RLIMIT_FSIZE, &limit) == 0
         && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < room) {
         return false;
     }
-    return open_again() && posix_fallocate(file.fd, 0, (off_t)room) == 0;
+    return in_memory ? mprotect(file.base, room, PROT_READ | PROT_WRITE) == 0
+        : open_again() && posix_fallocate(file.fd, 0, (off_t)room) == 0;
 }
 
-/* The program may change its directory before it asks for the name. */
+/* The program may change its directory later. */
 static void
-make_absolute(void)
+make_absolute(char name[PATH_MAX])
 {
     char cwd[PATH_MAX], path[PATH_MAX];
-    if (file.name[0] != '/' && getcwd(cwd, sizeof cwd) != NULL
-        && snprintf(path, sizeof path, "%s/%s", cwd, file.name) < (int)sizeof path) {
-        strcpy(file.name, path);
+    if (name[0] != '/' && getcwd(cwd, sizeof cwd) != NULL
+        && snprintf(path, sizeof path, "%s/%s", cwd, name) < (int)sizeof path) {
+        strcpy(name, path);
     }
 }
 
+/* Makes the file of a process's log, for this user alone; -1: it cannot be made. */
 static int
-create(const char *directory, bool anonymous)
+create(char path[PATH_MAX], const char *directory, const char *hidden, uint32_t pid)
 {
-    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     int n = 0;
     do {
-        int length = snprintf(file.name, sizeof file.name,
-                              n ? "%s/%sisan.%d.%d.log" : "%s/%sisan.%d.log",
-                              directory, anonymous ? "." : "", (int)getpid(), n);
-        if (length >= (int)sizeof file.name) {
+        int length = snprintf(path, PATH_MAX, n ? "%s/%sisan.%u.%d.log" : "%s/%sisan.%u.log", directory, hidden, pid, n);
+        if (length >= PATH_MAX) {
             errno = ENAMETOOLONG;
             return -1;
         }
-        int fd = open(file.name, flags, 0600);
-        struct stat made;
-        if (fd >= 0 && fstat(fd, &made) == 0) {
-            file.device = made.st_dev;
-            file.inode = made.st_ino;
-            make_absolute();
-            return move_descriptor(fd);
-        }
-        if (errno != EEXIST) {
+        int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0 || errno != EEXIST) {
             return fd;
         }
     } while (++n < 10000);
@@ -148,11 +145,61 @@ no_log(const char *format, ...)
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    if (file.parent[0] == 0) {
+    if (file.parent_tail == 0) {
         isan__die("%s", why);
     }
     isan__recording = false;
     isan__say("%s; nothing more is recorded of process %d", why, (int)getpid());
+}
+
+static bool
+open_file(const char *directory)
+{
+    if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
+        no_log("cannot make the log directory %s: %s; give another log_path",
+               directory, strerror(errno));
+        return false;
+    }
+    struct stat made;
+    int fd = create(file.name, directory, "", (uint32_t)getpid());
+    if (fd < 0 || fstat(fd, &made) < 0) {
+        no_log("cannot write a log in %s: %s; give another log_path",
+               directory, strerror(errno));
+        return false;
+    }
+    file.device = made.st_dev;
+    file.inode = made.st_ino;
+    make_absolute(file.name);
+    file.fd = move_descriptor(fd);
+    char *base = !extend(STEP) ? NULL
+        : mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
+    if (base == NULL || base == MAP_FAILED) {
+        unlink(file.name);
+        close(file.fd);
+        no_log(base == NULL ? "no room for a log in %s; give another log_path"
+               : "no address space for a log in %s; raise the limit (ulimit -v)", directory);
+        return false;
+    }
+    file.base = base;
+    return true;
+}
+
+/* Memory is made usable ahead of the writers, too: mlockall(2) would fill all that is usable. */
+static bool
+open_memory(void)
+{
+    if (temporary[0] == 0) {                /* a forked child must not call getenv() (stdlib/setenv.c) */
+        const char *directory = getenv("TMPDIR");
+        snprintf(temporary, sizeof temporary, "%s", directory != NULL && directory[0] != 0 ? directory : "/tmp");
+        make_absolute(temporary);
+    }
+    file.base = isan__map(WINDOW);
+    if (file.base == NULL || mprotect(file.base, WINDOW, PROT_NONE) < 0 || !extend(STEP)) {
+        file.base = NULL;
+        no_log("no address space for a log; raise the limit (ulimit -v)");
+        return false;
+    }
+    return true;
 }
 
 void
@@ -161,36 +208,11 @@ isan__log_open(void)
     if (file.base != NULL) {
         return;
     }
-    const char *directory = isan__options.log_path;
-    bool anonymous = directory[0] == 0;
-    if (anonymous) {
-        directory = getenv("TMPDIR");
-        if (directory == NULL || directory[0] == 0) {
-            directory = "/tmp";
-        }
-    }
-    else if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
-        no_log("cannot make the log directory %s: %s; give another log_path",
-               directory, strerror(errno));
-        return;
-    }
-    file.fd = create(directory, anonymous);
-    if (file.fd < 0) {
-        no_log("cannot write a log in %s: %s; give another log_path",
-               directory, strerror(errno));
-        return;
-    }
-    char *base = !extend(STEP) ? NULL
-        : mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
-    if (base == NULL || base == MAP_FAILED) {
-        unlink(file.name);
-        close(file.fd);
-        no_log(base == NULL ? "no room for a log in %s; give another log_path"
-               : "no address space for a log in %s; raise the limit (ulimit -v)", directory);
+    in_memory = isan__options.log_path[0] == 0;
+    if (!(in_memory ? open_memory() : open_file(isan__options.log_path))) {
         return;
     }
     file.room = STEP;
-    file.base = base;
     struct isan_log_header *h = header();
     memcpy(h->magic, ISAN_LOG_MAGIC, sizeof h->magic);
     h->version = ISAN_LOG_VERSION;
@@ -220,12 +242,102 @@ isan__log_close(void)
     isan__recording = false;
     __atomic_store_n(&file.room, 0, __ATOMIC_SEQ_CST);
     uint64_t tail = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
-    if (open_again() && ftruncate(file.fd, (off_t)((tail + ISAN__PAGE - 1) & -(uint64_t)ISAN__PAGE)) < 0) {
+    if (!in_memory && open_again() && ftruncate(file.fd, (off_t)((tail + ISAN__PAGE - 1) & -(uint64_t)ISAN__PAGE)) < 0) {
         ISAN__TRACE(1, "the log keeps its reserve: ftruncate failed");
     }
 }
 
-/* The child opens a log of its own with its first record.  The mapping is shared with the parent,
+/* --- a log in memory, for the reporter ------------------------------------------------
+ *
+ * It is saved in a child, in which locks may be held for ever.  So this makes system calls, as the C
+ * library's functions may be ThreadSanitizer's. */
+
+/* The logs of the processes that this one was forked from, the oldest first, up to the fork.  Then
+ * this process's own. */
+enum { MAX_GENERATIONS = 16 };
+static struct generation {
+    char *base;
+    size_t size;
+    char path[PATH_MAX];                    /* once it is written */
+} generations[MAX_GENERATIONS];
+static int n_ancestors;
+
+static size_t
+round_to_pages(size_t size)
+{
+    return (size + ISAN__PAGE - 1) & -(size_t)ISAN__PAGE;
+}
+
+/* In a forked child the memory is a copy, which nobody else writes to. */
+static void
+keep_ancestor(void)
+{
+    size_t size = round_to_pages(file.parent_tail);
+    if (n_ancestors == MAX_GENERATIONS - 1) {
+        isan__unmap(generations[0].base, round_to_pages(generations[0].size));
+        memmove(generations, generations + 1, (MAX_GENERATIONS - 1) * sizeof *generations);
+        n_ancestors--;
+    }
+    isan__unmap(file.base + size, WINDOW - size);
+    generations[n_ancestors].base = file.base;
+    generations[n_ancestors++].size = file.parent_tail;
+}
+
+static bool
+write_log(struct generation *log, const char *parent)
+{
+    struct isan_log_header *h = (struct isan_log_header *)log->base;
+    snprintf(h->parent, sizeof h->parent, "%s", parent);
+    int fd = create(log->path, temporary, ".", h->pid);
+    if (fd < 0) {
+        log->path[0] = 0;
+        return false;
+    }
+    size_t done = 0;
+    ssize_t n = 1;
+    while (done < log->size && n > 0) {
+        n = syscall(SYS_write, fd, log->base + done, log->size - done);
+        done += n > 0 ? (size_t)n : 0;
+    }
+    syscall(SYS_close, fd);
+    return n > 0;
+}
+
+const char *
+isan__log_save(void)
+{
+    struct generation *own = &generations[n_ancestors];
+    const char *parent = "";
+    if (syscall(SYS_faccessat, AT_FDCWD, temporary, W_OK | X_OK) < 0) {
+        strcpy(temporary, "/tmp");
+    }
+    own->base = file.base;
+    own->size = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
+    for (struct generation *log = generations; log <= own; log++) {
+        if (!write_log(log, parent)) {
+            int error = errno;
+            isan__log_unsave();
+            isan__say("cannot write the log in %s: %s; give a log_path", temporary, strerrordesc_np(error));
+            return NULL;
+        }
+        parent = isan__file_name(log->path);
+    }
+    return own->path;
+}
+
+void
+isan__log_unsave(void)
+{
+    for (struct generation *log = generations; log <= &generations[n_ancestors]; log++) {
+        if (log->path[0] != 0) {
+            syscall(SYS_unlinkat, AT_FDCWD, log->path, 0);
+        }
+    }
+}
+
+/* --------------------------------------------------------------------------------------- */
+
+/* The child opens a log of its own with its first record.  A mapped file is shared with the parent,
  * so the child must not write to it. */
 void
 isan__log_forked(void)
@@ -234,12 +346,17 @@ isan__log_forked(void)
         return;
     }
     file.parent_tail = __atomic_load_n(&header()->tail, __ATOMIC_RELAXED);
-    const char *name = isan__file_name(file.name);
-    size_t n = strlen(name);
-    memcpy(file.parent, name, n < sizeof file.parent ? n + 1 : 0);
-    munmap(file.base, WINDOW);
-    if (is_log(file.fd)) {
-        close(file.fd);
+    if (in_memory) {
+        keep_ancestor();
+    }
+    else {
+        const char *name = isan__file_name(file.name);
+        size_t n = strlen(name);
+        memcpy(file.parent, name, n < sizeof file.parent ? n + 1 : 0);
+        munmap(file.base, WINDOW);
+        if (is_log(file.fd)) {
+            close(file.fd);
+        }
     }
     file.base = NULL;
     file.fd = -1;
@@ -252,12 +369,16 @@ isan__log_name(void)
     return file.base ? file.name : "";
 }
 
-void
-isan__log_remove(void)
+bool
+isan__log_is_own(void)
 {
-    if (file.base != NULL) {
-        unlink(file.name);
-    }
+    return file.base != NULL && header()->pid == (uint32_t)getpid();
+}
+
+bool
+isan__log_has_findings(void)
+{
+    return isan__log_findings() != 0 || header()->dropped != 0;
 }
 
 void

@@ -3,7 +3,10 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "runtime/base/options.h"
 #include "unit.h"
@@ -23,7 +26,7 @@ open_log(void)
 static void
 remove_log(void)
 {
-    isan__log_remove();
+    EXPECT_EQ(unlink(isan__log_name()), 0);
     EXPECT_EQ(rmdir(directory), 0);
 }
 
@@ -132,4 +135,111 @@ TEST(a_full_log_counts_what_it_drops)
     EXPECT_EQ(read(fd, &header, sizeof header), sizeof header);
     EXPECT_EQ(header.dropped, 1);
     remove_log();
+}
+
+/* Without a log_path. */
+static void
+open_memory(void)
+{
+    EXPECT(mkdtemp(directory) != NULL);
+    setenv("TMPDIR", directory, 1);
+    isan__log_open();
+    EXPECT(isan__recording && isan__log_is_own());
+    EXPECT_STR(isan__log_name(), "");
+    EXPECT_EQ(rmdir(directory), 0); /* there is no file */
+    EXPECT_EQ(mkdir(directory, 0700), 0);
+}
+
+/* Checks a file that was saved; the name of its parent. */
+static const char *
+read_saved(const char *name, uint32_t pid, size_t size)
+{
+    static struct isan_log_header header;
+    struct stat file;
+    int fd = open(name, O_RDONLY);
+    EXPECT_EQ(read(fd, &header, sizeof header), sizeof header);
+    EXPECT_EQ(fstat(fd, &file), 0);
+    EXPECT_EQ(file.st_mode & 0777, 0600);
+    EXPECT_EQ(header.pid, pid);
+    EXPECT((size_t)file.st_size >= size && header.tail == (uint64_t)file.st_size);
+    close(fd);
+    return header.parent;
+}
+
+TEST(a_log_in_memory_is_saved_for_the_reporter)
+{
+    open_memory();
+    write_notes(NULL); /* more than it has at first */
+    isan__log_close();
+    const char *name = isan__log_save();
+    EXPECT(name != NULL);
+    EXPECT_STR(read_saved(name, (uint32_t)getpid(), NOTES * BYTES), "");
+    isan__log_unsave();
+    EXPECT_EQ(rmdir(directory), 0);
+}
+
+TEST(a_log_in_memory_that_cannot_be_saved_leaves_nothing)
+{
+    open_memory();
+    struct rlimit limit = { 100, 100 };
+    setrlimit(RLIMIT_FSIZE, &limit);
+    signal(SIGXFSZ, SIG_IGN);
+    EXPECT(isan__log_save() == NULL);
+    EXPECT_EQ(rmdir(directory), 0);
+}
+
+static void
+in_forked_child(void (*function)(uint32_t), uint32_t number)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        isan__log_forked();
+        function(number);
+        exit(0);
+    }
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static void
+save_as_child(uint32_t parent)
+{
+    EXPECT(!isan__log_is_own() && isan__log_findings() == 0);
+    isan__log_note("of the child");
+    const char *name = isan__log_save();
+    EXPECT(name != NULL);
+    const char *of_parent = read_saved(name, (uint32_t)getpid(), 0);
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, of_parent);
+    EXPECT_STR(read_saved(path, parent, NOTES * BYTES), "");
+    isan__log_unsave();
+}
+
+TEST(a_forked_child_saves_what_its_parent_recorded)
+{
+    open_memory();
+    write_notes(NULL);
+    in_forked_child(save_as_child, (uint32_t)getpid());
+    EXPECT(isan__log_is_own());
+    EXPECT_EQ(rmdir(directory), 0);
+}
+
+static void
+fork_again(uint32_t generations)
+{
+    isan__log_note("generation");
+    if (generations > 0) {
+        in_forked_child(fork_again, generations - 1);
+    }
+    else {
+        EXPECT(isan__log_save() != NULL);
+        isan__log_unsave();
+    }
+}
+
+TEST(of_many_generations_the_first_are_forgotten)
+{
+    open_memory();
+    in_forked_child(fork_again, 40);
+    EXPECT_EQ(rmdir(directory), 0);
 }
