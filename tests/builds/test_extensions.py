@@ -227,7 +227,7 @@ EXERCISE = {
     "cxx_once": "assert mod.try_once() == 'thrown'",
     "cycle_seen": KEEPER, "cycle_unseen": KEEPER,
     "dealloc_state": DEALLOC, "dealloc_wrong": DEALLOC,
-    "declare": "mod.put([]); assert mod.take() == mod.share() == -1; mod.use(len); mod.drop()",
+    "declare": "mod.put([]); assert mod.take() == mod.share() == -1; mod.use(len); mod.use_array(len); mod.drop()",
     "exc_state": EXC, "exc_static": EXC,
     "free_wrong": FREE,
     "immortal_arithmetic": COUNTS, "immortal_clean": COUNTS, "immortal_stable": COUNTS,

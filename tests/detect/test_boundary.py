@@ -200,3 +200,16 @@ def test_uses_that_only_the_boundary_sees(target, kind):
 def test_the_same_uses_of_an_own_object(target):
     extensions = target.extension("boundary_unseen.c", True, "-DOWN")
     assert target.run(MEASURE, extensions=extensions, KIND="isolated").healthy()
+
+
+def test_array_of_arguments(either):
+    """callable() takes no reference to its argument, so that only the call itself shows the use."""
+    run = either.run("""
+        first, second = Interpreter(), Interpreter()
+        first.run("import declare as m; kept = bytearray(100); m.put(kept)")
+        second.run("import declare as m; m.use_array(callable)")
+        second.end()
+        first.run("m.drop()")
+        first.end()
+    """)
+    assert who(run.one("share", access="argument", type="bytearray")["current"])[0] == 2, run.err

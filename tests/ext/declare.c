@@ -42,6 +42,12 @@ declare_use(PyObject *Py_UNUSED(module), PyObject *function)
 }
 
 static PyObject *
+declare_use_array(PyObject *Py_UNUSED(module), PyObject *function)
+{
+    return PyObject_Vectorcall(function, &slot, 1, NULL);
+}
+
+static PyObject *
 declare_drop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     Py_CLEAR(slot);
@@ -192,6 +198,7 @@ static PyMethodDef methods[] = {
     {"give", declare_give, METH_O, "Put what the function makes into the static, without any other reference."},
     {"take", declare_take, METH_NOARGS, "isan_transfer() of it."},
     {"use", declare_use, METH_O, "Call a function with it."},
+    {"use_array", declare_use_array, METH_O, "The same by PyObject_Vectorcall()."},
     {"drop", declare_drop, METH_NOARGS, "Give back the static's reference."},
     {"forget", declare_forget, METH_NOARGS, "Clear the static, and nothing else."},
     {"share", declare_share, METH_NOARGS, "isan_share() of it."},
