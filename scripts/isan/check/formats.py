@@ -41,8 +41,8 @@ class Result:
     def unknown(cls, name, reason):
         """The result for a module that could not be checked."""
         empty = {key: [] for key in (
-            "findings", "leaks", "crashes", "extensions", "steps", "other_findings", "left_out", "not_looked_at",
-            "notes", "loads", "gone")}
+            "findings", "leaks", "crashes", "extensions", "shared", "steps", "other_findings", "left_out",
+            "not_looked_at", "notes", "loads", "gone")}
         return cls({"name": name, "declares": None, "verdict": None, "fails": False, "reasons": [reason], "seconds": 0,
                     "report": None, **empty})
 
@@ -61,6 +61,8 @@ class Result:
             if step["outcome"] in troubles and self.verdict == "unsafe":
                 counts[troubles[step["outcome"]]] = counts.get(troubles[step["outcome"]], 0) + 1
         why = ", ".join("%d %s" % (count, kind) for kind, count in counts.items())
+        if self.shared and self.verdict != "own-gil":
+            why += ", " * bool(why) + "%d shared" % len(self.shared)
         if self.verdict == "unsafe" and any(finding["baseline"] for finding in self.findings):
             new = sum(map(is_new, self.findings))
             why += "; %s" % ("%d new" % new if new else "new" if self.fails else "all known")
@@ -202,7 +204,7 @@ def merged(context, modules):
     for module in modules:
         report["notes"].append({"pid": None, "text": module.summary()})
         report["notes"] += [{"pid": None, "text": "%s: %s" % (module.name, note)}
-                            for note in module.reasons * (module.verdict is None) + module.notes]
+                            for note in module.reasons * (module.verdict is None or bool(module.shared)) + module.notes]
         if module.report:
             add_module(report, module, ids)
             ids += max((finding["id"] for finding in module.report["findings"]), default=0)
