@@ -1,4 +1,4 @@
-"""isan check compares what the modules of own-GIL interpreters hold."""
+"""isan check compares what the modules of own-GIL interpreters hold, and says how much its verdict rests on."""
 import os
 
 import pytest
@@ -36,7 +36,7 @@ def test_single_phase_module_is_never_safe_under_other_gils(target_of, name):
     place = bug["extensions"][0]["place"]
     assert (place["symbol"], os.path.basename(place["file"]), place["line"]) == ("definition", "single_parts.c", line)
     assert (twin["verdict"], twin["shared"], twin["findings"], twin["reasons"]) == ("own-gil", [], [], []), twin
-    assert twin["extensions"][0]["place"] is None
+    assert twin["tried"]["objects"] > 10 and twin["extensions"][0]["place"] is None
 
 
 def test_without_force_a_single_phase_module_is_refused(target_of):
@@ -141,6 +141,25 @@ def test_what_cpython_shares_is_its_own(target_of, tmp_path):
     """The static objects of its extensions, such as datetime's UTC, are no other module's fault, but that extension's."""
     (tmp_path / "clock.py").write_text("from datetime import timezone\nutc = [timezone.utc]\n")
     check = Check(target_of("3.13-plain"), "clock", "_datetime", env={"PYTHONPATH": os.fspath(tmp_path)})
-    assert check.modules["clock"]["shared"] == []
+    assert check.modules["clock"]["shared"] == [] and check.modules["clock"]["tried"]["objects"] > 10
     assert [one["path"] for one in check.modules["_datetime"]["shared"]] == ["_datetime.UTC"]
     assert check.modules["_datetime"]["verdict"] == "unsafe"
+
+
+def test_verdict_says_how_much_was_tried(target_of, tmp_path):
+    """Calls count, of whatever exercise. Wrong arguments are no try."""
+    target, script = target_of("3.13-plain"), tmp_path / "mine.py"
+    module = Check(target, "multi_parts").one()
+    assert module["tried"].pop("objects") > 10
+    assert module["tried"] == {"functions": 3, "functions_called": 1, "functions_run": 1, "types": 2,
+                               "types_instantiated": 1, "own_gil_steps": 2}
+    check = Check(target, "multi_parts", format="text")
+    assert check.out.splitlines()[1].endswith("own-GIL safe  as far as tried (1 of 3 functions)"), check.out
+    script.write_text("import multi_parts as m\nm.use(1)\nlist(map(repr, [m.unused(2)]))\n"
+                      "try: m.unused_too()\nexcept TypeError: pass\ntry: raise m.error\nexcept m.error: pass\n")
+    check = Check(target, "--exercise", script, "multi_parts")
+    assert [check.one()["tried"][key] for key in ("functions", "functions_called", "functions_run")] == [3, 3, 2]
+    check = Check(target, "--exercise", script, "multi_parts", format="text")
+    assert check.out.splitlines()[1].endswith("own-GIL safe"), check.out
+    check = Check(target, "--exercise", script, "multi_parts", "single_parts", format="junit")
+    assert 'name="multi_parts"' in check.out and "as far as tried" not in check.out

@@ -10,6 +10,7 @@ from isan.reports.wording import Wording, escape, plural
 
 from .run import INTERPRETERS, STEPS, WHERE
 from .sharing import Sharing, place_definitions
+from .tried import tried_of
 
 # What an extension says of interpreters, the least first.
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]
@@ -131,6 +132,7 @@ class Judge:
                 mode.failures, mode.unknown = [], True
         self.decide(suspects)
         self.add_notes()
+        self.tried = tried_of(self.steps, self.sharing.reached)
 
     def read_logs(self):
         """Make the report of all steps. Returns {path of a log: Step}."""
@@ -233,8 +235,9 @@ class Judge:
         if single:
             place_definitions(single)
             self.reasons.append(self.sharing.as_it_is())
-            self.reasons.append("beyond that, isan found %s" % (
-                "in its own code what follows" if bad or self.leaks else "nothing in its own code that stands in the way"))
+            self.reasons.append("beyond that, isan found " + (
+                "in its own code what follows" if bad or self.leaks
+                else "nothing in its own code that stands in the way"))
         if own.shared:
             self.reasons.append(self.sharing.of_its_own())
         for mode in bad:

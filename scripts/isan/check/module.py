@@ -36,7 +36,7 @@ class Module(Judge):
         self.gone = []          # findings that only the baseline has
         self.others = {}        # file of another module, or None for CPython itself -> number of findings
         self.declares, self.report, self.crashes, self.files = None, None, [], set()
-        self.sharing = None
+        self.sharing, self.tried = None, None
         self.modes, self.titles = {}, {}
         self.single = []        # the single-phase extensions among its own and those that it loads
         self.runner, self.silent = None, SILENT
@@ -165,7 +165,7 @@ class Module(Judge):
             "reasons": self.reasons, "findings": self.deciding, "leaks": self.leaks, "crashes": self.crashes,
             "extensions": [{key: e.get(key) for key in ("name", "file", "declares", "state", "place")}
                            for e in self.extensions],
-            "shared": self.sharing.objects if self.sharing else [],
+            "shared": self.sharing.objects if self.sharing else [], "tried": self.tried,
             "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)}
                       for done in self.steps],
             "other_findings": [{"module": file, "count": count} for file, count in self.others.items()],

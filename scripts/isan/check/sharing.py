@@ -27,9 +27,9 @@ class Sharing:
     def is_copied(self, finding, is_mine):
         """Whether a finding is about an object that the runtime copied from the import of a single-phase module.
 
-        Since 3.13 the runtime makes these objects in the main interpreter (Python/import.c, import_run_extension), which
-        in these steps runs no other code of the module. Before, the interpreter that imports the module first makes
-        them. is_mine(file): whether a static of that file would be the module's.
+        Since 3.13 the runtime makes these objects in the main interpreter (Python/import.c, import_run_extension),
+        which in these steps runs no other code of the module. Before, the interpreter that imports the module first
+        makes them. is_mine(file): whether a static of that file would be the module's.
         """
         holder, owner = finding["holder"], finding["owner"]
         if not self.single or not owner or finding["object"]["static_type"] or owner["kind"] != "main" and not any(

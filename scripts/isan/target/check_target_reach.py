@@ -12,9 +12,10 @@ import gc
 import sys
 
 STATIC_BUILTIN, HEAPTYPE = 1 << 1, 1 << 9       # Include/object.h, tp_flags
-TOLD = 500              # objects that are told one by one, of those that a single-phase module has, and of others
+TOLD = 500              # how many objects of single-phase modules are told one by one, and how many others
 MODULE, FUNCTION = type(sys), type(lambda: None)
 BUILTIN, METHOD, CLASS_METHOD = type(len), type(str.join), type(dict.__dict__["fromkeys"])
+CYTHON = "cython_function_or_method"            # the type of Cython's functions
 # Objects of these types cannot change. Their items are looked at, too.
 IMMUTABLE = {type(None), bool, type(...), type(NotImplemented), int, str, bytes, float, complex, tuple, frozenset, range,
              slice, type(compile("", "", "exec"))}
@@ -55,7 +56,7 @@ class Reach:
 
     def __init__(self, given):
         self.tops = {name.partition(".")[0] for name in [given["module"], *given["names"]]}
-        self.single = given["single"]
+        self.names, self.single = given["names"], given["single"]
         loaded = {name: module for name, module in sys.modules.items() if issubclass(type(module), MODULE)}
         own = {name: module for name, module in loaded.items() if name.partition(".")[0] in self.tops}
         # What single-phase modules lead to comes first, so that it is known as theirs.
@@ -129,6 +130,20 @@ class Reach:
             at = self.parents[at]
         name = name if name in self.single else self.roots.get(at)
         return name if name in self.single else None
+
+    def counted(self):
+        """(functions and methods written in C, types) of the module, by id.
+
+        They say that they are the module's, or an extension has them in its namespace.
+        """
+        spaces = [dict_of_module(sys.modules[name]).values() for name in self.names if name in sys.modules]
+        named = {id(one) for space in spaces for one in space
+                 if not (is_type(one) and flags_of(one) & STATIC_BUILTIN)}
+        mine = [one for one in self.objects if id(one) in named or self.is_own(one)]
+        types = {id(one) for one in mine if is_type(one)}
+        functions = {id(one) for one in mine if type(one) is BUILTIN or type(one).__name__ == CYTHON}
+        return functions | {id(one) for one in self.objects
+                            if type(one) in (METHOD, CLASS_METHOD) and id(one.__objclass__) in types}, types
 
 
 class Images:
