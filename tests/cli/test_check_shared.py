@@ -65,6 +65,34 @@ def test_object_that_all_modules_hold_is_unsafe(target_of, name):
     assert "own-GIL interpreters have 1 object in common, mortal or mutable: multi_kept.kept (list)" in bug["reasons"]
 
 
+HANDED = """#include <Python.h>
+static int module_exec(PyObject *m)
+{
+    static int imports;
+    static PyObject *kept;
+    if (++imports == 2) {
+        kept = PyList_New(0);
+    }
+    return imports == 3 ? PyModule_AddObjectRef(m, "kept", kept) : 0;
+}
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec}, {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "handed", .m_slots = slots};
+PyMODINIT_FUNC PyInit_handed(void) { return PyModuleDef_Init(&definition); }
+"""
+
+
+@PYTHONS
+def test_object_of_another_interpreter_is_unsafe(target_of, name, tmp_path):
+    """Only one interpreter has it in its module, but it belongs to the other."""
+    target, source = target_of(name), tmp_path / "handed.c"
+    source.write_text(HANDED)
+    build(source, target.python, tmp_path)
+    module = Check(target, "handed", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert module["verdict"] == "unsafe"
+    assert [(one["path"], one["type"], one["owner"]) for one in module["shared"]] == [("handed.kept", "list", 2)]
+
+
 SINGLE = """#include <Python.h>
 static PyTypeObject Thing = {
     PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "single_rest.Thing", .tp_basicsize = sizeof(PyObject)};

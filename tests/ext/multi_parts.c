@@ -1,7 +1,7 @@
 /* The healthy twin of single_parts.c: multi-phase initialisation makes the
  * functions, strings, numbers and types anew for each interpreter.  What stays
  * shared is CPython's own and never changes: None, small numbers, static types,
- * interned names.
+ * interned names.  The sentinel is immortal and has nothing that could change.
  *
  * With KEPT one list in a C static is in the modules of all interpreters. */
 #include <Python.h>
@@ -33,6 +33,8 @@ static PyType_Spec thing = {
     .slots = thing_slots,
 };
 
+static PyObject sentinel[] = {PyObject_HEAD_INIT(&PyBaseObject_Type)};
+
 static int
 add(PyObject *module, const char *name, PyObject *object)
 {
@@ -52,6 +54,7 @@ module_exec(PyObject *module)
         || add(module, "small", PyLong_FromLong(1)) < 0
         || add(module, "empty", PyTuple_New(0)) < 0
         || PyModule_AddObjectRef(module, "none", Py_None) < 0
+        || PyModule_AddObjectRef(module, "sentinel", sentinel) < 0
         || PyModule_AddObjectRef(module, "text_type", (PyObject *)&PyUnicode_Type) < 0) {
         return -1;
     }

@@ -17,11 +17,13 @@ MODULE, FUNCTION = type(sys), type(lambda: None)
 BUILTIN, METHOD, CLASS_METHOD = type(len), type(str.join), type(dict.__dict__["fromkeys"])
 CYTHON = "cython_function_or_method"            # the type of Cython's functions
 # Objects of these types cannot change. Their items are looked at, too.
-IMMUTABLE = {type(None), bool, type(...), type(NotImplemented), int, str, bytes, float, complex, tuple, frozenset, range,
-             slice, type(compile("", "", "exec"))}
+IMMUTABLE = {object, type(None), bool, type(...), type(NotImplemented), int, str, bytes, float, complex, tuple,
+             frozenset, range, slice, type(compile("", "", "exec"))}
 flags_of = type.__dict__["__flags__"].__get__
 dict_of_type = type.__dict__["__dict__"].__get__
 module_of_type = type.__dict__["__module__"].__get__
+name_of_type = type.__dict__["__name__"].__get__
+mro_of_type = type.__dict__["__mro__"].__get__
 dict_of_module = MODULE.__dict__["__dict__"].__get__
 
 
@@ -94,7 +96,7 @@ class Reach:
         if flags_of(thing) & (STATIC_BUILTIN | HEAPTYPE) == STATIC_BUILTIN:
             return ()           # each interpreter has a dictionary of it (Objects/typeobject.c, lookup_tp_dict)
         # type_traverse() in Objects/typeobject.c visits heap types only; a type's dictionary is behind a proxy.
-        found = gc.get_referents(thing) if flags_of(thing) & HEAPTYPE else list(thing.__mro__)
+        found = gc.get_referents(thing) if flags_of(thing) & HEAPTYPE else list(mro_of_type(thing))
         found += gc.get_referents(dict_of_type(thing))
         return found + type.__subclasses__(thing) if self.is_own(thing) else found
 
@@ -141,7 +143,7 @@ class Reach:
                  if not (is_type(one) and flags_of(one) & STATIC_BUILTIN)}
         mine = [one for one in self.objects if id(one) in named or self.is_own(one)]
         types = {id(one) for one in mine if is_type(one)}
-        functions = {id(one) for one in mine if type(one) is BUILTIN or type(one).__name__ == CYTHON}
+        functions = {id(one) for one in mine if type(one) is BUILTIN or name_of_type(type(one)) == CYTHON}
         return functions | {id(one) for one in self.objects
                             if type(one) in (METHOD, CLASS_METHOD) and id(one.__objclass__) in types}, types
 
@@ -189,7 +191,7 @@ def compare(given, tell, owner, reach, others):
         single = reach.copied_from(at)
         told[single is None] = told.get(single is None, 0) + 1
         if told[single is None] <= TOLD:
-            tell("shared", {"path": reach.path(at), "type": type(thing).__name__, "static_type": static,
+            tell("shared", {"path": reach.path(at), "type": name_of_type(type(thing)), "static_type": static,
                             "owner": None if whose < 0 else whose, "single_phase": single})
     tell("compared", len(reach.objects), shared)
 

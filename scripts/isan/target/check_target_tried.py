@@ -5,7 +5,8 @@ interpreter alone, where no other interpreter runs.
 """
 import sys
 
-from check_target_reach import BUILTIN, CLASS_METHOD, CYTHON, METHOD, MODULE, Reach, dict_of_type, is_type
+from check_target_reach import BUILTIN, CLASS_METHOD, CYTHON, METHOD, MODULE, Reach
+from check_target_reach import dict_of_type, is_type, mro_of_type, name_of_type
 
 TOOL = 4                # sys.monitoring reserves 0 to 2 and 5 for debuggers, coverage, profilers and optimizers
 
@@ -38,30 +39,29 @@ class Tried:
             self.monitoring.set_events(TOOL, 0)
             self.monitoring.free_tool_id(TOOL)
 
-    def key(self, function, argument):
+    def key(self, function):
         """The id of a function, of a method by its descriptor, or of a type. None for Python code."""
         kind = type(function)
         if kind is BUILTIN:
             bound = function.__self__
             if bound is not None and not issubclass(type(bound), MODULE):
-                for one in bound.__mro__ if is_type(bound) else type(bound).__mro__:
+                for one in mro_of_type(bound if is_type(bound) else type(bound)):
                     found = dict_of_type(one).get(function.__name__)
                     if found is not None:
                         function = found.__func__ if type(found) is staticmethod else found
                         break
-        elif kind not in (METHOD, CLASS_METHOD) and not is_type(function) \
-                and kind.__name__ != CYTHON:
+        elif kind not in (METHOD, CLASS_METHOD) and not is_type(function) and name_of_type(kind) != CYTHON:
             return None
         self.known[id(function)] = function
         return id(function)
 
     def on_call(self, code, offset, function, argument):
-        key = self.key(function, argument)
+        key = self.key(function)
         if key:
             self.called.add(key)
 
     def on_return(self, code, offset, function, argument):
-        key = self.key(function, argument)
+        key = self.key(function)
         if key:
             self.ran.add(key)
             # A method that runs shows that there is an object.
@@ -70,7 +70,7 @@ class Tried:
                 self.ran.add(id(type(argument)))
 
     def on_c_raise(self, code, offset, function, argument):
-        self.raised = self.key(function, argument)
+        self.raised = self.key(function)
 
     def on_raise(self, code, offset, error):
         if self.raised and not isinstance(error, TypeError):
