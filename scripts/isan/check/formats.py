@@ -13,6 +13,8 @@ from isan.reports.formats import text as text_format
 from isan.reports.formats.json import clean
 from isan.reports.wording import escape, plural
 
+from .tried import how_far
+
 COLUMNS = ["MODULE", "DECLARES", "LOADS IN", "VERDICT", "FOUND"]
 VERDICTS = {"own-gil": "own-GIL safe", "legacy": "legacy only", "main": "main only", "unsafe": "UNSAFE",
             None: "not checked"}
@@ -41,16 +43,19 @@ class Result:
     def unknown(cls, name, reason):
         """The result for a module that could not be checked."""
         empty = {key: [] for key in (
-            "findings", "leaks", "crashes", "extensions", "steps", "other_findings", "left_out", "not_looked_at",
-            "notes", "loads", "gone")}
+            "findings", "leaks", "crashes", "extensions", "shared", "steps", "other_findings", "left_out",
+            "not_looked_at", "notes", "loads", "gone")}
         return cls({"name": name, "declares": None, "verdict": None, "fails": False, "reasons": [reason], "seconds": 0,
-                    "report": None, **empty})
+                    "tried": None, "report": None, **empty})
 
     def as_json(self):
         return {key: value for key, value in self.data.items() if key not in PRIVATE}
 
+    def how_far(self):
+        return how_far(self.tried) if self.verdict == "own-gil" else ""
+
     def summary(self):
-        return "%s: %s" % (escape(self.name), VERDICTS[self.verdict])
+        return ("%s: %s %s" % (escape(self.name), VERDICTS[self.verdict], self.how_far())).rstrip()
 
     def row(self):
         counts = {}
@@ -60,7 +65,9 @@ class Result:
         for step in self.steps:
             if step["outcome"] in troubles and self.verdict == "unsafe":
                 counts[troubles[step["outcome"]]] = counts.get(troubles[step["outcome"]], 0) + 1
-        why = ", ".join("%d %s" % (count, kind) for kind, count in counts.items())
+        why = ", ".join(filter(None, [self.how_far(), *("%d %s" % (count, kind) for kind, count in counts.items())]))
+        if self.shared and self.verdict != "own-gil":
+            why += ", " * bool(why) + "%d shared" % len(self.shared)
         if self.verdict == "unsafe" and any(finding["baseline"] for finding in self.findings):
             new = sum(map(is_new, self.findings))
             why += "; %s" % ("%d new" % new if new else "new" if self.fails else "all known")
@@ -202,7 +209,7 @@ def merged(context, modules):
     for module in modules:
         report["notes"].append({"pid": None, "text": module.summary()})
         report["notes"] += [{"pid": None, "text": "%s: %s" % (module.name, note)}
-                            for note in module.reasons * (module.verdict is None) + module.notes]
+                            for note in module.reasons * (module.verdict is None or bool(module.shared)) + module.notes]
         if module.report:
             add_module(report, module, ids)
             ids += max((finding["id"] for finding in module.report["findings"]), default=0)

@@ -9,6 +9,8 @@ from isan.reports.read import log
 from isan.reports.wording import Wording, escape, plural
 
 from .run import INTERPRETERS, STEPS, WHERE
+from .sharing import Sharing, place_definitions
+from .tried import tried_of
 
 # What an extension says of interpreters, the least first.
 DECLARES = ["single-phase", "main-only", "multi-phase", "shared-gil", "own-gil"]
@@ -22,6 +24,7 @@ class Mode:
     def __init__(self, kind, steps):
         self.kind, self.steps, self.findings, self.troubles, self.unknown = kind, steps, [], [], False
         self.limits = []        # findings that matter only to interpreters with GILs of their own
+        self.shared = []        # objects that several of these interpreters have, by the module's own doing
         refused = [event for done in steps for event in done.failures("import")]
         self.refusal = "%s: %s" % refused[0][3:] if refused else None
         failed = []             # the first failure of each step, but for interpreters in which the import failed
@@ -35,7 +38,7 @@ class Mode:
 
     @property
     def bad(self):
-        return bool(self.findings or self.troubles or self.failures)
+        return bool(self.findings or self.troubles or self.failures or self.shared)
 
 
 class Judge:
@@ -115,6 +118,9 @@ class Judge:
                     steps[process["pid"]] = done
         self.titles = {pid: done.title for pid, done in steps.items()}
         self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
+        own = self.modes["isolated"]
+        self.sharing = Sharing(own.steps, self.single if self.args.force and own.loads else [])
+        own.shared = self.sharing.left
         suspects = self.sort_findings(steps)
         for done in self.steps:
             if done.outcome in ("hung", "crashed", "died"):
@@ -126,6 +132,7 @@ class Judge:
                 mode.failures, mode.unknown = [], True
         self.decide(suspects)
         self.add_notes()
+        self.tried = tried_of(self.steps, self.sharing.reached)
 
     def read_logs(self):
         """Make the report of all steps. Returns {path of a log: Step}."""
@@ -174,8 +181,11 @@ class Judge:
             elif finding["kind"] == "static" and not kinds & reached:
                 continue        # it refused the interpreters that could reach the static
             else:
+                copied = self.sharing.is_copied(finding, self.mine)
                 for kind in kinds:
                     safe = kind != "isolated" and self.is_safe_with_one_gil(finding)
+                    if copied and (safe or kind == "isolated"):
+                        continue        # Sharing has the reason
                     (self.modes[kind].limits if safe else self.modes[kind].findings).append(finding)
         return suspects
 
@@ -209,18 +219,27 @@ class Judge:
             self.reasons += main.failures
             return
         bad = [mode for mode in (main, legacy, own) if mode.bad]
-        forced = self.args.force and self.declares in DECLARES[:DECLARES.index("own-gil")] and own.bad
+        single = self.sharing.single
+        forced = self.args.force and (own.bad and self.declares in DECLARES[:DECLARES.index("own-gil")] or single)
         if bad and not (forced and bad == [own]):
             self.verdict = "unsafe"
         elif legacy.unknown and not (legacy.loads or legacy.refusal):
             self.reasons.append("legacy interpreters: not known, since a module that it imports fails there first")
         elif legacy.refusal:
             self.verdict = "main"
-        elif not own.steps or own.refusal or own.bad or own.unknown:
+        elif not own.steps or own.refusal or own.bad or own.unknown or single or self.sharing.reached is None:
             self.verdict = "legacy"
             self.deciding += together(legacy.limits)
         else:
             self.verdict = "own-gil"
+        if single:
+            place_definitions(single)
+            self.reasons.append(self.sharing.as_it_is())
+            self.reasons.append("beyond that, isan found " + (
+                "in its own code what follows" if bad or self.leaks
+                else "nothing in its own code that stands in the way"))
+        if own.shared:
+            self.reasons.append(self.sharing.of_its_own())
         for mode in bad:
             self.reasons += mode.troubles + mode.failures
             self.deciding += mode.findings
@@ -228,7 +247,7 @@ class Judge:
         for mode in legacy, own:
             if mode.refusal:
                 self.reasons.append(self.refused(mode, suspects))
-        if forced:
+        if forced and not single:
             self.reasons.append("the refusal was lifted by --force; it is right in refusing")
         for mode in legacy, own:
             failing = {event[2]: event[3] for done in mode.steps for event in done.events_like("test")
@@ -258,6 +277,8 @@ class Judge:
             self.notes.append(self.checker.limit)
         if own.unknown or legacy.unknown:
             self.notes.append("not all could be tried")
+        if self.sharing.failed:
+            self.notes.append("what own-GIL interpreters hold could not be compared: %s: %s" % self.sharing.failed)
         if not self.extensions and self.builtin:
             self.notes.append("it is built into Python, where its findings cannot be distinguished from CPython's own:"
                               " only crashes, hangs and failures are judged")

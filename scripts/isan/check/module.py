@@ -36,7 +36,9 @@ class Module(Judge):
         self.gone = []          # findings that only the baseline has
         self.others = {}        # file of another module, or None for CPython itself -> number of findings
         self.declares, self.report, self.crashes, self.files = None, None, [], set()
+        self.sharing, self.tried = None, None
         self.modes, self.titles = {}, {}
+        self.single = []        # the single-phase extensions among its own and those that it loads
         self.runner, self.silent = None, SILENT
         self.began = time.monotonic()
         self.seconds = 0
@@ -44,7 +46,7 @@ class Module(Judge):
     def run_step(self, title, step, kind, isan=True):
         done = self.checker.step(
             self.name, title, step, kind, self.name, self.path, [extension["name"] for extension in self.extensions],
-            self.skip, isan, self.runner, self.silent)
+            self.skip, isan, self.runner, self.silent, self.files, [one["name"] for one in self.single])
         if isan:
             self.steps.append(done)
         return done
@@ -62,8 +64,10 @@ class Module(Judge):
             if os.path.isdir(self.name) and build.is_one(os.path.join(os.curdir, self.name)):
                 self.reasons.append("to check the project in the directory of that name, say ./" + escape(self.name))
             return False
-        found = [{"name": name, "file": file, "importer": importer, "declares": declares, "state": state}
-                 for _, name, file, importer, declares, state in look.events_like("extension")]
+        found = [{"name": name, "file": file, "importer": importer, "declares": declares, "state": state,
+                  "definition": offset}
+                 for _, name, file, importer, declares, state, offset in look.events_like("extension")]
+        self.single = [e for e in found if e["declares"] == "single-phase"]
         top = self.name.partition(".")[0]
         self.extensions = ([e for e in found if e["name"] == self.name]
                            if any(e["name"] == self.name for e in found)
@@ -159,7 +163,9 @@ class Module(Judge):
         return formats.Result({
             "name": self.name, "declares": self.declares, "verdict": self.verdict, "fails": self.fails,
             "reasons": self.reasons, "findings": self.deciding, "leaks": self.leaks, "crashes": self.crashes,
-            "extensions": [{key: e[key] for key in ("name", "file", "declares", "state")} for e in self.extensions],
+            "extensions": [{key: e.get(key) for key in ("name", "file", "declares", "state", "place")}
+                           for e in self.extensions],
+            "shared": self.sharing.objects if self.sharing else [], "tried": self.tried,
             "steps": [{"name": done.title, "outcome": done.outcome, "seconds": round(done.seconds, 2)}
                       for done in self.steps],
             "other_findings": [{"module": file, "count": count} for file, count in self.others.items()],

@@ -25,6 +25,7 @@ SILENT = 60             # seconds without a sign of life, if nothing is known of
 # What a step is called, how it is run (target/check_target.py), and in which kind of interpreter.
 STEPS = [("main", "main", "main"), ("legacy", "sequential", "legacy"), ("legacy, parallel", "parallel", "legacy"),
          ("own-GIL", "sequential", "isolated"), ("own-GIL, parallel", "parallel", "isolated")]
+LOOKS = "hold", "compare", "release"        # phases in which isan compares what interpreters hold
 WHERE = {"main": "the main interpreter", "legacy": "legacy interpreters", "isolated": "own-GIL interpreters"}
 INTERPRETERS = {"main": "main", "legacy": "legacy", "isolated": "own-gil"}     # kind of a step -> the reports' word
 # What CPython, the C library (malloc) and that of C++ print before they abort.
@@ -82,7 +83,7 @@ class Step:
         """A sentence about a crash or hang."""
         phase, number, what_of_it = self.last
         what = {"import": "importing it", "exercise": "exercising it", "end": "ending the interpreter",
-                "exit": "ending the process"}.get(phase, "starting")
+                "exit": "ending the process", **dict.fromkeys(LOOKS, "looking at what it holds")}.get(phase, "starting")
         if what_of_it and what_of_it != self.module:
             what += " (%s)" % what_of_it
         if self.hung:
@@ -168,15 +169,19 @@ class Checker:
 
         yield wait
 
-    def step(self, name, title, step, kind, module, path, names=(), skip=(), isan=True, runner=None, silent=SILENT):
-        """Run a step to its end, or until it has been silent for too long. Returns a Step."""
+    def step(self, name, title, step, kind, module, path, names=(), skip=(), isan=True, runner=None, silent=SILENT,
+             files=(), single=()):
+        """Run a step to its end, or until it has been silent for too long. Returns a Step.
+
+        files: those of the module's extensions. single: the single-phase extensions that are loaded with them.
+        """
         directory = os.path.join(self.directory, store.file_name(name), title.replace(", ", "-"))
         os.makedirs(directory, exist_ok=True)
         result = Step(title, kind, module, directory if isan else None)
         job = {"module": module, "path": path, "fd": None, "source": self.source, "file": self.file, "step": step,
                "kind": kind, "interpreters": self.args.interpreters, "force": self.args.force, "memory": MEMORY,
                "given": {"names": list(names), "skip": sorted(skip), "allow": self.args.allow, "tests": self.tests,
-                         "runner": runner}}
+                         "runner": runner, "module": module, "files": sorted(files), "single": list(single)}}
         env = launch.environment(self.preload) if isan else dict(os.environ)
         if isan:
             env["ISAN_OPTIONS"] = ":".join([*self.options, "log_path=" + directory, "exitcode=0"])

@@ -5,6 +5,8 @@ it writes. It imports as little as it can, and in other interpreters than the ma
 isan also sees what it loads.
 """
 import importlib.machinery
+import os.path
+import posix
 import sys
 import threading
 from posix import write
@@ -13,6 +15,8 @@ try:
     import _interpreters
 except ImportError:                 # before 3.13
     import _xxsubinterpreters as _interpreters
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 # The code that an interpreter runs. It writes an event before each action, so that the last one is what crashed or
 # hung.
@@ -35,7 +39,7 @@ def _task():
         else:
             exec(compile({source!r}, {file!r}, "exec"), dict(
                 __name__="__main__", __file__={file!r},
-                isan_check=dict({given!r}, tell=lambda what, *more: tell(what, {number}, *more))))
+                isan_check=dict({given!r}, phase={phase!r}, tell=lambda what, *more: tell(what, {number}, *more))))
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code:
             return tell("failed", {number}, {phase!r}, type(error).__name__, str(error))
@@ -53,8 +57,9 @@ class Step:
 
     def task(self, number, phase):
         job = self.job
+        source, file = (job["source"], job["file"]) if phase in ("import", "exercise") else self.reach
         return TASK.format(fd=job["fd"], number=number, phase=phase, path=sys.path, module=job["module"],
-                           source=job["source"], file=job["file"], given=job["given"],
+                           source=source, file=file, given=job["given"],
                            force=bool(job["force"] and number and job["kind"] == "isolated"))
 
     def create(self):
@@ -88,8 +93,13 @@ class Step:
     # -- steps -------------------------------------------------------------------
 
     def main(self):
-        for phase in "import", "exercise":
-            exec(self.task(0, phase), {"__name__": "isan_check"})
+        exec(self.task(0, "import"), {"__name__": "isan_check"})
+        sys.path.insert(0, HERE)
+        from check_target_tried import Tried
+        sys.path.remove(HERE)
+        with Tried() as tried:
+            exec(self.task(0, "exercise"), {"__name__": "isan_check"})
+        self.tell("tried", 0, tried.counts(self.job["given"]))
 
     def sequential(self):
         """One interpreter that ends before the next begins; then two that overlap."""
@@ -102,10 +112,21 @@ class Step:
         for phase in phases:
             for interpreter in two, three:
                 self.run(interpreter, phase)
+        if self.job["module"] and self.job["kind"] == "isolated":
+            self.compare(two, three)
         self.end(two)
         for phase in phases[1:]:
             self.run(three, phase)
         self.end(three)
+
+    def compare(self, one, other):
+        """Tell which objects both interpreters reach from the module."""
+        file = os.path.join(HERE, "check_target_reach.py")
+        with open(file, encoding="utf-8") as stream:
+            self.reach = stream.read(), file
+        self.job["given"]["addresses"] = posix.memfd_create("isan check")
+        for phase, interpreter in ("hold", one), ("compare", other), ("release", one):
+            self.run(interpreter, phase)
 
     def parallel(self):
         """Twice: all interpreters import at a time, then all exercise, then all end."""
@@ -207,22 +228,42 @@ def init_of(name):
 
 
 def declared(name, origin, single):
-    """(what an extension declares, the size of its module state or None: single-phase, or not known)."""
-    if single:
-        return "single-phase", None
+    """What an extension declares, and the size of its module state, or None: single-phase, or not known.
+
+    Last the offset in the file of a single-phase definition, or None.
+    """
     try:
         import ctypes
     except ImportError:
-        return "multi-phase", None
+        return "single-phase" if single else "multi-phase", None, None
+    if single:
+        return "single-phase", None, offset_of(single_phase_definition(sys.modules[name]))
     function = getattr(ctypes.PyDLL(origin), init_of(name.rpartition(".")[2]))
     function.restype = ctypes.c_void_p
     address = function()
     if single is None:      # what the function returned is a definition or a module
         kind = ctypes.cast(address + tuple.__itemsize__, ctypes.POINTER(ctypes.c_void_p))[0]
         if ctypes.cast(kind, ctypes.py_object).value.__name__ != "moduledef":
-            return "single-phase", None
+            return "single-phase", None, offset_of(single_phase_definition(sys.modules[name]))
     size, _, support = definition(address)
-    return support, size
+    return support, size, None
+
+
+def single_phase_definition(module):
+    """The address of a module's PyModuleDef, or None."""
+    import ctypes
+    function = ctypes.pythonapi.PyModule_GetDef
+    function.restype, function.argtypes = ctypes.c_void_p, [ctypes.py_object]
+    return function(module) if isinstance(module, type(sys)) else None
+
+
+def offset_of(address):
+    """The offset of a static from the start of its file in memory (dladdr(3)), or None."""
+    import ctypes
+    found = (ctypes.c_void_p * 4)()         # Dl_info; its second member is the start
+    if not address or not ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), found):
+        return None
+    return address - found[1]
 
 
 def definition(address):
