@@ -238,7 +238,7 @@ EXERCISE = {
     "loads_libraries": "mod.stop(); assert mod.go_on('/nowhere') == 0",
     **{f"race_{name}": "mod.run(1, 10)" for name in RACES},
     **{f"race_{name}": "assert mod.run(1, 3) is None" for name in ("flag", "relaxed", "release", "text")},
-    "raw_objects": RAW, "refcounts": REFCOUNTS,
+    "multi_kept": PARTS + "; assert mod.kept == []", "multi_parts": PARTS, "raw_objects": RAW, "refcounts": REFCOUNTS,
     **dict.fromkeys(("refuses", "second_crash", "second_hang"), ""),
     "datetime_static": "mod.keep(None)",
     "single_class": PARTS + "; assert issubclass(mod.error, Exception)", "single_parts": PARTS,
