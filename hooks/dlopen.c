@@ -3,6 +3,7 @@
  * dl_iterate_phdr tells isan's unwinder what the registry knows. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <link.h>
 #include <stdio.h>
@@ -134,24 +135,33 @@ dlopen(const char *name, int flags)
         find_functions();
     }
     void *handle = NULL;
+    const char *file = name;
+    int error = errno;                      /* the program's */
     isan__self.opening++;
-    if (name != NULL && name[0] != 0 && strchr(name, '/') == NULL
-        && (handle = real.open(name, flags | RTLD_NOLOAD)) == NULL
-        && find_along_runpath(name, __builtin_return_address(0), path, sizeof path)) {
-        handle = real.open(path, flags);
+    if (name != NULL && name[0] != 0 && strchr(name, '/') == NULL) {
+        handle = real.open(name, flags | RTLD_NOLOAD);
+        if (handle == NULL && find_along_runpath(name, __builtin_return_address(0), path, sizeof path)) {
+            file = path;
+        }
     }
     else if (name != NULL && name[0] == '$' && expand_origin(name, __builtin_return_address(0), path, sizeof path)) {
-        handle = real.open(path, flags);
+        file = path;
     }
+    errno = error;
     if (handle == NULL) {
+        handle = real.open(file, flags);
+    }
+    if (handle == NULL && file != name) {
         handle = real.open(name, flags);
     }
+    error = errno;
     isan__self.opening--;
     if (handle != NULL) {
         isan__publish_module_loaded(handle);
         dlerror();                          /* clears errors of isan's own look-ups */
         ISAN__ASSERT(isan__holds_no_lock());
     }
+    errno = error;
     return handle;
 }
 
@@ -166,11 +176,12 @@ dlclose(void *handle)
     if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
         isan__peek(&dynamic, &map->l_ld, sizeof dynamic);
     }
-    int result = real.close(handle);
+    int result = real.close(handle), error = errno;
     if (result == 0 && dynamic != NULL) {
         isan__modules_closed(dynamic);
         ISAN__ASSERT(isan__holds_no_lock());
     }
+    errno = error;
     return result;
 }
 
