@@ -126,7 +126,7 @@ def read(text):
         for line in part.splitlines():
             if not line.startswith("ISAN_API"):
                 continue
-            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxprRvteE*+f]*)"(?:, \'([-onmd=sS.])\')?\)', line)
+            row = re.fullmatch(r'ISAN_API(|_SLOT|_JUMP)\((\w+), "([-oaidxmprRvteE*+f]*)"(?:, \'([-onmd=sS.])\')?\)', line)
             left = re.fullmatch(r'ISAN_API_LEFT_OUT\((\w+), "(.{10,})"\)', line)
             name = row[2] if row else left[1] if left else None
             if name is None or (row and (row[1] == "_JUMP") != (row[4] is None)):

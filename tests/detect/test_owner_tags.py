@@ -293,9 +293,9 @@ def test_use_of_a_freed_object_of_an_ended_interpreter(kind, run, findings, flav
 # With four slots the slot of an ended interpreter is soon needed again.
 NO_DESCRIPTORS = """
 import _interpreters, os, resource, sys
-code = f"import sys; sys.path.insert(0, {sys.argv[1]!r}); import attr_borrowed\\n"
+code = f"import sys; sys.path.insert(0, {sys.argv[1]!r}); import declare\\n"
 a = _interpreters.create()
-assert _interpreters.exec(a, code + "class Thing: x = 1\\nattr_borrowed.store(thing := Thing())") is None
+assert _interpreters.exec(a, code + "declare.put(bytearray(100))") is None
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 limit, descriptors = 64, []
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit if sys.argv[2] == "hard" else hard))
@@ -309,7 +309,7 @@ for descriptor in descriptors:
     os.close(descriptor)
 for _ in range(8):
     b = _interpreters.create()
-    failed = _interpreters.exec(b, code + "attr_borrowed.hasattr('x')")
+    failed = _interpreters.exec(b, code + "declare.use(len)")
     assert failed is None, failed.errdisplay
     _interpreters.destroy(b)
 """
@@ -319,9 +319,9 @@ for _ in range(8):
 def test_end_without_a_free_descriptor(limit, run, findings, flavor_python, version, tmp_path):
     """isan reads /proc/self/maps to count what an interpreter has left.  It raises the soft limit for that.  Where it cannot,
     the slot is not given to another interpreter."""
-    build("attr_borrowed.c", flavor_python("fast", version), tmp_path)
+    build("declare.c", flavor_python("fast", version), tmp_path)
     run("-c", NO_DESCRIPTORS, tmp_path, limit, options="slots=4")
-    owners = {f["owner"]["id"] for f in findings() if f["object"]["type"] == "Thing"}
+    owners = {f["owner"]["id"] for f in findings() if f["object"]["type"] == "bytearray"}
     assert owners == {1}
 
 
