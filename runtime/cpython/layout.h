@@ -124,6 +124,14 @@ enum {
      * ascii:1. */
     ISAN__STR_INTERNED = 3, ISAN__STR_INTERNED_IMMORTAL = 2,
 };
+/* Is it a word of a free list of this PyInterpreterState?  Its entries are deallocated objects, and old pointers. */
+static inline bool
+isan__is_free_list_entry(const char *interp, const char *word)
+{
+    return interp != NULL && (size_t)(word - interp) - isan__py.free_lists
+        < (size_t)(isan__py.free_lists_end - isan__py.free_lists);
+}
+
 /* The type of an object that is readable. */
 static inline const void *
 isan__object_type(const void *op)

@@ -168,6 +168,19 @@ isan__graph_is_consistent(const struct isan__graph *g)
     return true;
 }
 
+/* An object in a free list still has its old pointers.  Where objects have no marks (core/block.h),
+ * isan__object_in() does not find it, as its count is 0. */
+static bool
+is_in_free_list(const struct isan__graph *g, const char *block, const char *op)
+{
+    size_t size = isan__block_size(block), before = 0;
+    bool unmarked = isan__stock && !isan__interp_of(g->slot)->marked && !(isan__load_tag(block) & ISAN__RAW);
+    for (; op == NULL && unmarked && before <= 2 * ISAN__GRANULE && before < size; before += ISAN__GRANULE) {
+        op = isan__is_object(block + before, size - before, true, true) ? block + before : NULL;
+    }
+    return op != NULL && isan__reference_count(op) == 0;
+}
+
 bool
 isan__graph_add(struct isan__graph *g, char *block, char *op)
 {
@@ -186,8 +199,7 @@ isan__graph_add(struct isan__graph *g, char *block, char *op)
     node->op = op;
     node->external_ref = (uint32_t)isan__table_get(&g->static_refs, (uint64_t)block);
     node->n_refs = node->external_ref ? g->external_refs[node->external_ref - 1].count : 0;
-    /* An object in a free list still has its old pointers. */
-    node->no_outgoing = g->living && op != NULL && isan__reference_count(op) == 0;
+    node->no_outgoing = g->living && is_in_free_list(g, block, op);
     ISAN__ASSERT(is_in_order(g, g->n - 1));
     return true;
 }
@@ -302,7 +314,8 @@ visit_word(size_t at, uint64_t word, void *arg)
     }
     if (to != NULL
         && (scan->op ? !isan__graph_is_link(g, isan__object_type(scan->op), scan->start + at - scan->op)
-            : !isan__is_dict_hash(scan->start, scan->size, at, scan->stable))) {
+            : !isan__is_dict_hash(scan->start, scan->size, at, scan->stable)
+                && !isan__is_free_list_entry(isan__interp_of(g->slot)->interp, scan->start + at))) {
         scan->visit(g, scan->i, (uint32_t)at, (size_t)(to - g->nodes), scan->arg);
     }
     return true;

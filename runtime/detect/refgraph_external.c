@@ -53,7 +53,7 @@ add_ref_from_runtime(size_t at, uint64_t word, void *arg)
     struct isan__graph *g = arg;
     const char *to = isan__graph_target(g, word);
     char *block = to ? isan__block_of(to) : NULL;
-    if (block != NULL) {
+    if (block != NULL && !isan__is_free_list_entry(isan__interp_of(g->slot)->interp, isan__py.runtime + at)) {
         add_static_ref(g, &(struct isan_holder){ .address = (uint64_t)(isan__py.runtime + at) }, block,
                        ISAN__RETAINER_runtime);
     }

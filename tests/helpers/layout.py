@@ -42,6 +42,8 @@ FACTS = {
     "unicode_header": "sizeof(PyCompactUnicodeObject) - sizeof(PyASCIIObject)",
 }
 FACTS_311 = {
+    "free_lists": "offsetof(PyInterpreterState, list.free_list)",
+    "free_lists_end": "offsetof(PyInterpreterState, dict_state.keys_numfree)",
     "frame_is_entry": "offsetof(_PyInterpreterFrame, is_entry)",
     "runtime_finalizing": "offsetof(struct pyruntimestate, _finalizing)",
 }
