@@ -1,13 +1,14 @@
 /* The interceptors of _exit() and of the functions that replace the program by another: nothing that
  * exit() does is done, so isan reports now.
  *
- * All of this is async-signal-safe once isan has started.  glibc's own calls do not come here: those
- * in exit(), posix_spawn() and system(), and in execl(), execlp() and execle(). */
+ * All of this is async-signal-safe once isan has started.  Calls within glibc bypass
+ * these wrappers: exit(), posix_spawn(), system(), execl(), execlp(), execle(). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <unistd.h>
 
 #include "runtime/core/events.h"
+#include "runtime/core/log.h"
 
 static struct {
     void (*exit)(int);
@@ -50,7 +51,7 @@ publish_execution(const char *path)
     if (real.exit == NULL) {
         find_functions();
     }
-    if (path == NULL || access(path, F_OK) == 0) {
+    if (isan__recording && isan__log_is_own() && isan__log_has_findings() && (path == NULL || access(path, F_OK) == 0)) {
         isan__publish_process_ends(NULL);
     }
 }

@@ -82,7 +82,8 @@ mark_created(void *op)
     }
     if ((isan__slot_t)tag != isan__slot) {
         isan__sync_thread_state(false);
-        if (isan__slot == 0 || !(isan__stock || tag & ISAN__RAW || isan__share_obmalloc((isan__slot_t)tag, isan__slot))) {
+        if (isan__slot == 0 || tag & ISAN__FREED
+            || !(isan__stock || tag & ISAN__RAW || isan__share_obmalloc((isan__slot_t)tag, isan__slot))) {
             return;
         }
         isan__retag(block, isan__slot);

@@ -92,7 +92,7 @@ halt_if_requested(uint32_t finding)
         return;
     }
     isan__log_close();
-    isan__report();
+    isan__report(false);
     signal(SIGABRT, SIG_DFL);
     abort();
 }
@@ -123,7 +123,7 @@ record_crash(int signal, siginfo_t *info, void *ucontext)
 #endif
     }
     isan__scan_immortals("the crash");
-    isan__report();
+    isan__report(true);
 }
 
 /* An alternate stack may have room for little more than what the kernel puts there (MINSIGSTKSZ of
@@ -239,7 +239,8 @@ static void
 ignore_timers_at_end(isan__slot_t slot)
 {
     (void)slot;
-    if (!isan__initialized()) {             /* Python itself ends (Python/pylifecycle.c, Py_FinalizeEx) */
+    /* Python itself ends (Python/pylifecycle.c, Py_FinalizeEx).  A filter may kill for getitimer(). */
+    if (!isan__initialized() && !isan__has_syscall_filter()) {
         isan__ignore_periodic_timers();
     }
 }
@@ -257,31 +258,45 @@ scan_statics_at_end(isan__slot_t slot)
     isan__scan_statics();
 }
 
-/* Closes the log and reports.  Returns the exit status. */
+/* Closes the log and reports.  Returns the exit status.  If another thread does that now, as when
+ * main() returns and a thread calls _exit(), this waits for it, and the report counts for both. */
 static int
 end_with(int status)
 {
-    isan__log_close();
-    return isan__report_at_end() == 86 && isan__options.exitcode != 0 ? (int)isan__options.exitcode : status;
+    static pid_t reporting;                 /* a forked child has its own end */
+    static int reported;
+    const struct timespec pause = { .tv_nsec = 2000000 };
+    const pid_t self = getpid();
+    bool is_second = __atomic_exchange_n(&reporting, self, __ATOMIC_ACQ_REL) == self;
+    if (!is_second) {
+        isan__log_close();
+        reported = isan__report_at_end();
+        __atomic_store_n(&reporting, 0, __ATOMIC_RELEASE);
+    }
+    for (long n = 0; is_second && __atomic_load_n(&reporting, __ATOMIC_ACQUIRE) == self
+                     && n < (isan__options.report_timeout + 20) * 500; n++) {
+        nanosleep(&pause, NULL);
+    }
+    return reported == 86 && isan__options.exitcode != 0 ? (int)isan__options.exitcode : status;
 }
 
 /* A signal handler may be here, so this scans nothing.  execve() may fail, so the log stays open. */
 static void
 end_at_once(int *status)
 {
-    if (!isan__recording || !isan__log_is_own()) {
+    if (!isan__log_is_own()) {
         return;
     }
-    if (status == NULL) {
-        if (isan__log_has_findings()) {
-            isan__report();
-        }
-        return;
+    if (status != NULL) {
+        *status = end_with(*status);
     }
-    *status = end_with(*status);
+    else if (isan__recording && isan__log_has_findings()) {
+        isan__report(false);
+    }
 }
 
-/* quick_exit() calls what was registered first at last, and then glibc's own _exit(). */
+/* quick_exit() calls its handlers in reverse order, then glibc's internal _exit(), which
+ * hooks/exit.c does not see. */
 static void
 end_quickly(void)
 {

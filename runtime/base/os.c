@@ -96,8 +96,8 @@ static pid_t own_pid;                       /* 0: this process has not asked yet
 /* Has the process a filter of system calls?  A call that the filter does not allow may be
  * fatal.  Filters of services do not allow process_vm_readv (systemd.exec(5),
  * SystemCallFilter=@system-service).  Some programs install their filter late. */
-static bool
-has_syscall_filter(void)
+bool
+isan__has_syscall_filter(void)
 {
     static bool has;
     if (!has && syscall(SYS_prctl, PR_GET_SECCOMP, 0L, 0L, 0L, 0L) != 0) {
@@ -131,7 +131,7 @@ copy_if_readable(void *to, const void *from, size_t size)
         own_pid = getpid();
     }
     struct iovec local = { to, size }, remote = { (void *)from, size };
-    if (!has_syscall_filter()) {
+    if (!isan__has_syscall_filter()) {
         ssize_t n = syscall(SYS_process_vm_readv, own_pid, &local, 1L, &remote, 1L, 0L);
         if (n >= 0 || (errno != ENOSYS && errno != EPERM)) {
             return n == (ssize_t)size;

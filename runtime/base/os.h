@@ -39,6 +39,7 @@ isan__is_user_address(uint64_t address)
 {
     return address >= ISAN__PAGE && address >> 47 == 0;
 }
+bool isan__has_syscall_filter(void);        /* seccomp(2): a call that it does not allow may be fatal */
 /* A predicate for isan__peek(): true if the bytes are mapped and stay so, which
  * saves it a system call. */
 extern bool (*isan__is_known_memory)(const char *from, size_t size);

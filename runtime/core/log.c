@@ -184,7 +184,7 @@ open_file(const char *directory)
     return true;
 }
 
-/* Memory is made usable ahead of the writers, too: mlockall(2) would fill all that is usable. */
+/* The window becomes writable step by step, because mlockall(2) fills all writable memory. */
 static bool
 open_memory(void)
 {

@@ -7,8 +7,8 @@
  * reporter, waits for it, and ends with its exit status.
  *
  * The program may be crashing, and its other threads may hold any lock.  So all is prepared when
- * the process starts, and the children make system calls only.  These are not the C library's
- * functions, which may be ThreadSanitizer's. */
+ * the process starts, and the children make system calls only, through syscall(): the C library's
+ * functions may be ThreadSanitizer's. */
 #define _GNU_SOURCE
 #include "runtime/core/reporter.h"
 
@@ -194,6 +194,10 @@ execute(const char *log)
     for (int signal = 1; signal < NSIG; signal++) {
         syscall(SYS_rt_sigaction, signal, &default_action, NULL, sizeof no_mask);
     }
+    static const int of_terminals[] = { SIGINT, SIGQUIT, SIGHUP, SIGTSTP };     /* sent to the program's whole group */
+    for (size_t i = 0; i < sizeof of_terminals / sizeof *of_terminals; i++) {
+        ignore_if_default(of_terminals[i]);
+    }
     change_mask(&no_mask, NULL);
     int fd;                                 /* the program may have closed the standard streams */
     while ((fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO) {
@@ -247,7 +251,8 @@ static _Noreturn void
 attend(void)
 {
     raise_limits();
-    /* Others may wait for the end of what the program writes.  And it may have as many files as it can. */
+    /* Readers of the program's pipes wait until all copies are closed.  And the program may have used up
+     * its descriptors. */
     syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
     const char *log = isan__log_save();
     int status = log != NULL ? run_reporter(log) : NOT_RUN;
@@ -260,7 +265,7 @@ attend(void)
     end_child(status & 0xff);
 }
 
-/* The attendant ends in time.  This bounds the wait if it is stopped. */
+/* The attendant ends within report_timeout, unless a signal stops it.  This bounds the wait then. */
 static bool
 wait_for_attendant(pid_t child, int *status)
 {
@@ -283,7 +288,7 @@ wait_for_attendant(pid_t child, int *status)
 /* Does nothing if the same has been reported: after execve() failed, or by a handler of crashes that
  * calls _exit().  All signals are blocked. */
 static int
-report(void)
+report(bool crashed)
 {
     static pid_t reported_by;
     static uint32_t reported;
@@ -291,7 +296,7 @@ report(void)
     if (program[0] == 0 || !isan__log_is_own()) {
         return -1;
     }
-    if (reported_by == getpid() && reported == isan__log_findings()) {
+    if (!crashed && reported_by == getpid() && reported == isan__log_findings()) {
         return status;
     }
     reported_by = getpid();
@@ -314,12 +319,12 @@ report(void)
 }
 
 int
-isan__report(void)
+isan__report(bool crashed)
 {
     const uint64_t all = ~0ull;
     uint64_t before;
     change_mask(&all, &before);
-    int status = report();
+    int status = report(crashed);
     change_mask(&before, NULL);
     return status;
 }
@@ -335,7 +340,7 @@ isan__report_at_end(void)
     }
     change_mask(&all, &before);
     ignore_notices();                       /* other threads do not block them */
-    int status = report();
+    int status = report(false);
     for (int n = 0; n < 10000 && syscall(SYS_rt_sigtimedwait, &all, NULL, &now, sizeof all) > 0; n++) {
     }
     change_mask(&before, NULL);

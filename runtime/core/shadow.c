@@ -225,7 +225,7 @@ may_have_blocks(const struct mapping *m)
         && !(m->start >= (isan__tsan ? TSAN_APP_LOW : ISAN__SHADOW) && m->start < TSAN_APP_HIGH);
 }
 
-/* A program that has all the descriptors it may have gets two more for the moment. */
+/* If the program has used up its descriptors, this raises the limit by two for the moment. */
 static int
 open_for_reading(const char *path)
 {

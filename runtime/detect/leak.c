@@ -522,8 +522,8 @@ count_block(char *block, void *n)
     ++*(uint32_t *)n;
 }
 
-/* Records what slot's interpreter left (query 0) or owns.  Returns the number of blocks.  If they
- * cannot be counted, that is not 0: the slot must not be given to another interpreter. */
+/* Records what slot's interpreter left (query 0) or owns.  Returns the number of blocks.  UINT32_MAX
+ * if they cannot be counted: the slot is then not reused. */
 static uint32_t
 analyse_slot(isan__slot_t slot, uint32_t query)
 {

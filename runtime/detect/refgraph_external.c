@@ -23,7 +23,8 @@ find_or_add_ref(struct isan__graph *g, size_t index, int retainer)
 
 /* --- from statics ------------------------------------------------------------------------ */
 
-/* A static refers to the block.  One that a finding has named is its holder, else the first. */
+/* A static refers to the block.  Its holder is the static that a finding names; if there is none, the
+ * first. */
 static void
 add_static_ref(struct isan__graph *g, const struct isan_holder *holder, char *block, int retainer)
 {

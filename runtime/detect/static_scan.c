@@ -135,8 +135,8 @@ isan__visit_statics(void (*word)(const struct isan_holder *where, uint64_t value
     walk_modules(&walk);
 }
 
-/* A static may have an old word by chance: a buffer of bytes, an entry that was consumed.  So the
- * first static counts only among those of the highest rank. */
+/* A static may hold the address by chance (a buffer of bytes, a consumed entry).  So the first static
+ * of the highest rank is taken. */
 enum { NOT_FOUND, POINTS_AT_IT, OTHERS_IMPORTED, REPORTED };
 struct holder_search {
     struct walk walk;

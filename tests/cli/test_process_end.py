@@ -95,6 +95,24 @@ void signal_at_exit(int signal)
     late = signal;
     atexit(send_late);
 }
+static void interrupt_late(void)
+{
+    if (fork() == 0) {
+        signal(SIGINT, SIG_IGN);
+        usleep(200000);
+        kill(0, SIGINT);                /* as Ctrl-C does */
+        exit_by_system_call();
+    }
+}
+void interrupt_at_exit(void) { atexit(interrupt_late); }
+static void *exit_late(void *arg)
+{
+    usleep(50000);                      /* a report takes longer */
+    _exit(7);
+    return arg;
+}
+static void start_late(void) { start(exit_late); }
+void exit_twice(void) { atexit(start_late); }
 
 static void at_exit(void) { printf("atexit\n"); }
 static void end_at_once(int signal) { _exit(signal); }
@@ -257,6 +275,8 @@ except OSError:
     again = FINDING.replace("cache_static", "exc_static").split("ctypes.CDLL(LIB)")[1]
     done = end(FINDING + fails + again, 86, 2, NAME="/")
     assert "exc_static" in done.stderr
+    done = end(FINDING + fails + "os.kill(os.getpid(), signal.SIGSEGV)", -signal.SIGSEGV, 2, NAME="/")
+    assert "the program was killed by SIGSEGV" in done.stderr
 
 
 def test_children_that_have_this_memory_do_not_report(end):
@@ -344,6 +364,15 @@ def test_there_is_no_file_of_the_log(end):
 def test_signals_during_the_report(end):
     """They come too late to change how the process ends."""
     end(FINDING + "lib.signal_at_exit(signal.SIGTERM)", 86, 1)
+
+
+def test_ctrl_c_during_the_report(end):
+    end(FINDING + "lib.interrupt_at_exit()", 86, 1)
+
+
+def test_two_threads_end_the_process(end):
+    """One calls exit(); while isan reports, another calls _exit()."""
+    end(FINDING + "lib.exit_twice()", 86, 1)
 
 
 # --- the reporter fails ---------------------------------------------------------------------------
