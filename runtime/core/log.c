@@ -308,15 +308,16 @@ isan__log_save(void)
 {
     struct generation *own = &generations[n_ancestors];
     const char *parent = "";
-    if (syscall(SYS_faccessat, AT_FDCWD, temporary, W_OK | X_OK) < 0) {
-        strcpy(temporary, "/tmp");
-    }
     own->base = file.base;
     own->size = __atomic_load_n(&header()->tail, __ATOMIC_ACQUIRE);
     for (struct generation *log = generations; log <= own; log++) {
         if (!write_log(log, parent)) {
             int error = errno;
             isan__log_unsave();
+            if (strcmp(temporary, "/tmp") != 0) {
+                strcpy(temporary, "/tmp");
+                return isan__log_save();
+            }
             isan__say("cannot write the log in %s: %s; give a log_path", temporary, strerrordesc_np(error));
             return NULL;
         }

@@ -2,6 +2,7 @@
 #include "runtime/detect/refgraph.h"
 
 #include "python.h"
+#include "runtime/core/interp.h"
 #include "runtime/core/shadow.h"
 #include "runtime/detect/gc_visibility.h"
 #include "shadow.h"
@@ -16,6 +17,15 @@ uint32_t
 isan__reference_count(const char *op)
 {
     return (uint32_t)*(const uint64_t *)op;
+}
+
+/* runtime/core/interp.c.  The objects of this interpreter have no marks. */
+struct isan__interp *
+isan__interp_of(isan__slot_t slot)
+{
+    static struct isan__interp interp;
+    (void)slot;
+    return &interp;
 }
 
 static void
@@ -78,6 +88,27 @@ TEST(nodes_are_found_by_their_blocks_and_objects)
     EXPECT(node(BIG / 2) == NULL);
     EXPECT(isan__graph_is_consistent(&graph));
     isan__graph_end(&graph);
+}
+
+static struct isan__node *
+add_object_without_a_mark(uint64_t count)
+{
+    begin(true);
+    isan__stock = true;
+    tag_block(0, 64, 0);
+    memcpy(arena, &(struct unit_object){ count, &unit_type }, 16);
+    EXPECT(isan__graph_add(&graph, arena, NULL));
+    return node(0);
+}
+
+TEST(an_object_without_a_mark_in_a_free_list_refers_to_nothing)
+{
+    EXPECT(add_object_without_a_mark(0)->no_outgoing);
+}
+
+TEST(memory_that_is_no_object_in_a_free_list_may_refer_to_blocks)
+{
+    EXPECT(!add_object_without_a_mark(1)->no_outgoing);
 }
 
 TEST(a_graph_has_no_more_nodes_than_there_is_room)
