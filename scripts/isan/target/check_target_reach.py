@@ -46,7 +46,10 @@ def made_in(thing):
         of = thing.__self__         # a static method
     elif kind not in (BUILTIN, FUNCTION) and not is_type(thing):
         of = kind
-    name = module_of_type(of) if is_type(of) else of.__module__
+    try:
+        name = module_of_type(of) if is_type(of) else of.__module__
+    except AttributeError:          # a heap type whose name in the PyType_Spec has no dot
+        return ""
     return name if type(name) is str else ""
 
 
