@@ -140,6 +140,16 @@ class Proxy:
     def __getattribute__(self, name):
         raise SystemExit("called by isan")
     __hash__ = __eq__ = None
+def called(*arguments):
+    raise SystemExit("called by isan")
+class Meta(type):
+    __eq__ = __ne__ = __hash__ = __getattribute__ = called
+class Compared(metaclass=Meta):
+    def __call__(self):
+        return self
+compared, table = Compared(), {"a": [Compared()], "b": (Compared,)}
+def call():
+    return compared(), compared()
 proxy = Proxy()
 def function(a, b=[1], *, c={"d": Proxy}):
     return lambda: (a, b, c)
@@ -160,8 +170,11 @@ def test_what_a_healthy_module_holds_is_not_run(target_of, name, tmp_path):
     (tmp_path / "odd").mkdir()
     os.symlink(extension, tmp_path / "odd" / extension.name)
     (tmp_path / "odd/__init__.py").write_text("from . import multi_parts\n" + PROXIES)
-    module = Check(target, "odd", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    exercise = tmp_path / "exercise.py"
+    exercise.write_text("import odd\nodd.call()\n")
+    module = Check(target, "--exercise", exercise, "odd", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
     assert (module["verdict"], module["shared"], module["reasons"]) == ("own-gil", [], []), module
+    assert module["tried"]
     assert not any("could not be compared" in note for note in module["notes"]), module["notes"]
 
 
