@@ -140,6 +140,16 @@ class Proxy:
     def __getattribute__(self, name):
         raise SystemExit("called by isan")
     __hash__ = __eq__ = None
+def called(*arguments):
+    raise SystemExit("called by isan")
+class Meta(type):
+    __eq__ = __ne__ = __hash__ = __getattribute__ = called
+class Compared(metaclass=Meta):
+    def __call__(self):
+        return self
+compared, table = Compared(), {"a": [Compared()], "b": (Compared,)}
+def call():
+    return compared(), compared()
 proxy = Proxy()
 def function(a, b=[1], *, c={"d": Proxy}):
     return lambda: (a, b, c)
@@ -160,8 +170,11 @@ def test_what_a_healthy_module_holds_is_not_run(target_of, name, tmp_path):
     (tmp_path / "odd").mkdir()
     os.symlink(extension, tmp_path / "odd" / extension.name)
     (tmp_path / "odd/__init__.py").write_text("from . import multi_parts\n" + PROXIES)
-    module = Check(target, "odd", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    exercise = tmp_path / "exercise.py"
+    exercise.write_text("import odd\nodd.call()\n")
+    module = Check(target, "--exercise", exercise, "odd", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
     assert (module["verdict"], module["shared"], module["reasons"]) == ("own-gil", [], []), module
+    assert module["tried"]
     assert not any("could not be compared" in note for note in module["notes"]), module["notes"]
 
 
@@ -191,3 +204,31 @@ def test_verdict_says_how_much_was_tried(target_of, tmp_path):
     assert check.out.splitlines()[1].endswith("own-GIL safe"), check.out
     check = Check(target, "--exercise", script, "multi_parts", "single_parts", format="junit")
     assert 'name="multi_parts"' in check.out and "as far as tried" not in check.out
+
+
+UNDOTTED = """#include <Python.h>
+static PyType_Slot type_slots[] = {{0, NULL}};
+static PyType_Spec spec = {
+    .name = "Undotted", .basicsize = sizeof(PyObject), .flags = Py_TPFLAGS_DEFAULT, .slots = type_slots};
+static int module_exec(PyObject *m)
+{
+    PyObject *type = PyType_FromSpec(&spec);
+    int result = type == NULL ? -1 : PyModule_AddObjectRef(m, "Undotted", type);
+    Py_XDECREF(type);
+    return result;
+}
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec}, {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "undotted", .m_slots = slots};
+PyMODINIT_FUNC PyInit_undotted(void) { return PyModuleDef_Init(&definition); }
+"""
+
+
+def test_type_without_a_module_is_no_trouble(target_of, tmp_path):
+    """Such a type has no __module__."""
+    target, source = target_of("3.13-plain"), tmp_path / "undotted.c"
+    source.write_text(UNDOTTED)
+    build(source, target.python, tmp_path)
+    module = Check(target, "undotted", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert (module["verdict"], module["shared"], module["reasons"]) == ("own-gil", [], []), module
+    assert module["tried"]["types"] == 1 and not any("could not be compared" in note for note in module["notes"])

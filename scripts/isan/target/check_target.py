@@ -99,7 +99,11 @@ class Step:
         sys.path.remove(HERE)
         with Tried() as tried:
             exec(self.task(0, "exercise"), {"__name__": "isan_check"})
-        self.tell("tried", 0, tried.counts(self.job["given"]))
+        try:
+            counts = tried.counts(self.job["given"])
+        except Exception:       # the verdict does not depend on the counts
+            return
+        self.tell("tried", 0, counts)
 
     def sequential(self):
         """One interpreter that ends before the next begins; then two that overlap."""

@@ -62,7 +62,7 @@ class Exercise:
             if attribute.startswith("_"):
                 continue
             if isinstance(value, type):
-                whose = str(value.__module__).partition(".")[0].strip("_")
+                whose = str(getattr(value, "__module__", "")).partition(".")[0].strip("_")
                 python = any(isinstance(member, FunctionType) for member in vars(value).values())
                 if whose != mine or python or not self.harmless(attribute) or issubclass(value, BaseException):
                     continue

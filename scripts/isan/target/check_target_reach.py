@@ -17,8 +17,9 @@ MODULE, FUNCTION = type(sys), type(lambda: None)
 BUILTIN, METHOD, CLASS_METHOD = type(len), type(str.join), type(dict.__dict__["fromkeys"])
 CYTHON = "cython_function_or_method"            # the type of Cython's functions
 # Objects of these types cannot change. Their items are looked at, too.
-IMMUTABLE = {object, type(None), bool, type(...), type(NotImplemented), int, str, bytes, float, complex, tuple,
-             frozenset, range, slice, type(compile("", "", "exec"))}
+IMMUTABLE = {id(one) for one in (
+    object, type(None), bool, type(...), type(NotImplemented), int, str, bytes, float, complex, tuple, frozenset, range,
+    slice, type(compile("", "", "exec")))}
 flags_of = type.__dict__["__flags__"].__get__
 dict_of_type = type.__dict__["__dict__"].__get__
 module_of_type = type.__dict__["__module__"].__get__
@@ -37,16 +38,24 @@ def is_type(thing):
     return issubclass(type(thing), type)
 
 
+def is_method(thing):
+    """`in` would compare types with ==, and so run code of a metaclass."""
+    return type(thing) is METHOD or type(thing) is CLASS_METHOD
+
+
 def made_in(thing):
     """The name of the module that a type, a function or an instance's type says it is of, or ""."""
     kind, of = type(thing), thing
-    if kind in (METHOD, CLASS_METHOD):
+    if is_method(thing):
         of = thing.__objclass__
     elif kind is BUILTIN and not thing.__module__ and is_type(thing.__self__):
         of = thing.__self__         # a static method
-    elif kind not in (BUILTIN, FUNCTION) and not is_type(thing):
+    elif kind is not BUILTIN and kind is not FUNCTION and not is_type(thing):
         of = kind
-    name = module_of_type(of) if is_type(of) else of.__module__
+    try:
+        name = module_of_type(of) if is_type(of) else of.__module__
+    except AttributeError:          # a heap type whose name in the PyType_Spec has no dot
+        return ""
     return name if type(name) is str else ""
 
 
@@ -121,7 +130,7 @@ class Reach:
         if is_type(parent):        # of a static type only the dictionary's items are referents
             key = next((key for key, value in dict_of_type(parent).items() if value is thing), None)
             return "." + key if type(key) is str else ""
-        if type(parent) in (list, tuple):
+        if type(parent) is list or type(parent) is tuple:
             return "[%d]" % next(i for i, value in enumerate(parent) if value is thing)
         return ""
 
@@ -145,7 +154,7 @@ class Reach:
         types = {id(one) for one in mine if is_type(one)}
         functions = {id(one) for one in mine if type(one) is BUILTIN or name_of_type(type(one)) == CYTHON}
         return functions | {id(one) for one in self.objects
-                            if type(one) in (METHOD, CLASS_METHOD) and id(one.__objclass__) in types}, types
+                            if is_method(one) and id(one.__objclass__) in types}, types
 
 
 class Images:
@@ -184,7 +193,7 @@ def compare(given, tell, owner, reach, others):
         if id(thing) not in others and whose in (-1, here):
             continue
         static = is_type(thing) and not flags_of(thing) & HEAPTYPE
-        if static and flags_of(thing) & STATIC_BUILTIN or type(thing) in IMMUTABLE and is_immortal(thing) \
+        if static and flags_of(thing) & STATIC_BUILTIN or id(type(thing)) in IMMUTABLE and is_immortal(thing) \
                 or whose < 0 and images.of_cpython(id(thing), given["files"]):
             continue
         shared += 1

@@ -5,8 +5,8 @@ interpreter alone, where no other interpreter runs.
 """
 import sys
 
-from check_target_reach import BUILTIN, CLASS_METHOD, CYTHON, METHOD, MODULE, Reach
-from check_target_reach import dict_of_type, is_type, mro_of_type, name_of_type
+from check_target_reach import BUILTIN, CYTHON, METHOD, MODULE, Reach
+from check_target_reach import dict_of_type, is_method, is_type, mro_of_type, name_of_type
 
 TOOL = 4                # sys.monitoring reserves 0 to 2 and 5 for debuggers, coverage, profilers and optimizers
 
@@ -50,7 +50,7 @@ class Tried:
                     if found is not None:
                         function = found.__func__ if type(found) is staticmethod else found
                         break
-        elif kind not in (METHOD, CLASS_METHOD) and not is_type(function) and name_of_type(kind) != CYTHON:
+        elif not is_method(function) and not is_type(function) and name_of_type(kind) != CYTHON:
             return None
         self.known[id(function)] = function
         return id(function)
