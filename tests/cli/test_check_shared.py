@@ -232,3 +232,55 @@ def test_type_without_a_module_is_no_trouble(target_of, tmp_path):
     module = Check(target, "undotted", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
     assert (module["verdict"], module["shared"], module["reasons"]) == ("own-gil", [], []), module
     assert module["tried"]["types"] == 1 and not any("could not be compared" in note for note in module["notes"])
+
+
+TYPES = """#include <Python.h>
+static PyObject *use(PyObject *self, PyObject *unused) { (void)unused; return Py_NewRef(self); }
+static PyMethodDef methods[] = {{"use", use, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static PyTypeObject Thing = {
+    PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "lower.Thing", .tp_basicsize = sizeof(PyObject), .tp_methods = methods};
+static int module_exec(PyObject *m)
+{
+    static PyObject *kept;
+    if (PyModule_AddType(m, &Thing) < 0 || (kept == NULL && (kept = PyList_New(0)) == NULL)) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(m, "kept", kept);
+}
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec}, {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "NAME", .m_slots = slots};
+PyMODINIT_FUNC PyInit_NAME(void) { return PyModuleDef_Init(&definition); }
+"""
+CACHED = 'PyObject_GetAttrString(PyImport_ImportModule("multi_parts"), "Thing")'
+
+
+@PYTHONS
+def test_static_type_counts_for_the_module_that_has_it(target_of, name, tmp_path):
+    """A module that imports it is not to blame; a module whose file has it is, whatever the type says.
+
+    A module that keeps another module's type of the first interpreter is to blame for that.
+    """
+    target = target_of(name)
+    for module, kept in ("lower", "PyList_New(0)"), ("feigned", "PyList_New(0)"), ("caches", CACHED):
+        source = tmp_path / f"{module}.c"
+        source.write_text(TYPES.replace("NAME", module).replace("PyList_New(0)", kept))
+        build(source, target.python, tmp_path)
+    extension = next(target.extensions.glob("multi_parts.*.so"))
+    for package, taken in ("higher", "Thing"), ("keeps", "kept"), ("feigns", "__doc__"):
+        (tmp_path / package).mkdir()
+        os.symlink(extension, tmp_path / package / extension.name)
+        (tmp_path / package / "__init__.py").write_text(f"from . import multi_parts\nfrom lower import {taken}\n")
+    next(tmp_path.glob("feigned.*.so")).rename(tmp_path / "feigns" / extension.name.replace("multi_parts", "feigned"))
+    check = Check(target, "higher", "keeps", "lower", "feigns", "caches", "--exercise", os.devnull,
+                  env={"PYTHONPATH": f"{tmp_path}:{target.extensions}"})
+    clean = check.modules["higher"]
+    assert (clean["verdict"], clean["shared"], clean["reasons"]) == ("own-gil", [], []), clean
+    assert any(note.startswith("not counted: own-GIL interpreters share ") and note.endswith(" of lower")
+               for note in clean["notes"]), clean["notes"]
+    assert (check.modules["keeps"]["verdict"], list(paths(check.modules["keeps"]))) == ("unsafe", ["keeps.kept"])
+    assert {"caches.kept", "caches.kept.__dict__"} <= set(paths(check.modules["caches"])), check.modules["caches"]
+    for module in "lower", "feigns.feigned":
+        bug = check.modules[module.partition(".")[0]]
+        assert bug["verdict"] == "unsafe" and paths(bug)[f"{module}.Thing"]["static_type"], bug
+        assert {f"{module}.kept", f"{module}.Thing.use", f"{module}.Thing.__dict__"} <= set(paths(bug)), paths(bug)

@@ -18,6 +18,7 @@ class Sharing:
         told = [event for done in steps for event in done.events_like("compared")]
         self.reached = told[-1][2] if told else None        # None: nothing was compared
         self.count = told[-1][3] if told else 0
+        self.by_others = told[-1][4] if told else {}        # other modules -> how many objects are shared by them
         self.failed = next((event[3:] for done in steps for event in done.events_like("failed")
                             if event[2] not in ("import", "exercise")), None)
         self.copied, self.left = [], []     # what comes of single-phase initialisation, and what does not
