@@ -120,7 +120,7 @@ class Judge:
         self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
         own = self.modes["isolated"]
         self.sharing = Sharing(own.steps, self.single if self.args.force and own.loads else [])
-        own.shared = self.sharing.left
+        own.shared = self.sharing.left if own.loads else []
         suspects = self.sort_findings(steps)
         for done in self.steps:
             if done.outcome in ("hung", "crashed", "died"):
