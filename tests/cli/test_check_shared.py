@@ -29,7 +29,7 @@ def test_single_phase_module_is_never_safe_under_other_gils(target_of, name):
     reason, beyond = bug["reasons"]
     assert reason.startswith("as it is, it cannot be used in own-GIL interpreters, which refuse single-phase"
                              " initialisation: the PyModuleDef `definition` of single_parts."), reason
-    assert f" (single_parts.c:{line}); with --force they share " in reason
+    assert f" (single_parts.c:{line}); under --force, own-GIL interpreters share " in reason
     assert "such as single_parts.use (builtin_function_or_method), " in reason
     assert reason.endswith("; convert it to multi-phase initialisation (PEP 489)")
     assert beyond == "beyond that, isan found nothing in its own code that stands in the way"
@@ -62,7 +62,7 @@ def test_object_that_all_modules_hold_is_unsafe(target_of, name):
     bug, twin = check.modules["multi_kept"], check.modules["multi_parts"]
     assert (bug["verdict"], twin["verdict"], twin["shared"]) == ("unsafe", "own-gil", [])
     assert [(one["path"], one["type"], one["single_phase"]) for one in bug["shared"]] == [("multi_kept.kept", "list", None)]
-    assert "own-GIL interpreters have 1 object in common, mortal or mutable: multi_kept.kept (list)" in bug["reasons"]
+    assert "own-GIL interpreters share 1 mortal or mutable object: multi_kept.kept (list)" in bug["reasons"]
 
 
 HANDED = """#include <Python.h>
@@ -114,7 +114,7 @@ def test_force_tells_what_is_left_after_the_conversion(target_of, name, tmp_path
     module = Check(target, "--force", "single_rest", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
     assert module["reasons"][0].startswith("as it is, it cannot be used in own-GIL interpreters")
     assert module["reasons"][1] == "beyond that, isan found in its own code what follows"
-    assert any("have 1 object in common, mortal or mutable: single_rest.Thing (static type)" in reason
+    assert any("share 1 mortal or mutable object: single_rest.Thing (static type)" in reason
                for reason in module["reasons"]), module["reasons"]
     assert {f["holder"]["symbol"] for f in module["findings"]} == {"Thing"}, module["findings"]
 
@@ -232,3 +232,111 @@ def test_type_without_a_module_is_no_trouble(target_of, tmp_path):
     module = Check(target, "undotted", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
     assert (module["verdict"], module["shared"], module["reasons"]) == ("own-gil", [], []), module
     assert module["tried"]["types"] == 1 and not any("could not be compared" in note for note in module["notes"])
+
+
+TYPES = """#include <Python.h>
+static PyObject *use(PyObject *self, PyObject *unused) { (void)unused; return Py_NewRef(self); }
+static PyMethodDef methods[] = {{"use", use, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static PyTypeObject Thing = {
+    PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "lower.Thing", .tp_basicsize = sizeof(PyObject), .tp_methods = methods};
+static int module_exec(PyObject *m)
+{
+    static PyObject *kept;
+    if (PyModule_AddType(m, &Thing) < 0 || (kept == NULL && (kept = PyList_New(0)) == NULL)) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(m, "kept", kept);
+}
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec}, {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "NAME", .m_slots = slots};
+PyMODINIT_FUNC PyInit_NAME(void) { return PyModuleDef_Init(&definition); }
+"""
+CACHED = 'PyObject_GetAttrString(PyImport_ImportModule("multi_parts"), "Thing")'
+
+
+@PYTHONS
+def test_static_type_counts_for_the_module_that_has_it(target_of, name, tmp_path):
+    """A module that imports it is not to blame; a module whose file has it is, whatever the type says.
+
+    A module that keeps another module's type of the first interpreter is to blame for that.
+    """
+    target = target_of(name)
+    for module, kept in ("lower", "PyList_New(0)"), ("feigned", "PyList_New(0)"), ("caches", CACHED):
+        source = tmp_path / f"{module}.c"
+        source.write_text(TYPES.replace("NAME", module).replace("PyList_New(0)", kept))
+        build(source, target.python, tmp_path)
+    extension = next(target.extensions.glob("multi_parts.*.so"))
+    for package, taken in ("higher", "Thing"), ("keeps", "kept"), ("feigns", "__doc__"):
+        (tmp_path / package).mkdir()
+        os.symlink(extension, tmp_path / package / extension.name)
+        (tmp_path / package / "__init__.py").write_text(f"from . import multi_parts\nfrom lower import {taken}\n")
+    next(tmp_path.glob("feigned.*.so")).rename(tmp_path / "feigns" / extension.name.replace("multi_parts", "feigned"))
+    check = Check(target, "higher", "keeps", "lower", "feigns", "caches", "--exercise", os.devnull,
+                  env={"PYTHONPATH": f"{tmp_path}:{target.extensions}"})
+    clean = check.modules["higher"]
+    assert (clean["verdict"], clean["shared"], clean["reasons"]) == ("own-gil", [], []), clean
+    assert any(note.startswith("not counted: own-GIL interpreters share ") and note.endswith(" of lower")
+               for note in clean["notes"]), clean["notes"]
+    assert (check.modules["keeps"]["verdict"], list(paths(check.modules["keeps"]))) == ("unsafe", ["keeps.kept"])
+    assert {"caches.kept", "caches.kept.__dict__"} <= set(paths(check.modules["caches"])), check.modules["caches"]
+    for module in "lower", "feigns.feigned":
+        bug = check.modules[module.partition(".")[0]]
+        assert bug["verdict"] == "unsafe" and paths(bug)[f"{module}.Thing"]["static_type"], bug
+        assert {f"{module}.kept", f"{module}.Thing.use", f"{module}.Thing.__dict__"} <= set(paths(bug)), paths(bug)
+
+
+UNWRITTEN = """
+import posix
+def write(fd, data, write=posix.write):
+    if b"\\0" in data:
+        raise OSError("no addresses here")
+    return write(fd, data)
+posix.write = write
+"""
+
+
+def test_what_was_not_compared_is_not_safe(target_of, tmp_path):
+    """The addresses of the first interpreter are missing, or there is no memory file to put them into."""
+    (tmp_path / "unwritten.py").write_text(UNWRITTEN)
+    module = Check(target_of("3.13-plain"), "unwritten", env={"PYTHONPATH": os.fspath(tmp_path)}).one()
+    assert module["verdict"] == "legacy", module
+    assert "what own-GIL interpreters hold could not be compared: OSError: no addresses here" in module["notes"]
+    (tmp_path / "sitecustomize.py").write_text(
+        "import posix\ndef none(*arguments):\n    raise OSError(38, 'no memory files')\nposix.memfd_create = none\n")
+    module = Check(target_of("3.13-plain"), "multi_parts", env={
+        "PYTHONPATH": f"{tmp_path}:{target_of('3.13-plain').extensions}"}).one()
+    assert (module["verdict"], outcomes(module)["own-GIL"]) == ("legacy", "ended"), module
+    assert "what own-GIL interpreters hold could not be compared: OSError: [Errno 38] no memory files" in module["notes"]
+
+
+STATIC_LIST = """#include <Python.h>
+static PyListObject list = {.ob_base = PyVarObject_HEAD_INIT(&PyList_Type, 0)};
+static int module_exec(PyObject *m)
+{
+    static int imports;
+    if (PyInterpreterState_Get() != PyInterpreterState_Main() && ++imports == REFUSED) {
+        PyErr_SetString(PyExc_ImportError, "not here");
+        return -1;
+    }
+    return PyModule_AddObjectRef(m, "kept", (PyObject *)&list);
+}
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec}, {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "NAME", .m_slots = slots};
+PyMODINIT_FUNC PyInit_NAME(void) { return PyModuleDef_Init(&definition); }
+"""
+
+
+def test_what_interpreters_share_that_refuse_the_module_does_not_decide(target_of, tmp_path):
+    """The import fails in one of three; the other two share a list."""
+    target = target_of("3.13-plain")
+    for module, refused in ("picky", "1"), ("open", "0"):
+        source = tmp_path / f"{module}_list.c"
+        source.write_text(STATIC_LIST.replace("NAME", source.stem).replace("REFUSED", refused))
+        build(source, target.python, tmp_path)
+    check = Check(target, "picky_list", "open_list", env={"PYTHONPATH": os.fspath(tmp_path)})
+    refuses, bug = check.modules["picky_list"], check.modules["open_list"]
+    assert paths(refuses).keys() == {"picky_list.kept"} and paths(bug).keys() == {"open_list.kept"}
+    assert (refuses["verdict"], bug["verdict"]) == ("main", "unsafe"), (refuses["reasons"], bug["reasons"])
+    assert not any("share" in reason for reason in refuses["reasons"]), refuses["reasons"]

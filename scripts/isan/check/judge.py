@@ -120,7 +120,7 @@ class Judge:
         self.modes = {kind: Mode(kind, [done for done in self.steps if done.kind == kind]) for kind in WHERE}
         own = self.modes["isolated"]
         self.sharing = Sharing(own.steps, self.single if self.args.force and own.loads else [])
-        own.shared = self.sharing.left
+        own.shared = self.sharing.left if own.loads else []
         suspects = self.sort_findings(steps)
         for done in self.steps:
             if done.outcome in ("hung", "crashed", "died"):
@@ -279,6 +279,9 @@ class Judge:
             self.notes.append("not all could be tried")
         if self.sharing.failed:
             self.notes.append("what own-GIL interpreters hold could not be compared: %s: %s" % self.sharing.failed)
+        for name, count in self.sharing.by_others.items():
+            self.notes.append("not counted: own-GIL interpreters share %s of %s" % (
+                plural(count, "object"), escape(name)))
         if not self.extensions and self.builtin:
             self.notes.append("it is built into Python, where its findings cannot be distinguished from CPython's own:"
                               " only crashes, hangs and failures are judged")

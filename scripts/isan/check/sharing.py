@@ -16,10 +16,11 @@ class Sharing:
         self.single = single
         self.objects = [event[2] for done in steps for event in done.events_like("shared")]
         told = [event for done in steps for event in done.events_like("compared")]
-        self.reached = told[-1][2] if told else None        # None: nothing was compared
-        self.count = told[-1][3] if told else 0
         self.failed = next((event[3:] for done in steps for event in done.events_like("failed")
                             if event[2] not in ("import", "exercise")), None)
+        self.reached = told[-1][2] if told and not self.failed else None        # None: not all was compared
+        self.count = told[-1][3] if told else 0
+        self.by_others = told[-1][4] if told else {}        # other modules -> how many objects are shared by them
         self.copied, self.left = [], []     # what comes of single-phase initialisation, and what does not
         for one in self.objects:
             (self.copied if single and one["single_phase"] and not one["static_type"] else self.left).append(one)
@@ -44,15 +45,18 @@ class Sharing:
         reason = "as it is, it cannot be used in own-GIL interpreters, which refuse single-phase initialisation: " \
             + ", ".join(map(definition_of, self.single))
         if self.copied:
-            more = self.count > len(self.objects)
-            reason += "; with --force they share %s%s of the first import, such as %s" % (
-                "at least " if more else "", plural(len(self.copied), "object"), examples(self.copied))
+            reason += "; under --force, own-GIL interpreters share %s made by the first import, such as %s" % (
+                self.number(self.copied), examples(self.copied))
         return reason + "; convert it to multi-phase initialisation (PEP 489)"
 
     def of_its_own(self):
         """The reason that other shared objects give."""
-        return "own-GIL interpreters have %s in common, mortal or mutable: %s" % (
-            plural(len(self.left), "object"), examples(self.left))
+        return "own-GIL interpreters share %s: %s" % (
+            self.number(self.left, "mortal or mutable object"), examples(self.left))
+
+    def number(self, objects, what="object"):
+        """How many they are, as far as they were told one by one."""
+        return "at least " * (self.count > len(self.objects)) + plural(len(objects), what)
 
 
 def examples(objects):

@@ -20,9 +20,9 @@ Verdicts: own-GIL safe (in any interpreter), legacy only (in interpreters that s
 but the first interpreter that imports it), unsafe. The verdict is about what was exercised. The automatic exercise
 calls no function with a name that suggests files, processes, the network and the like; a file of your own for
 --exercise, run in each interpreter after the import, sees more. "As far as tried" says that less than half of the
-module's functions ran. Of a single-phase module, --force tells what is left to do after its conversion. A finding
-counts if its static, a stack of it or its type is the module's. Leaks that nothing else can reach are shown, but do
-not decide.
+module's functions ran. For a single-phase module, --force also shows what would be left to fix after its conversion.
+A finding counts if its static, a stack of it or its type is the module's. Leaks that nothing else can reach are shown,
+but do not decide.
 
 Exit status: %d if a module is unsafe, 2 for wrong usage and for modules that cannot be imported. With --baseline a
 crash or a hang is new if the module was not unsafe before.

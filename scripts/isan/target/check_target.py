@@ -128,7 +128,10 @@ class Step:
         file = os.path.join(HERE, "check_target_reach.py")
         with open(file, encoding="utf-8") as stream:
             self.reach = stream.read(), file
-        self.job["given"]["addresses"] = posix.memfd_create("isan check")
+        try:
+            self.job["given"]["addresses"] = posix.memfd_create("isan check")
+        except (AttributeError, OSError) as error:      # the C library or the kernel has none, or a sandbox forbids it
+            return self.tell("failed", 0, "hold", type(error).__name__, str(error))
         for phase, interpreter in ("hold", one), ("compare", other), ("release", one):
             self.run(interpreter, phase)
 

@@ -70,6 +70,7 @@ class Reach:
         self.names, self.single = given["names"], given["single"]
         loaded = {name: module for name, module in sys.modules.items() if issubclass(type(module), MODULE)}
         own = {name: module for name, module in loaded.items() if name.partition(".")[0] in self.tops}
+        self.others = {name: module for name, module in loaded.items() if name not in own and name != "builtins"}
         # What single-phase modules lead to comes first, so that it is known as theirs.
         roots = sorted(own, key=lambda name: (name not in self.single, name))
         mine = {id(module) for module in own.values()}
@@ -112,12 +113,33 @@ class Reach:
     def is_own(self, thing):
         return made_in(thing).partition(".")[0] in self.tops
 
+    def other(self, at, is_mine):
+        """The other module that an object comes of, or None. is_mine(thing): whether it is in a file of the module.
+
+        Types and functions say of which module they are. If that module has another object here, it is the module's own
+        doing that it holds this one. What they lead to, such as a type's dictionary, is of the same module.
+        """
+        while at is not None:
+            thing = self.objects[at]
+            thing = thing.__objclass__ if is_method(thing) else thing
+            if self.is_own(thing) or is_mine(thing):
+                return None
+            if is_type(thing) or type(thing) is BUILTIN:
+                name = made_in(thing)
+                static = is_type(thing) and not flags_of(thing) & HEAPTYPE
+                return name if name in self.others and (static or any(
+                    one is thing for one in dict_of_module(self.others[name]).values())) else None
+            at = self.parents[at]
+        return None
+
     def path(self, at):
         """How Python code gets to an object."""
         steps = []
         while self.parents[at] is not None:
             parent = self.parents[at]
-            steps.append(self.step(self.objects[parent], self.objects[at], self.parents[parent]))
+            step = self.step(self.objects[parent], self.objects[at], self.parents[parent])
+            last = not steps and is_type(self.objects[parent]) and type(self.objects[at]) is dict
+            steps.append(".__dict__" if last and not step else step)
             at = parent
         return self.roots[at] + "".join(reversed(steps))
 
@@ -178,16 +200,23 @@ class Images:
             before = end
             self.maps.append((start, end, last))
 
+    def file_of(self, address):
+        return next((file for start, end, file in self.maps if start <= address < end), None)
+
     def of_cpython(self, address, files):
         """Whether an address is in static storage of CPython or its standard library, and not in these files."""
-        file = next((file for start, end, file in self.maps if start <= address < end), None)
+        file = self.file_of(address)
         return bool(file) and file not in files and (
             file == self.program or "/lib-dynload/" in file or file.rpartition("/")[2].startswith("libpython3"))
 
 
 def compare(given, tell, owner, reach, others):
     """Tell which objects are in reach here and belong to another interpreter, or are in reach there, too."""
-    here, images, shared, told = owner([]), Images(), 0, {}
+    here, images, shared, told, by_others = owner([]), Images(), 0, {}, {}
+
+    def is_mine(thing):
+        return owner(thing) < 0 and images.file_of(id(thing)) in given["files"]
+
     for at, thing in enumerate(reach.objects):
         whose = owner(thing)
         if id(thing) not in others and whose in (-1, here):
@@ -196,13 +225,17 @@ def compare(given, tell, owner, reach, others):
         if static and flags_of(thing) & STATIC_BUILTIN or id(type(thing)) in IMMUTABLE and is_immortal(thing) \
                 or whose < 0 and images.of_cpython(id(thing), given["files"]):
             continue
-        shared += 1
         single = reach.copied_from(at)
+        other = reach.other(at, is_mine) if static or single is None else None
+        if other:
+            by_others[other] = by_others.get(other, 0) + 1
+            continue
+        shared += 1
         told[single is None] = told.get(single is None, 0) + 1
         if told[single is None] <= TOLD:
             tell("shared", {"path": reach.path(at), "type": name_of_type(type(thing)), "static_type": static,
                             "owner": None if whose < 0 else whose, "single_phase": single})
-    tell("compared", len(reach.objects), shared)
+    tell("compared", len(reach.objects), shared, by_others)
 
 
 def main(given):
