@@ -268,7 +268,7 @@ round_to_pages(size_t size)
     return (size + ISAN__PAGE - 1) & -(size_t)ISAN__PAGE;
 }
 
-/* In a forked child the memory is a copy, which nobody else writes to. */
+/* A forked child has its own copy of the memory. */
 static void
 keep_ancestor(void)
 {

@@ -366,6 +366,13 @@ def test_signals_during_the_report(end):
     end(FINDING + "lib.signal_at_exit(signal.SIGTERM)", 86, 1)
 
 
+@pytest.mark.parametrize("call", [36, 21], ids=["getitimer", "access"])
+def test_a_filter_of_system_calls_that_only_isan_would_make(end, call):
+    """The program has no finding, so isan has nothing to do at its end, nor before it executes another program."""
+    end(CLEAN + f"import syscall_filter as filter\nfilter.filter_call({call}, filter.KILL)\n"
+        "try: os.execve('/', ['/'], {})\nexcept OSError: pass\n", 0, 0)
+
+
 def test_ctrl_c_during_the_report(end):
     end(FINDING + "lib.interrupt_at_exit()", 86, 1)
 

@@ -1,4 +1,6 @@
 """isan beside the dynamic linker: its locks, and what it runs before a library is known."""
+import subprocess
+
 from helpers.programs import holder_of, line_of, places, who
 
 # A callback of dl_iterate_phdr() runs with the linker's lock, and waits there for the GIL.  isan must not wait for that
@@ -31,6 +33,14 @@ print(len(names) > 100)
 def test_callback_of_dl_iterate_phdr_that_runs_python(every):
     run = every.run(CALLBACK, WHAT="[str(i) for i in range(1000)]")
     assert run.out == "True\n" and run.healthy()
+
+
+def test_errno_of_dlopen(stock):
+    """dlopen() leaves the errno that it leaves without isan, also where isan looks into what is loaded."""
+    program = ("import ctypes, _ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nfor name in b'libz.so.1', b'none.so':\n"
+               "    ctypes.set_errno(1000)\n    libc.dlopen(name, 2)\n    print(ctypes.get_errno())\n")
+    plain = subprocess.run([stock.python, "-c", program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert stock.run(program).out == plain
 
 
 def test_finding_beside_such_a_callback(every):

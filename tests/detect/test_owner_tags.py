@@ -30,11 +30,11 @@ def run(flavor_python, version, tmp_path):
 
 @pytest.fixture
 def findings(isan, tmp_path):
-    """findings() -> the findings of all processes so far, without leaks, of which CPython has its own."""
-    def findings():
+    """findings() -> the findings of all processes so far, without leaks, of which CPython has its own; or only those."""
+    def findings(kind=None):
         done = subprocess.run([isan, "report", "--format", "json", tmp_path / "log"], capture_output=True, text=True)
         assert done.returncode in (0, 86), done.stderr
-        return [f for f in json.loads(done.stdout)["findings"] if f["kind"] != "leak"]
+        return [f for f in json.loads(done.stdout)["findings"] if (f["kind"] == kind if kind else f["kind"] != "leak")]
     return findings
 
 
@@ -323,6 +323,7 @@ def test_end_without_a_free_descriptor(limit, run, findings, flavor_python, vers
     run("-c", NO_DESCRIPTORS, tmp_path, limit, options="slots=4")
     owners = {f["owner"]["id"] for f in findings() if f["object"]["type"] == "bytearray"}
     assert owners == {1}
+    assert ("bytearray" in {f["object"]["type"] for f in findings("leak")}) == (limit == "soft")
 
 
 def test_soak(flavor_python, version):

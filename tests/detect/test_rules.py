@@ -49,6 +49,23 @@ def test_immortal_list(target, kind):
     assert bool(run.findings("share", type="list")) == (kind == "isolated"), run.err
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_immortal_object_of_an_ended_interpreter(target, ended):
+    """hasattr() takes no reference, so only the access itself shows."""
+    run = target.run("""
+        import os
+        first, second = Interpreter("isolated"), Interpreter("isolated")
+        first.run("import ctypes, attr_borrowed as m\\nclass Thing: x = 1\\nkept = Thing()\\n"
+                  "ctypes.c_uint32.from_address(id(kept)).value = 0xf0000000\\nm.store(kept)")
+        if ENDED:
+            first.end()
+        second.run("import attr_borrowed as m\\nm.hasattr('x')")
+        os.kill(os.getpid(), 9)
+    """, ENDED=ended)
+    found = run.findings("share", "stale", type="Thing")
+    assert {finding["kind"] for finding in found} == ({"stale"} if ended else set()), run.err
+
+
 def test_none(target):
     assert shared(target, "isolated", "None").healthy()
 
@@ -519,6 +536,19 @@ def test_memory_of_objects_in_raw_memory_is_freed(either):
 def test_free_list_of_interpreters_with_one_allocator(target):
     run = target.run(CREATE + "print('done')\nos.kill(os.getpid(), 9)\n", KIND="legacy", CALL="shared_list")
     assert run.report["findings"] == [], run.err
+
+
+def test_freed_memory_in_a_free_list(target):
+    """It is quarantined: the next interpreter's object in it is a use of what was freed."""
+    run = target.run("""
+        first, second = Interpreter("legacy"), Interpreter("legacy")
+        first.run("import raw_objects as m\\nobject = m.shared_list()\\ndel object\\nm.leave_freed()")
+        first.end()
+        second.run("import raw_objects as m\\nobject = m.shared_list()\\ndel object")
+    """)
+    found = run.findings("stale")
+    assert found and {(finding["object"]["freed"], who(finding["owner"])[0], who(finding["current"])[0]) for finding in found} == {
+        (True, 1, 2)}, run.err
 
 
 def test_free_list_of_interpreters_with_an_allocator_each(target):

@@ -1,14 +1,12 @@
 """An unmodified Python and unmodified extensions: LD_PRELOAD alone."""
-import ctypes
-import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 
 import pytest
 
+from ext.syscall_filter import FAIL, KILL, filter_call
 from helpers.cache_static import CACHE_HOLDER, CREATED, HEALTHY, IMPORTS, USED
 from helpers.programs import holder_of, places, who
 from helpers.tree import SOAK
@@ -209,26 +207,10 @@ def test_executed_children(stock, follow):
     assert (run.status, bool(run.findings("static"))) == ((86, True) if follow else (0, False)), run.err
 
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def filter_calls(action):
-    """Install a seccomp(2) filter with this action for process_vm_readv, which few programs need; all other calls pass."""
-    PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, MODE_FILTER, ALLOW, NUMBER = 22, 38, 2, 0x7fff0000, 310
-    program = b"".join(struct.pack("HBBI", *instruction) for instruction in (
-        (0x20, 0, 0, 0),                                # load the number of the call (linux/bpf_common.h)
-        (0x15, 1, 0, NUMBER),                           # if it is that one, skip the next
-        (0x06, 0, 0, ALLOW), (0x06, 0, 0, action)))
-    kept = ctypes.create_string_buffer(program)
-    rules = struct.pack("HP", len(program) // 8, ctypes.addressof(kept))
-    for what in (PR_SET_NO_NEW_PRIVS, 1, 0), (PR_SET_SECCOMP, MODE_FILTER, rules):
-        assert LIBC.prctl(*what, 0, 0) == 0, os.strerror(ctypes.get_errno())
-
-
-@pytest.mark.parametrize("action", [0x80000000, 0x00050001], ids=["kill", "EPERM"])
+@pytest.mark.parametrize("action", [KILL, FAIL], ids=["kill", "EPERM"])
 def test_filter_of_system_calls(stock, action):
-    """Services of systemd (SystemCallFilter=) and containers have such filters."""
-    run = stock.run(IMPORTS, preexec=lambda: filter_calls(action), KIND="legacy")
+    """Services of systemd (SystemCallFilter=) and containers have such filters: few programs need process_vm_readv."""
+    run = stock.run(IMPORTS, preexec=lambda: filter_call(310, action), KIND="legacy")
     assert run.status == 86 and run.report["crashes"] == [], run.err
     check_cache(stock, run)
 

@@ -22,17 +22,6 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {
-#ifdef Py_mod_multiple_interpreters
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-#endif
-    {0, NULL},
-};
-
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "cxx_once", NULL, 0, methods, slots, NULL, NULL, NULL};
-
-PyMODINIT_FUNC
-PyInit_cxx_once()
-{
-    return PyModuleDef_Init(&definition);
-}
+#define NAME "cxx_once"
+#define INIT PyInit_cxx_once
+#include "module.h"

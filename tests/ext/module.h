@@ -10,11 +10,9 @@ static PyModuleDef_Slot slots[] = {
     {0, NULL},
 };
 
+/* By position: C++ warns of members that a designated initializer leaves out. */
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = NAME,
-    .m_methods = methods,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, NAME, NULL, 0, methods, slots, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC

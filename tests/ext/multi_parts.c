@@ -69,23 +69,5 @@ module_exec(PyObject *module)
 #endif
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, module_exec},
-#ifdef Py_mod_multiple_interpreters
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-#endif
-    {0, NULL},
-};
-
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = NAME,
-    .m_methods = methods,
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-INIT(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+#define EXEC module_exec
+#include "module.h"

@@ -1,5 +1,6 @@
 /* Healthy: objects in memory that belongs to the process (PyMem_RawMalloc), and a static that keeps an address only to
- * compare it.  shared_list() is healthy where interpreters share an allocator, and a bug where they do not. */
+ * compare it.  shared_list() is healthy where interpreters share an allocator, and a bug where they do not.  Bug:
+ * leave_freed() leaves memory in that list that the end of the interpreter frees. */
 #include <Python.h>
 #include <pthread.h>
 
@@ -12,6 +13,7 @@ static void *pool[MOST], *list[MOST];
 static int n_pool, n_list;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uintptr_t last_seen;
+static int leaves_freed;
 
 static void
 raw_dealloc(PyObject *op)
@@ -90,11 +92,19 @@ is_same(PyObject *Py_UNUSED(module), PyObject *op)
     return PyBool_FromLong(same);
 }
 
+static PyObject *
+leave_freed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    leaves_freed = 1;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"detached", detached, METH_NOARGS, "An object in raw memory."},
     {"pooled", pooled, METH_NOARGS, "An object in raw memory of a pool of the process."},
     {"shared_list", shared_list, METH_NOARGS, "An object in memory of a free list of all interpreters."},
     {"is_same", is_same, METH_O, "Is it the object of the last call?"},
+    {"leave_freed", leave_freed, METH_NOARGS, "Free the first entry of the list with the module, and keep it there."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -136,6 +146,16 @@ clear(PyObject *module)
     return 0;
 }
 
+static void
+free_entry(void *module)
+{
+    clear(module);
+    if (leaves_freed) {
+        leaves_freed = 0;
+        PyObject_Free(list[0]);
+    }
+}
+
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, exec},
 #ifdef Py_mod_multiple_interpreters
@@ -152,6 +172,7 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
     .m_traverse = traverse,
     .m_clear = clear,
+    .m_free = free_entry,
 };
 
 PyMODINIT_FUNC

@@ -61,7 +61,7 @@ class Exercise:
             value = self.attempt(name, lambda: getattr(module, attribute))
             if attribute.startswith("_"):
                 continue
-            if isinstance(value, type):
+            if isinstance(value, type):     # which has no __module__ if the name in its PyType_Spec has no dot
                 whose = str(getattr(value, "__module__", "")).partition(".")[0].strip("_")
                 python = any(isinstance(member, FunctionType) for member in vars(value).values())
                 if whose != mine or python or not self.harmless(attribute) or issubclass(value, BaseException):

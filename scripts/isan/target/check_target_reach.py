@@ -54,7 +54,7 @@ def made_in(thing):
         of = kind
     try:
         name = module_of_type(of) if is_type(of) else of.__module__
-    except AttributeError:          # a heap type whose name in the PyType_Spec has no dot
+    except AttributeError:          # the name in a PyType_Spec may have no dot
         return ""
     return name if type(name) is str else ""
 

@@ -20,10 +20,10 @@ isan__reference_count(const char *op)
 }
 
 /* runtime/core/interp.c.  The objects of this interpreter have no marks. */
+static struct isan__interp interp;
 struct isan__interp *
 isan__interp_of(isan__slot_t slot)
 {
-    static struct isan__interp interp;
     (void)slot;
     return &interp;
 }
@@ -109,6 +109,24 @@ TEST(an_object_without_a_mark_in_a_free_list_refers_to_nothing)
 TEST(memory_that_is_no_object_in_a_free_list_may_refer_to_blocks)
 {
     EXPECT(!add_object_without_a_mark(1)->no_outgoing);
+}
+
+/* The state of an interpreter has pointers to living objects, too. */
+TEST(only_the_free_lists_of_an_interpreter_refer_to_nothing)
+{
+    begin(true);
+    interp.interp = arena;
+    isan__py.free_lists = 32;
+    isan__py.free_lists_end = 48;
+    add_memory(0, 64);
+    for (size_t i = 0; i < 4; i++) {
+        add_object(64 + 32 * i, 32);
+        put(24 + 8 * i, arena + 64 + 32 * i);
+    }
+    isan__graph_count_refs(&graph);
+    EXPECT_EQ(node(64)->n_refs, 1);
+    EXPECT_EQ(node(96)->n_refs + node(128)->n_refs, 0);
+    EXPECT_EQ(node(160)->n_refs, 1);
 }
 
 TEST(a_graph_has_no_more_nodes_than_there_is_room)
